@@ -13,7 +13,6 @@ import math
 import os
 import pickle
 import pickletools
-import zipfile
 import zlib
 from array import array
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +23,8 @@ from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fastfc._npz import check_declared, read_npz
 
 __all__ = [
     "RefusedPickleError",
@@ -55,9 +56,6 @@ FASHION_MNIST_CLASSES = (
     "Ankle boot",
 )
 
-MAX_DATA_BYTES = 8 * 2**30  # what one file may declare, all its arrays together
-MAX_RATIO = 200  # declared bytes per stored byte; deflate can reach 1032
-RATIO_FREE_BYTES = 64 * 2**20  # up to here any ratio is harmless
 MAX_PICKLE_BYTES = 64 * 2**20  # a CIFAR-10 batch has 31 MB
 MAX_PICKLE_OPCODES = 2**20  # a batch has about 60 thousand; one byte can make an object of 200
 
@@ -438,17 +436,6 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _CHUNK = 2**20
 
 
-def _check_declared(declared: int, stored: int, source: object) -> None:
-    """Refuse a file that would unpack to more than anybody wants, before memory is taken for it."""
-    if declared > MAX_DATA_BYTES:
-        raise ValueError(f"{source} declares {declared} bytes of data; the limit is {MAX_DATA_BYTES}")
-    if declared > max(RATIO_FREE_BYTES, MAX_RATIO * stored):
-        raise ValueError(
-            f"{source} declares {declared} bytes of data in {stored} bytes of file, more than {MAX_RATIO} to one; "
-            "if it is meant so, store it uncompressed"
-        )
-
-
 def _read_idx(f: BinaryIO, stored: int, compressed: bool, path: Path) -> Array:
     magic = f.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _IDX_DTYPES or not 1 <= magic[3] <= 32:
@@ -463,7 +450,7 @@ def _read_idx(f: BinaryIO, stored: int, compressed: bool, path: Path) -> Array:
     if not compressed and stored != 4 + len(header) + declared:
         raise ValueError(f"{path} is truncated or too long: {wanted}, and {stored - 4 - len(header)} follow")
     # NumPy multiplies the axes' lengths even where one of them is 0.
-    _check_declared(math.prod(max(n, 1) for n in shape) * dtype.itemsize, stored, path)
+    check_declared(math.prod(max(n, 1) for n in shape) * dtype.itemsize, stored, path)
     data = np.empty(shape, dtype)
     room = data.reshape(-1).view(np.uint8)
     filled = 0
@@ -553,45 +540,6 @@ def _read_idx_folder(folder: Path) -> dict[str, Array]:
 _SPLITS = ("train", "val", "test")
 _NPZ_KINDS = {f"X_{split}": "biuf" for split in _SPLITS} | {f"y_{split}": "biufU" for split in _SPLITS}
 _NPZ_KINDS |= {"X": "biuf", "y": "biufU", "class_names": "U"}
-_NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-
-
-def _read_npy(archive: zipfile.ZipFile, info: zipfile.ZipInfo, kinds: str, source: str) -> Array:
-    """Read one array of an npz file, after its header was held against the member's size."""
-    if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError(f"{source} is encrypted or packed by another method than deflate")
-    with archive.open(info) as member:
-        head = io.BytesIO(member.read(2**16))
-    try:
-        version = np.lib.format.read_magic(head)
-        if version not in _NPY_HEADERS:
-            raise ValueError(f"npy format version {version}; 1.0 and 2.0 are read")
-        shape, _, dtype = _NPY_HEADERS[version](head)
-    except (ValueError, TypeError, SyntaxError, RecursionError) as error:
-        raise ValueError(f"{source} is not an array: {error}") from error
-    if dtype.kind not in kinds or (dtype.kind != "U" and dtype.itemsize > 8):
-        expected = "strings" if kinds == "U" else "numbers" if kinds == "biuf" else "integers or strings"
-        raise ValueError(f"{source} has dtype {dtype}; expected {expected}")
-    declared = math.prod(shape) * dtype.itemsize
-    if any(n < 0 for n in shape) or head.tell() + declared != info.file_size:
-        raise ValueError(f"{source} declares shape {shape}, {declared} bytes, but has {info.file_size - head.tell()}")
-    with archive.open(info) as member:
-        return np.lib.format.read_array(member, allow_pickle=False)
-
-
-def _read_npz(f: BinaryIO, source: object) -> dict[str, Array]:
-    """Read the known keys of an npz file; anything else in the archive stays unread."""
-    stored = f.seek(0, os.SEEK_END)
-    f.seek(0)
-    try:
-        with zipfile.ZipFile(f) as archive:
-            members = {key: archive.NameToInfo.get(f"{key}.npy") for key in _NPZ_KINDS}
-            found = {key: info for key, info in members.items() if info}
-            _check_declared(sum(info.file_size for info in found.values()), stored, source)
-            return {key: _read_npy(archive, info, _NPZ_KINDS[key], f"{source}: {key}") for key, info in found.items()}
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
-        raise ValueError(f"{source} is a truncated or damaged npz file: {error}") from error
-
 
 # ------------------------------------------------------------------------------------------------- CSV
 
@@ -668,7 +616,7 @@ def _read_csv(
 ) -> tuple[Array, Array | None, list[str] | None]:
     """Return X float64 (N, D), y int64 (N,) if there are labels, and class names if these are names."""
     stored = path.stat().st_size
-    _check_declared(4 * stored, stored, path)  # two characters, "1,", become a float64
+    check_declared(4 * stored, stored, path)  # two characters, "1,", become a float64
     rows = _csv_rows(path)
     line, row = next(rows, (0, []))
     if not row:
@@ -801,7 +749,7 @@ def embedded_fashion_mnist() -> dict[str, Any]:
     (4000, 28, 28)
     """
     with resources.files("fastfc.datasets").joinpath("fashion_mnist_5k.npz").open("rb") as f:
-        raw = _read_npz(f, "fashion_mnist_5k.npz")  # type: ignore[arg-type]
+        raw = read_npz(f, "fashion_mnist_5k.npz", _NPZ_KINDS.get)  # type: ignore[arg-type]
     return _finish(raw, raw["class_names"].tolist(), "fashion_mnist_5k.npz")
 
 
@@ -849,7 +797,7 @@ def _load(
         raise FileNotFoundError(f"no such file or folder: {path} (data sets by name: {', '.join(_DATASETS)})")
     if path.suffix.lower() == ".npz":
         with open(path, "rb") as f:
-            raw = _read_npz(f, path)
+            raw = read_npz(f, path, _NPZ_KINDS.get)
         names = raw.get("class_names")
         if names is not None and names.ndim != 1:
             raise ValueError(f"{path}: class_names must have shape (C,), found {names.shape}")

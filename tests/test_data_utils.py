@@ -14,7 +14,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from fastfc import data_utils
+from fastfc import _npz, data_utils
 from fastfc.data_utils import (
     RefusedPickleError,
     embedded_fashion_mnist,
@@ -663,7 +663,7 @@ def test_npz_class_names(tmp_path):
         ({"X": X4[:0], "y": Y4[:0]}, "at least one row"),
         ({"X": X4.astype(complex), "y": Y4}, "X has dtype complex128; expected numbers"),
         ({"X": X4.astype(str), "y": Y4}, "expected numbers"),
-        ({"X": X4, "y": X4[:, 0].astype("M8[s]")}, "expected integers or strings"),
+        ({"X": X4, "y": X4[:, 0].astype("M8[s]")}, "expected numbers or strings"),
         ({"X": X4, "y": Y4, "class_names": Y4}, "expected strings"),
         ({"X_train": X4, "y_train": Y4, "y_test": Y4}, "y_test but not X_test"),
         ({"X_train": X4, "y_train": Y4, "X_test": X4, "y_test": Y4.astype(str)}, "numbers in one part and strings"),
@@ -743,7 +743,7 @@ def test_npz_bombs(tmp_path, monkeypatch):
     peak, message = peak_of(load_samples, path)
     assert peak < 2**22
     assert "more than 200 to one" in message
-    monkeypatch.setattr(data_utils, "MAX_DATA_BYTES", 2**20)
+    monkeypatch.setattr(_npz, "MAX_DATA_BYTES", 2**20)
     path = save(tmp_path, X=np.zeros((2, 2**18)), y=[0, 1])
     peak, message = peak_of(load_samples, path)
     assert peak < 2**19

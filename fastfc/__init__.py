@@ -1,0 +1,37 @@
+"""fastfc: fully connected networks, trained fast on a CPU.
+
+A drop-in for the fully connected part of the CS231n course's ``cs231n`` package: every
+operation exists as a pure NumPy reference and as a Numba kernel, under one API.
+
+>>> from fastfc import FullyConnectedNet, Solver
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+# Where each name lives; nothing is imported before it is asked for, so that `import fastfc` stays quick.
+_EXPORTS = {
+    "FullyConnectedNet": "fastfc.classifiers.fc_net",
+    "TwoLayerNet": "fastfc.classifiers.fc_net",
+    "load_model": "fastfc.classifiers.fc_net",
+    "Solver": "fastfc.solver",
+    "load_dataset": "fastfc.data_utils",
+    "get_backend": "fastfc.backend",
+    "use_backend": "fastfc.backend",
+    "tolerance": "fastfc._tolerance",
+}
+
+__all__ = ["__version__", *_EXPORTS]
+
+
+def __getattr__(name):
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'fastfc' has no attribute {name!r}")
+    module = importlib.import_module(_EXPORTS[name])
+    value = globals()[name] = getattr(module, name)
+    return value
+
+
+def __dir__():
+    return sorted([*globals(), *_EXPORTS])

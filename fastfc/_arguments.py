@@ -1,0 +1,106 @@
+"""What public functions do to their arguments before an operation sees them.
+
+Operations work on C-contiguous, aligned, writable arrays of one dtype, float32 or
+float64, in the machine's byte order: each further layout or dtype would be one more
+compiled signature of every kernel. Arrays that are already so pass through untouched;
+others are copied, never changed.
+"""
+
+import numbers
+from collections.abc import Mapping
+
+import numpy as np
+
+_FAST_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+_HALF = np.dtype(np.float16)
+
+
+def float_arrays(**arguments) -> tuple[list[np.ndarray], np.dtype | None]:
+    """Bring named arguments to one dtype and layout.
+
+    Returns the arrays, in the order given, and the dtype that results must be cast to:
+    float16 where that is the arguments' common dtype, else None.
+
+    Raises TypeError, naming the argument, for what is neither boolean, integer nor float16,
+    float32 or float64.
+    """
+    values = list(arguments.values())
+    first = values[0]
+    if type(first) is np.ndarray and first.dtype in _FAST_DTYPES:
+        dtype = first.dtype
+        for value in values:
+            if type(value) is not np.ndarray or value.dtype != dtype or not value.flags.carray:
+                break
+        else:
+            return values, None
+    arrays = [_real_array(name, value) for name, value in arguments.items()]
+    common = np.result_type(*(array.dtype for array in arrays))
+    if common.kind != "f":
+        common = np.dtype(np.float64)
+    compute = np.dtype(np.float32) if common == _HALF else common.newbyteorder("=")
+    return [contiguous(array, compute) for array in arrays], _HALF if common == _HALF else None
+
+
+def _real_array(name: str, value) -> np.ndarray:
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+        raise TypeError(f"{name}: expected an array of floats, integers or booleans, got dtype {array.dtype}")
+    return array
+
+
+def contiguous(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """`array` itself if it is a plain C-contiguous, aligned, writable array of `dtype`, else a copy that is."""
+    if type(array) is np.ndarray and array.dtype == dtype and array.flags.carray:
+        return array
+    return np.array(array, dtype=dtype, order="C", subok=False)
+
+
+def labels(y, n: int, classes: int) -> np.ndarray:
+    """Class labels y (n,) as int64, each known to lie in [0, classes)."""
+    array = np.asarray(y)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"y: expected integer labels, got dtype {array.dtype}")
+    if array.shape != (n,):
+        raise ValueError(f"y: expected shape {(n,)}, one label per row of x, got {array.shape}")
+    if n > 0:
+        low, high = array.min(), array.max()
+        if low < 0 or high >= classes:
+            raise ValueError(
+                f"y: expected labels from 0 to {classes - 1} for {classes} columns of scores, got {low} to {high}"
+            )
+    return contiguous(array, np.dtype(np.int64))
+
+
+def require_shape(name: str, array: np.ndarray, shape: tuple[int, ...], reason: str) -> None:
+    """ValueError that names both shapes unless `array` has `shape`."""
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape} ({reason}), got {array.shape}")
+
+
+def require_ndim(name: str, array: np.ndarray, ndim: int, form: str) -> None:
+    """ValueError unless `array` has `ndim` axes; `form` writes them out."""
+    if array.ndim != ndim:
+        raise ValueError(f"{name}: expected shape {form}, got {array.shape}")
+
+
+def require_mapping(name: str, value) -> None:
+    """TypeError unless `value` is a dictionary."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name}: expected a dictionary, got {type(value).__name__}")
+
+
+def number(name: str, value) -> float:
+    """A real scalar as a Python float, which takes the dtype of the arrays that it meets."""
+    scalar = value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
+    if isinstance(scalar, bool) or not isinstance(scalar, numbers.Real):
+        raise TypeError(f"{name}: expected a number, got {value!r}")
+    return float(scalar)
+
+
+def cast(result, dtype: np.dtype | None):
+    """A result, or each of a tuple of results, in `dtype`; unchanged where that is None."""
+    if dtype is None:
+        return result
+    if isinstance(result, tuple):
+        return tuple(cast(part, dtype) for part in result)
+    return result.astype(dtype)

@@ -1,0 +1,415 @@
+"""Fully connected networks: ``{affine - [batch | layer norm] - relu - [dropout]} x (L - 1) - affine - softmax``.
+
+A star-import of this module passes on every layer and block, as the course's own does.
+"""
+
+import itertools
+import json
+import os
+from collections.abc import Iterable
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from fastfc import layer_utils, layers
+from fastfc._arguments import labels, number, require_shape
+from fastfc._files import replaced_file
+from fastfc._npz import read_npz
+from fastfc.layer_utils import *  # noqa: F403
+from fastfc.layers import *  # noqa: F403
+from fastfc.params import FlatParameters
+
+__all__ = ["FullyConnectedNet", "TwoLayerNet", "load_model", "np", *layer_utils.__all__, *layers.__all__]
+
+_NORMALIZATIONS = (None, "batchnorm", "layernorm")
+_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+# Rows that go through the net at a time when it predicts.
+_PREDICT_ROWS = 1024
+_FILE_FORMAT = "fastfc model 1"
+
+
+class FullyConnectedNet:
+    """A fully connected network with any number of hidden layers, ReLU and a softmax loss.
+
+    Parameters
+    ----------
+    hidden_dims : iterable of int
+        The widths of the hidden layers; empty for a linear classifier.
+    input_dim : int
+        Features of an example. Default 3 * 32 * 32.
+    num_classes : int
+        Default 10.
+    dropout_keep_ratio : float
+        The probability to keep a hidden value in training, 0 < p <= 1; 1 is no dropout.
+    normalization : {None, "batchnorm", "layernorm"}
+        What stands between an affine layer and its ReLU.
+    reg : float
+        L2 strength: the loss has ``0.5 * reg * sum(W**2)`` over all weight matrices.
+    weight_scale : float
+        Standard deviation of the initial weights, drawn by ``np.random.randn``.
+    dtype : {np.float32, np.float64}
+        What the network stores and computes in.
+    seed : int or None
+        If given, every dropout layer calls ``np.random.seed(seed)`` first, at every pass.
+
+    Attributes
+    ----------
+    params : FlatParameters
+        ``W1, b1, W2, b2, ...`` and, on hidden layers with normalization,
+        ``gamma1, beta1, ...``. Entries and the whole dictionary can be assigned to; values
+        are copied in.
+    bn_params : list of dict
+        One per hidden layer: ``mode`` and running statistics for batch normalization,
+        ``{}`` for layer normalization; empty without normalization.
+    dropout_param : dict
+        ``mode``, ``p`` and ``seed``; empty without dropout.
+    input_mean, input_scale : array or None
+        If set, an example enters the network as ``(X - input_mean) * input_scale``; arrays
+        that broadcast against an example, or numbers.
+    normalization, use_dropout, reg, num_layers, dtype, class_names
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arguments out of range; the message names them.
+
+    Notes
+    -----
+    CS231n, assignment 2, ``classifiers/fc_net.py``.
+
+    Examples
+    --------
+    >>> net = FullyConnectedNet([100, 100], input_dim=64, normalization="batchnorm", dropout_keep_ratio=0.8)
+    >>> net.loss(np.zeros((5, 64))).shape
+    (5, 10)
+    >>> loss, grads = net.loss(np.zeros((5, 64)), np.arange(5))
+    >>> grads["W2"].shape
+    (100, 100)
+    """
+
+    def __init__(
+        self,
+        hidden_dims: Iterable[int],
+        input_dim: int = 3 * 32 * 32,
+        num_classes: int = 10,
+        dropout_keep_ratio: float = 1,
+        normalization: str | None = None,
+        reg: float = 0.0,
+        weight_scale: float = 1e-2,
+        dtype: DTypeLike = np.float32,
+        seed: int | None = None,
+    ) -> None:
+        self._build(hidden_dims, input_dim, num_classes, dropout_keep_ratio, normalization, reg, dtype, seed)
+        scale = number("weight_scale", weight_scale)
+        for name, shape in self._params.shapes.items():
+            if name.startswith("W"):
+                self._params[name] = np.random.randn(*shape) * scale
+
+    def _build(self, hidden_dims, input_dim, num_classes, dropout_keep_ratio, normalization, reg, dtype, seed):
+        """All of the constructor that draws no random numbers; the weights are left at zero."""
+        if isinstance(hidden_dims, (str, bytes)) or not isinstance(hidden_dims, Iterable):
+            raise TypeError(f"hidden_dims: expected a list of widths, got {hidden_dims!r}")
+        dims = [
+            _positive("input_dim", input_dim),
+            *(_positive("hidden_dims", width) for width in hidden_dims),
+            _positive("num_classes", num_classes),
+        ]
+        if normalization not in _NORMALIZATIONS:
+            raise ValueError(f"normalization: expected None, 'batchnorm' or 'layernorm', got {normalization!r}")
+        if not 0 < number("dropout_keep_ratio", dropout_keep_ratio) <= 1:
+            raise ValueError(f"dropout_keep_ratio: expected 0 < p <= 1, the share to keep, got {dropout_keep_ratio}")
+        if np.dtype(dtype) not in _DTYPES:
+            raise ValueError(f"dtype: expected float32 or float64, got {np.dtype(dtype)}")
+        number("reg", reg)
+
+        self.normalization = normalization
+        self.use_dropout = dropout_keep_ratio != 1
+        self.reg = reg
+        self.num_layers = len(dims) - 1
+        self.dtype = dtype
+        self.input_mean: ArrayLike | None = None
+        self.input_scale: ArrayLike | None = None
+        self.class_names: list[str] | None = None
+
+        shapes: dict[str, tuple[int, ...]] = {}
+        for i in range(1, self.num_layers + 1):
+            shapes[f"W{i}"], shapes[f"b{i}"] = (dims[i - 1], dims[i]), (dims[i],)
+            if normalization is not None and i < self.num_layers:
+                shapes[f"gamma{i}"] = shapes[f"beta{i}"] = (dims[i],)
+        self._params = FlatParameters(shapes, dtype)
+        for name in shapes:
+            if name.startswith("gamma"):
+                self._params[name].fill(1)
+
+        self.dropout_param: dict[str, Any] = {}
+        if self.use_dropout:
+            self.dropout_param = {"mode": "train", "p": dropout_keep_ratio}
+            if seed is not None:
+                self.dropout_param["seed"] = seed
+        self.bn_params: list[dict[str, Any]] = []
+        if normalization is not None:
+            start = {"mode": "train"} if normalization == "batchnorm" else {}
+            self.bn_params = [dict(start) for _ in range(self.num_layers - 1)]
+
+    @property
+    def params(self) -> FlatParameters:
+        return self._params
+
+    @params.setter
+    def params(self, values: dict[str, Any]) -> None:
+        if values is not self._params:
+            self._params.replace(values)
+
+    @property
+    def dims(self) -> list[int]:
+        """Input width, hidden widths, number of classes."""
+        weights = [self._params.shapes[f"W{i}"] for i in range(1, self.num_layers + 1)]
+        return [weights[0][0], *(shape[1] for shape in weights)]
+
+    def loss(self, X: ArrayLike, y: ArrayLike | None = None) -> Any:
+        """Scores in test mode, or loss and gradients in training mode.
+
+        Parameters
+        ----------
+        X : array (N, d1, ..., dk)
+            Examples of any real dtype, computed in the model's.
+        y : integer array (N,), optional
+            Labels.
+
+        Returns
+        -------
+        scores : array (N, C)
+            If `y` is None.
+        loss, grads : scalar, dict of arrays
+            Otherwise; `grads` has the keys of `params`.
+
+        Raises
+        ------
+        ValueError
+            For shapes that do not fit, labels out of range, or training on no examples.
+        TypeError
+            For an X that does not hold real numbers, or labels that are not integers.
+        """
+        x = self._inputs(X)
+        if y is not None:
+            y = labels(y, len(x), self.dims[-1])
+        mode = "test" if y is None else "train"
+        if self.use_dropout:
+            self.dropout_param["mode"] = mode
+        if self.normalization == "batchnorm":
+            for bn_param in self.bn_params:
+                bn_param["mode"] = mode
+
+        forward, backward = self._block()
+        caches = []
+        for i in range(1, self.num_layers):
+            x, cache = forward(x, *(self._params[name] for name in self._block_names(i)), *self._block_params(i))
+            caches.append(cache)
+        last = self.num_layers
+        scores, cache = layers.affine_forward(x, self._params[f"W{last}"], self._params[f"b{last}"])
+        if y is None:
+            return scores
+
+        grads: dict[str, np.ndarray] = {}
+        loss, dscores = layers.softmax_loss(scores, y)
+        dx, grads[f"W{last}"], grads[f"b{last}"] = layers.affine_backward(dscores, cache)
+        for i in range(last - 1, 0, -1):
+            dx, *gradients = backward(dx, caches[i - 1])
+            grads.update(zip(self._block_names(i), gradients, strict=True))
+        if self.reg != 0:
+            for i in range(1, last + 1):
+                loss = loss + layers.l2_penalty(self._params[f"W{i}"], grads[f"W{i}"], self.reg)
+        return loss, grads
+
+    def predict(self, X: ArrayLike) -> np.ndarray:
+        """The class with the highest score, by example: X (N, d1, ..., dk) -> integers (N,)."""
+        return np.argmax(self._scores(X), axis=1)
+
+    def predict_proba(self, X: ArrayLike) -> np.ndarray:
+        """The softmax of the scores: X (N, d1, ..., dk) -> probabilities (N, C) in the model's dtype."""
+        scores = self._scores(X)
+        scores -= scores.max(axis=1, keepdims=True)
+        np.exp(scores, out=scores)
+        scores /= scores.sum(axis=1, keepdims=True)
+        return scores
+
+    def _scores(self, X: ArrayLike) -> np.ndarray:
+        X = np.asarray(X)
+        out = np.empty((len(X), self.dims[-1]), self.dtype)
+        for start in range(0, len(X), _PREDICT_ROWS):
+            out[start : start + _PREDICT_ROWS] = self.loss(X[start : start + _PREDICT_ROWS])
+        return out
+
+    def _inputs(self, X: ArrayLike) -> np.ndarray:
+        """X in the model's dtype, standardized if the model does that."""
+        x = np.asarray(X)
+        if x.dtype.kind not in "biuf":
+            raise TypeError(f"X: expected an array of real numbers, got dtype {x.dtype}")
+        if x.ndim < 1 or prod(x.shape[1:]) != self.dims[0]:
+            raise ValueError(f"X: expected shape (N, ...) with {self.dims[0]} features a row, got {x.shape}")
+        x = x.astype(self.dtype, order="C", copy=False)
+        if self.input_mean is not None:
+            x = x - np.asarray(self.input_mean, self.dtype)
+        if self.input_scale is not None:
+            x = x * np.asarray(self.input_scale, self.dtype)
+        return x
+
+    def _block(self):
+        norm = "" if self.normalization is None else f"{self.normalization}_"
+        name = f"affine_{norm}relu_dropout" if self.use_dropout else f"affine_{norm}relu"
+        return getattr(layer_utils, f"{name}_forward"), getattr(layer_utils, f"{name}_backward")
+
+    def _block_names(self, i: int) -> list[str]:
+        kinds = ["W", "b"] if self.normalization is None else ["W", "b", "gamma", "beta"]
+        return [f"{kind}{i}" for kind in kinds]
+
+    def _block_params(self, i: int) -> list[dict[str, Any]]:
+        norm_params = [] if self.normalization is None else [self.bn_params[i - 1]]
+        return norm_params + ([self.dropout_param] if self.use_dropout else [])
+
+    def save(self, fname: str | os.PathLike[str]) -> None:
+        """Write the network as an ``.npz`` file without pickles, under exactly this name.
+
+        The file holds what :func:`load_model` needs to make the same network: parameters,
+        running statistics, options, input standardization and class names. An older file
+        of that name is replaced only once the new one is whole.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        """
+        options = {
+            "format": _FILE_FORMAT,
+            "hidden_dims": self.dims[1:-1],
+            "input_dim": self.dims[0],
+            "num_classes": self.dims[-1],
+            "dropout_keep_ratio": float(self.dropout_param.get("p", 1)),
+            "seed": self.dropout_param.get("seed"),
+            "normalization": self.normalization,
+            "reg": float(self.reg),
+            "dtype": np.dtype(self.dtype).name,
+            "class_names": self.class_names,
+        }
+        arrays: dict[str, Any] = {"options": np.array(json.dumps(options, default=int))}
+        arrays |= {f"params.{name}": self._params[name] for name in self._params.shapes}
+        for i, bn_param in enumerate(self.bn_params, start=1):
+            for key in ("running_mean", "running_var"):
+                if key in bn_param:
+                    arrays[f"{key}{i}"] = bn_param[key]
+        for key in ("input_mean", "input_scale"):
+            if getattr(self, key) is not None:
+                arrays[key] = np.asarray(getattr(self, key))
+        with replaced_file(fname) as file:
+            np.savez(file, **arrays)
+
+    def load(self, fname: str | os.PathLike[str]) -> bool:
+        """Read what :meth:`save` wrote into this network.
+
+        Returns False, and says so, if there is no such file (as the course's own does).
+
+        Raises
+        ------
+        ValueError
+            If the file is not a model's, or the model has other layers.
+        """
+        if not os.path.exists(fname):
+            print(f"{os.fspath(fname)} not available.")
+            return False
+        other = load_model(fname)
+        if (other.dims, other.normalization) != (self.dims, self.normalization):
+            raise ValueError(
+                f"fname: expected a model with layers {self.dims} and normalization {self.normalization}, "
+                f"got {other.dims} and {other.normalization}"
+            )
+        self.params = other.params
+        for mine, theirs in zip(self.bn_params, other.bn_params, strict=True):
+            mine.update({key: theirs[key] for key in ("running_mean", "running_var") if key in theirs})
+        self.input_mean, self.input_scale = other.input_mean, other.input_scale
+        self.class_names = other.class_names
+        return True
+
+
+class TwoLayerNet(FullyConnectedNet):
+    """A network with one hidden layer, ``affine - relu - affine - softmax``, in float64.
+
+    Parameters
+    ----------
+    input_dim, hidden_dim, num_classes : int
+    weight_scale : float
+        Standard deviation of the initial weights.
+    reg : float
+        L2 strength, as for :class:`FullyConnectedNet`.
+
+    Examples
+    --------
+    >>> TwoLayerNet(input_dim=5, hidden_dim=50, num_classes=7).params["W1"].shape
+    (5, 50)
+    """
+
+    def __init__(
+        self,
+        input_dim: int = 3 * 32 * 32,
+        hidden_dim: int = 100,
+        num_classes: int = 10,
+        weight_scale: float = 1e-3,
+        reg: float = 0.0,
+    ) -> None:
+        super().__init__([hidden_dim], input_dim, num_classes, reg=reg, weight_scale=weight_scale, dtype=np.float64)
+
+
+def load_model(fname: str | os.PathLike[str]) -> FullyConnectedNet:
+    """Make the network that :meth:`FullyConnectedNet.save` wrote.
+
+    NumPy's global random stream is left as it was. Nothing in the file is executed.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is damaged or is not a model's.
+    """
+    with open(fname, "rb") as file:
+        arrays = read_npz(file, os.fspath(fname), _array_kinds)
+    try:
+        options = json.loads(str(arrays.pop("options")[()]))
+        if options.pop("format") != _FILE_FORMAT:
+            raise ValueError("another format")
+        class_names = options.pop("class_names")
+        params = {name.removeprefix("params."): array for name, array in arrays.items() if name.startswith("params.")}
+        # Before any memory is taken: the sizes that the options ask for are those of the arrays at hand.
+        dims = [options["input_dim"], *options["hidden_dims"], options["num_classes"]]
+        for i, shape in enumerate(itertools.pairwise(dims), start=1):
+            if params[f"W{i}"].shape != shape:
+                raise ValueError(f"W{i} has shape {params[f'W{i}'].shape}, not {shape}")
+        net = FullyConnectedNet.__new__(FullyConnectedNet)
+        net._build(**options)
+        net.params = params
+        for i, bn_param in enumerate(net.bn_params, start=1):
+            for key in ("running_mean", "running_var"):
+                if f"{key}{i}" in arrays:
+                    require_shape(f"{key}{i}", arrays[f"{key}{i}"], (dims[i],), "one value per feature")
+                    bn_param[key] = arrays[f"{key}{i}"].astype(net.dtype)
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
+        raise ValueError(f"{os.fspath(fname)}: not a fastfc model, or a damaged one ({error})") from error
+    net.input_mean, net.input_scale = arrays.get("input_mean"), arrays.get("input_scale")
+    net.class_names = class_names
+    return net
+
+
+def _array_kinds(name: str) -> str | None:
+    """The dtype kinds of the arrays in a model's file."""
+    if name == "options":
+        return "U"
+    return "biuf" if name.startswith(("params.", "running_", "input_")) else None
+
+
+def _positive(name: str, value: Any) -> int:
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name}: expected a positive integer, got {value!r}")
+    if value < 1:
+        raise ValueError(f"{name}: expected a positive integer, got {value}")
+    return int(value)

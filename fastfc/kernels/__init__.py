@@ -1,0 +1,1 @@
+"""Numba twins of :mod:`fastfc.reference`: same modules, functions, signatures and caches."""

@@ -1,0 +1,117 @@
+"""NumPy's global random stream inside compiled code: MT19937, word for word.
+
+The generator's state is worked on where NumPy keeps it: 624 words and the position of
+the next one (Matsumoto and Nishimura 1998). A number of ``np.random.random_sample``
+takes two words, 27 bits of the first and 26 of the second, so that
+``random_sample() < p`` compares a 53-bit integer with ``p * 2**53``.
+"""
+
+import ctypes
+import functools
+import math
+
+import numpy as np
+
+from fastfc.kernels._jit import inline, kernel
+
+_LENGTH = 624
+_PERIOD = 397
+_UPPER = np.uint32(0x80000000)
+_LOWER = np.uint32(0x7FFFFFFF)
+_MATRIX = np.uint32(0x9908B0DF)
+_TEMPER_B = np.uint32(0x9D2C5680)
+_TEMPER_C = np.uint32(0xEFC60000)
+
+# Words made at a time: small enough to stay in the first-level cache.
+_CHUNK = 2048
+
+
+def keep_mask(shape, p, dtype):
+    """Return ``(np.random.random_sample(shape) < p) / p`` in `dtype`, from NumPy's global stream."""
+    bit_generator = np.random.get_bit_generator()  # type: ignore[attr-defined]
+    state = _state(bit_generator)
+    if state is None:
+        return ((np.random.random_sample(shape) < p) / p).astype(dtype)
+    mask = np.empty(shape, dtype)
+    with bit_generator.lock:
+        _fill_keep_mask(mask.reshape(-1), state, _threshold(p), 1 / p)
+    return mask
+
+
+def _threshold(p):
+    """The least 53-bit integer that ``< p`` refuses."""
+    return math.ceil(p * 2.0**53)
+
+
+@functools.lru_cache(maxsize=1)
+def _state(bit_generator):
+    """A view of the generator's own state, words and position; None where there is none such."""
+    if not isinstance(bit_generator, np.random.MT19937):
+        return None
+    memory = (ctypes.c_uint32 * (_LENGTH + 1)).from_address(bit_generator.ctypes.state_address)
+    state = np.ctypeslib.as_array(memory)
+    with bit_generator.lock:
+        public = bit_generator.state["state"]
+        # The layout is NumPy's private business; if it ever changes, NumPy makes the numbers.
+        as_expected = np.array_equal(state[:_LENGTH], public["key"]) and state[_LENGTH] == public["pos"]
+    return state if as_expected else None
+
+
+@inline
+def twist(key):
+    """Overwrites the 624 words of key with the next 624 of the recurrence."""
+    for k in range(_LENGTH - _PERIOD):
+        y = (key[k] & _UPPER) | (key[k + 1] & _LOWER)
+        key[k] = key[k + _PERIOD] ^ (y >> np.uint32(1)) ^ (_MATRIX if y & np.uint32(1) else np.uint32(0))
+    for k in range(_LENGTH - _PERIOD, _LENGTH - 1):
+        y = (key[k] & _UPPER) | (key[k + 1] & _LOWER)
+        key[k] = key[k + _PERIOD - _LENGTH] ^ (y >> np.uint32(1)) ^ (_MATRIX if y & np.uint32(1) else np.uint32(0))
+    y = (key[_LENGTH - 1] & _UPPER) | (key[0] & _LOWER)
+    key[_LENGTH - 1] = key[_PERIOD - 1] ^ (y >> np.uint32(1)) ^ (_MATRIX if y & np.uint32(1) else np.uint32(0))
+
+
+@inline
+def temper(out, key):
+    """Overwrites out (n,) with the outputs that belong to the words key (n,)."""
+    for i in range(out.size):
+        y = key[i]
+        y ^= y >> np.uint32(11)
+        y ^= (y << np.uint32(7)) & _TEMPER_B
+        y ^= (y << np.uint32(15)) & _TEMPER_C
+        y ^= y >> np.uint32(18)
+        out[i] = y
+
+
+@inline
+def next_words(out, state):
+    """Overwrites out (n,) with the next words of the stream."""
+    key = state[:_LENGTH]
+    position = np.int64(state[_LENGTH])
+    done = 0
+    while done < out.size:
+        if position == _LENGTH:
+            twist(key)
+            position = 0
+        count = min(_LENGTH - position, out.size - done)
+        temper(out[done : done + count], key[position : position + count])
+        position += count
+        done += count
+    state[_LENGTH] = position
+
+
+@inline
+def keep_or_drop(mask, words, threshold, scale):
+    """Overwrites mask (n,) with scale where the number made of two words (2n,) is below threshold, else 0."""
+    scale, zero = mask.dtype.type(scale), mask.dtype.type(0)
+    for i in range(mask.size):
+        number = (np.int64(words[2 * i] >> np.uint32(5)) << 26) | np.int64(words[2 * i + 1] >> np.uint32(6))
+        mask[i] = scale if number < threshold else zero
+
+
+@kernel
+def _fill_keep_mask(mask, state, threshold, scale):
+    words = np.empty(_CHUNK, np.uint32)
+    for start in range(0, mask.size, _CHUNK // 2):
+        part = mask[start : start + _CHUNK // 2]
+        next_words(words[: 2 * part.size], state)
+        keep_or_drop(part, words, threshold, scale)

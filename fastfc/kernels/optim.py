@@ -1,0 +1,142 @@
+"""Update rules, one pass over the parameters each. See :mod:`fastfc.optim` for the formulas.
+
+The span helpers change w and the state in place; every array is (n,) and contiguous.
+"""
+
+import numpy as np
+
+from fastfc.kernels._jit import inline, kernel
+
+
+def sgd(w, dw, config):
+    _sgd(w.reshape(-1), dw.reshape(-1), config["learning_rate"])
+    return w, config
+
+
+def sgd_momentum(w, dw, config):
+    velocity = config["velocity"].reshape(-1)
+    _sgd_momentum(w.reshape(-1), dw.reshape(-1), velocity, config["learning_rate"], config["momentum"])
+    return w, config
+
+
+def nesterov(w, dw, config):
+    velocity = config["velocity"].reshape(-1)
+    _nesterov(w.reshape(-1), dw.reshape(-1), velocity, config["learning_rate"], config["momentum"])
+    return w, config
+
+
+def rmsprop(w, dw, config):
+    cache = config["cache"].reshape(-1)
+    rate, decay_rate, epsilon = config["learning_rate"], config["decay_rate"], config["epsilon"]
+    _rmsprop(w.reshape(-1), dw.reshape(-1), cache, rate, decay_rate, epsilon)
+    return w, config
+
+
+def adagrad(w, dw, config):
+    cache = config["cache"].reshape(-1)
+    _adagrad(w.reshape(-1), dw.reshape(-1), cache, config["learning_rate"], config["epsilon"])
+    return w, config
+
+
+def adam(w, dw, config):
+    return _adam_step(w, dw, config, 0.0)
+
+
+def adamw(w, dw, config):
+    return _adam_step(w, dw, config, config["learning_rate"] * config["weight_decay"])
+
+
+def _adam_step(w, dw, config, shrinkage):
+    config["t"] += 1
+    beta1, beta2 = config["beta1"], config["beta2"]
+    m, v = config["m"].reshape(-1), config["v"].reshape(-1)
+    m_correction, v_correction = 1 / (1 - beta1 ** config["t"]), 1 / (1 - beta2 ** config["t"])
+    rate, epsilon = config["learning_rate"], config["epsilon"]
+    _adam(w.reshape(-1), dw.reshape(-1), m, v, rate, beta1, beta2, epsilon, m_correction, v_correction, shrinkage)
+    return w, config
+
+
+@inline
+def sgd_span(w, dw, rate):
+    rate = w.dtype.type(rate)
+    for i in range(w.size):
+        w[i] -= rate * dw[i]
+
+
+@inline
+def sgd_momentum_span(w, dw, velocity, rate, momentum):
+    rate, momentum = w.dtype.type(rate), w.dtype.type(momentum)
+    for i in range(w.size):
+        velocity[i] = momentum * velocity[i] - rate * dw[i]
+        w[i] += velocity[i]
+
+
+@inline
+def nesterov_span(w, dw, velocity, rate, momentum):
+    rate, momentum, ahead = w.dtype.type(rate), w.dtype.type(momentum), w.dtype.type(1 + momentum)
+    for i in range(w.size):
+        previous = velocity[i]
+        velocity[i] = momentum * previous - rate * dw[i]
+        w[i] += ahead * velocity[i] - momentum * previous
+
+
+@inline
+def rmsprop_span(w, dw, cache, rate, decay_rate, epsilon):
+    rate, epsilon = w.dtype.type(rate), w.dtype.type(epsilon)
+    decay_rate, rest = w.dtype.type(decay_rate), w.dtype.type(1 - decay_rate)
+    for i in range(w.size):
+        cache[i] = decay_rate * cache[i] + rest * (dw[i] * dw[i])
+        w[i] -= rate * dw[i] / (np.sqrt(cache[i]) + epsilon)
+
+
+@inline
+def adagrad_span(w, dw, cache, rate, epsilon):
+    rate, epsilon = w.dtype.type(rate), w.dtype.type(epsilon)
+    for i in range(w.size):
+        cache[i] += dw[i] * dw[i]
+        w[i] -= rate * dw[i] / (np.sqrt(cache[i]) + epsilon)
+
+
+@inline
+def adam_span(w, dw, m, v, rate, beta1, beta2, epsilon, m_correction, v_correction, shrinkage):
+    """AdamW where shrinkage = learning rate * weight decay is not 0."""
+    # Cast once: a Python float beside float32 arrays would make the loop compute in float64.
+    rest1, rest2 = w.dtype.type(1 - beta1), w.dtype.type(1 - beta2)
+    rate, beta1, beta2, epsilon = w.dtype.type(rate), w.dtype.type(beta1), w.dtype.type(beta2), w.dtype.type(epsilon)
+    m_correction, v_correction = w.dtype.type(m_correction), w.dtype.type(v_correction)
+    shrinkage = w.dtype.type(shrinkage)
+    for i in range(w.size):
+        m[i] = beta1 * m[i] + rest1 * dw[i]
+        v[i] = beta2 * v[i] + rest2 * (dw[i] * dw[i])
+        direction = m[i] * m_correction / (np.sqrt(v[i] * v_correction) + epsilon)
+        w[i] -= rate * direction + shrinkage * w[i]
+
+
+@kernel
+def _sgd(w, dw, rate):
+    sgd_span(w, dw, rate)
+
+
+@kernel
+def _sgd_momentum(w, dw, velocity, rate, momentum):
+    sgd_momentum_span(w, dw, velocity, rate, momentum)
+
+
+@kernel
+def _nesterov(w, dw, velocity, rate, momentum):
+    nesterov_span(w, dw, velocity, rate, momentum)
+
+
+@kernel
+def _rmsprop(w, dw, cache, rate, decay_rate, epsilon):
+    rmsprop_span(w, dw, cache, rate, decay_rate, epsilon)
+
+
+@kernel
+def _adagrad(w, dw, cache, rate, epsilon):
+    adagrad_span(w, dw, cache, rate, epsilon)
+
+
+@kernel
+def _adam(w, dw, m, v, rate, beta1, beta2, epsilon, m_correction, v_correction, shrinkage):
+    adam_span(w, dw, m, v, rate, beta1, beta2, epsilon, m_correction, v_correction, shrinkage)

@@ -1,0 +1,608 @@
+"""The course's layers and losses: arguments checked, then one dispatch line each.
+
+All functions take float32 and float64 arrays of any layout; other dtypes follow one rule:
+integers and booleans become what NumPy makes of them beside the other arguments (float64
+alone), float16 is computed in float32 and returned as float16. Complex numbers, objects
+and strings raise TypeError, wrong shapes ValueError. Arguments are never changed.
+"""
+
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastfc._arguments import (
+    cast,
+    float_arrays,
+    labels,
+    number,
+    require_mapping,
+    require_ndim,
+    require_shape,
+)
+from fastfc.backend import implementation
+
+__all__ = [
+    "affine_backward",
+    "affine_forward",
+    "batchnorm_backward",
+    "batchnorm_backward_alt",
+    "batchnorm_forward",
+    "dropout_backward",
+    "dropout_forward",
+    "l2_penalty",
+    "layernorm_backward",
+    "layernorm_forward",
+    "relu_backward",
+    "relu_forward",
+    "softmax_loss",
+    "svm_loss",
+]
+
+# BLAS counts rows and columns in 32 bits.
+_LARGEST_DIMENSION = 2**31 - 1
+
+
+def affine_forward(x: ArrayLike, w: ArrayLike, b: ArrayLike) -> tuple[np.ndarray, tuple]:
+    """Affine (fully connected) layer, forward: ``out = x.reshape(N, D) @ w + b``.
+
+    Parameters
+    ----------
+    x : array (N, d1, ..., dk)
+        A minibatch of N examples, with D = d1 * ... * dk features each.
+    w : array (D, M)
+        Weights.
+    b : array (M,)
+        Biases.
+
+    Returns
+    -------
+    out : array (N, M)
+    cache : tuple
+        ``(x, w, b)``, for :func:`affine_backward`.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit each other.
+    TypeError
+        If an argument does not hold real numbers.
+
+    Notes
+    -----
+    CS231n, assignment 2, ``layers.py``.
+
+    Examples
+    --------
+    >>> out, cache = affine_forward(np.ones((2, 3)), np.ones((3, 4)), np.zeros(4))
+    >>> out.shape
+    (2, 4)
+    """
+    (x, w, b), half = float_arrays(x=x, w=w, b=b)
+    check_affine(x, w, b)
+    out, cache = implementation("affine_forward")(x, w, b)
+    return cast(out, half), cache
+
+
+def affine_backward(dout: ArrayLike, cache: tuple) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Affine layer, backward: ``dx = dout @ w.T``, ``dw = x.T @ dout``, ``db = sum(dout, axis=0)``.
+
+    Parameters
+    ----------
+    dout : array (N, M)
+        Gradient of the loss with respect to the layer's output.
+    cache : tuple
+        From :func:`affine_forward`.
+
+    Returns
+    -------
+    dx : array (N, d1, ..., dk)
+    dw : array (D, M)
+    db : array (M,)
+
+    Raises
+    ------
+    ValueError
+        If `dout` does not have the output's shape, or `cache` is not the forward pass's.
+    """
+    x, w, b = unpack(cache, "(x, w, b)", 3)
+    half = half_of(dout)
+    (dout, x, w, b), _ = float_arrays(dout=dout, x=x, w=w, b=b)
+    check_affine(x, w, b)
+    require_shape("dout", dout, (len(x), w.shape[1]), "the shape of the layer's output")
+    return cast(implementation("affine_backward")(dout, (x, w, b)), half)
+
+
+def relu_forward(x: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Rectified linear unit, forward: ``out = max(x, 0)``; NaN stays NaN.
+
+    Parameters
+    ----------
+    x : array of any shape
+
+    Returns
+    -------
+    out : array of x's shape
+    cache : array
+        `x`, for :func:`relu_backward`.
+
+    Raises
+    ------
+    TypeError
+        If `x` does not hold real numbers.
+
+    Examples
+    --------
+    >>> relu_forward(np.array([-1.0, 2.0]))[0]
+    array([0., 2.])
+    """
+    (x,), half = float_arrays(x=x)
+    out, cache = implementation("relu_forward")(x)
+    return cast(out, half), cache
+
+
+def relu_backward(dout: ArrayLike, cache: ArrayLike) -> np.ndarray:
+    """Rectified linear unit, backward: ``dx = dout`` where ``x > 0``, else 0.
+
+    Parameters
+    ----------
+    dout : array of any shape
+    cache : array of the same shape
+        `x`, from :func:`relu_forward`.
+
+    Returns
+    -------
+    dx : array of the same shape
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+    """
+    half = half_of(dout)
+    (dout, x), _ = float_arrays(dout=dout, cache=cache)
+    require_shape("dout", dout, x.shape, "the shape of x in the cache")
+    return cast(implementation("relu_backward")(dout, x), half)
+
+
+def batchnorm_forward(x: ArrayLike, gamma: ArrayLike, beta: ArrayLike, bn_param: dict) -> tuple[np.ndarray, tuple]:
+    """Batch normalization, forward: ``out = gamma * (x - mean) / sqrt(var + eps) + beta``.
+
+    In training mean and var (the biased one) are the minibatch's, by column, and the
+    running statistics move towards them::
+
+        running_mean = momentum * running_mean + (1 - momentum) * mean
+        running_var = momentum * running_var + (1 - momentum) * var
+
+    In test mode the running statistics take their place.
+
+    Parameters
+    ----------
+    x : array (N, D)
+    gamma, beta : array (D,)
+        Scale and shift.
+    bn_param : dict
+        ``mode``: ``"train"`` or ``"test"``, required; ``eps``: 1e-5 unless given;
+        ``momentum``: 0.9 unless given; ``running_mean`` and ``running_var``: arrays (D,),
+        zeros if absent. The last two are written back in both modes.
+
+    Returns
+    -------
+    out : array (N, D)
+    cache : tuple
+        For :func:`batchnorm_backward` and :func:`batchnorm_backward_alt`.
+
+    Raises
+    ------
+    ValueError
+        For another mode, for shapes that do not fit, for a training batch without rows.
+
+    Notes
+    -----
+    Ioffe and Szegedy, *Batch Normalization*, 2015; running averages as in CS231n.
+
+    Examples
+    --------
+    >>> bn_param = {"mode": "train"}
+    >>> out, cache = batchnorm_forward(np.array([[1.0], [3.0]]), np.ones(1), np.zeros(1), bn_param)
+    >>> out.round(3).ravel(), bn_param["running_mean"]
+    (array([-1.,  1.]), array([0.2]))
+    """
+    (x, gamma, beta), half = float_arrays(x=x, gamma=gamma, beta=beta)
+    require_ndim("x", x, 2, "(N, D)")
+    check_scale_and_shift(gamma, beta, x.shape[1])
+    param = batchnorm_param(bn_param, len(x), gamma)
+    out, cache = implementation("batchnorm_forward")(x, gamma, beta, param)
+    write_back(bn_param, param)
+    return cast(out, half), cache
+
+
+def batchnorm_backward(dout: ArrayLike, cache: tuple) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Batch normalization, backward.
+
+    The reference goes step by step through the computational graph; the kernel uses the
+    simplified formula of :func:`batchnorm_backward_alt`. After a forward pass in test mode
+    the running statistics are constants.
+
+    Parameters
+    ----------
+    dout : array (N, D)
+    cache : tuple
+        From :func:`batchnorm_forward`.
+
+    Returns
+    -------
+    dx : array (N, D)
+    dgamma, dbeta : array (D,)
+
+    Raises
+    ------
+    ValueError
+        If `dout` does not have the output's shape, or `cache` is not the forward pass's.
+    """
+    return _batchnorm_backward("batchnorm_backward", dout, cache)
+
+
+def batchnorm_backward_alt(dout: ArrayLike, cache: tuple) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Batch normalization, backward, from the simplified formula::
+
+        dbeta = sum(dout)
+        dgamma = sum(dout * x_hat)
+        dx = gamma / sqrt(var + eps) * (dout - dbeta / N - x_hat * dgamma / N)
+
+    with sums over the N rows. Arguments, results and errors as for
+    :func:`batchnorm_backward`, from the same cache.
+    """  # fmt: skip
+    return _batchnorm_backward("batchnorm_backward_alt", dout, cache)
+
+
+def _batchnorm_backward(name: str, dout: ArrayLike, cache: tuple):
+    half = half_of(dout)
+    mode, x_hat, inv_std, gamma = unpack(cache, "of batchnorm_forward", 4)
+    if mode not in ("train", "test"):
+        raise ValueError(f"cache: expected batchnorm_forward's, got one of mode {mode!r}")
+    (dout, x_hat, inv_std, gamma), _ = float_arrays(dout=dout, x_hat=x_hat, inv_std=inv_std, gamma=gamma)
+    check_norm_cache(dout, x_hat, inv_std, gamma, mode)
+    return cast(implementation(name)(dout, (mode, x_hat, inv_std, gamma)), half)
+
+
+def layernorm_forward(x: ArrayLike, gamma: ArrayLike, beta: ArrayLike, ln_param: dict) -> tuple[np.ndarray, tuple]:
+    """Layer normalization, forward: ``out = gamma * (x - mean) / sqrt(var + eps) + beta``.
+
+    Mean and var (the biased one) are those of each row; training and test do not differ.
+
+    Parameters
+    ----------
+    x : array (N, D)
+    gamma, beta : array (D,)
+        Scale and shift.
+    ln_param : dict
+        ``eps``: 1e-5 unless given. Other keys are not looked at.
+
+    Returns
+    -------
+    out : array (N, D)
+    cache : tuple
+        For :func:`layernorm_backward`.
+
+    Raises
+    ------
+    ValueError
+        For shapes that do not fit, or rows without features.
+
+    Notes
+    -----
+    Ba, Kiros and Hinton, *Layer Normalization*, 2016.
+
+    Examples
+    --------
+    >>> out, cache = layernorm_forward(np.array([[1.0, 3.0]]), np.ones(2), np.zeros(2), {})
+    >>> out.round(3)
+    array([[-1.,  1.]])
+    """
+    (x, gamma, beta), half = float_arrays(x=x, gamma=gamma, beta=beta)
+    require_ndim("x", x, 2, "(N, D)")
+    check_scale_and_shift(gamma, beta, x.shape[1])
+    out, cache = implementation("layernorm_forward")(x, gamma, beta, layernorm_param(ln_param, gamma))
+    return cast(out, half), cache
+
+
+def layernorm_backward(dout: ArrayLike, cache: tuple) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Layer normalization, backward::
+
+        dbeta = sum(dout, axis=0)
+        dgamma = sum(dout * x_hat, axis=0)
+        g = gamma * dout
+        dx = (g - mean(g) - x_hat * mean(g * x_hat)) / sqrt(var + eps)
+
+    with means over each row.
+
+    Parameters
+    ----------
+    dout : array (N, D)
+    cache : tuple
+        From :func:`layernorm_forward`.
+
+    Returns
+    -------
+    dx : array (N, D)
+    dgamma, dbeta : array (D,)
+
+    Raises
+    ------
+    ValueError
+        If `dout` does not have the output's shape, or `cache` is not the forward pass's.
+    """  # fmt: skip
+    half = half_of(dout)
+    mode, x_hat, inv_std, gamma = unpack(cache, "of layernorm_forward", 4)
+    if mode != "layer":
+        raise ValueError(f"cache: expected layernorm_forward's, got one of mode {mode!r}")
+    (dout, x_hat, inv_std, gamma), _ = float_arrays(dout=dout, x_hat=x_hat, inv_std=inv_std, gamma=gamma)
+    check_norm_cache(dout, x_hat, inv_std, gamma, mode)
+    return cast(implementation("layernorm_backward")(dout, (mode, x_hat, inv_std, gamma)), half)
+
+
+def dropout_forward(x: ArrayLike, dropout_param: dict) -> tuple[np.ndarray, tuple]:
+    """Inverted dropout, forward: ``out = x * mask``, ``mask = (rand(*x.shape) < p) / p``.
+
+    The random numbers are those of NumPy's global stream (``np.random.seed``), in order,
+    on both backends.
+
+    Parameters
+    ----------
+    x : array of any shape
+    dropout_param : dict
+        ``p``: the probability to keep a value, 0 < p <= 1; ``mode``: ``"train"``, or
+        ``"test"`` for ``out = x``; ``seed``: if given, ``np.random.seed(seed)`` runs first,
+        in test mode too.
+
+    Returns
+    -------
+    out : array of x's shape and dtype
+    cache : tuple
+        ``(dropout_param, mask)``; mask is None in test mode.
+
+    Raises
+    ------
+    ValueError
+        For another mode, or `p` outside (0, 1].
+
+    Notes
+    -----
+    Srivastava et al., *Dropout*, 2014; scaling in training as in the CS231n notes.
+
+    Examples
+    --------
+    >>> out, cache = dropout_forward(np.ones((2, 2)), {"mode": "train", "p": 0.5, "seed": 0})
+    >>> out
+    array([[0., 0.],
+           [0., 0.]])
+    """
+    (x,), half = float_arrays(x=x)
+    out, (_, mask) = implementation("dropout_forward")(x, checked_dropout_param(dropout_param))
+    return cast(out, half), (dropout_param, mask)
+
+
+def dropout_backward(dout: ArrayLike, cache: tuple) -> np.ndarray:
+    """Inverted dropout, backward: ``dx = dout * mask``, or `dout` in test mode.
+
+    Parameters
+    ----------
+    dout : array of any shape
+    cache : tuple
+        ``(dropout_param, mask)`` from :func:`dropout_forward`; ``mode`` is read now.
+
+    Returns
+    -------
+    dx : array of the same shape
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, or training mode meets the mask of a forward pass in test mode.
+    """
+    half = half_of(dout)
+    dropout_param, mask = unpack(cache, "(dropout_param, mask)", 2)
+    param = {"mode": _dropout_mode(dropout_param)}
+    if param["mode"] == "test":
+        (dout,), _ = float_arrays(dout=dout)
+    else:
+        if mask is None:
+            raise ValueError("cache: expected a mask for mode 'train'; the forward pass ran in mode 'test'")
+        (dout, mask), _ = float_arrays(dout=dout, mask=mask)
+        require_shape("dout", dout, mask.shape, "the shape of x in the forward pass")
+    return cast(implementation("dropout_backward")(dout, (param, mask)), half)
+
+
+def softmax_loss(x: ArrayLike, y: ArrayLike) -> tuple[np.floating, np.ndarray]:
+    """Softmax cross-entropy: ``loss = mean(log(sum(exp(x), axis=1)) - x[rows, y])``.
+
+    Parameters
+    ----------
+    x : array (N, C)
+        Scores.
+    y : integer array (N,)
+        Labels, 0 <= y < C.
+
+    Returns
+    -------
+    loss : scalar of x's dtype
+    dx : array (N, C)
+        ``(softmax(x) - onehot(y)) / N``.
+
+    Raises
+    ------
+    ValueError
+        For labels out of range, shapes that do not fit, or no rows.
+    TypeError
+        For labels that are not integers.
+
+    Notes
+    -----
+    The row's maximum is subtracted first, so that no score overflows (CS231n notes).
+
+    Examples
+    --------
+    >>> loss, dx = softmax_loss(np.zeros((1, 4)), np.array([2]))
+    >>> round(float(loss), 4), dx
+    (1.3863, array([[ 0.25,  0.25, -0.75,  0.25]]))
+    """
+    return _loss("softmax_loss", x, y)
+
+
+def svm_loss(x: ArrayLike, y: ArrayLike) -> tuple[np.floating, np.ndarray]:
+    """Multiclass hinge loss: the mean over rows of ``sum over j != y of max(0, x[j] - x[y] + 1)``.
+
+    Arguments, results and errors as for :func:`softmax_loss`.
+
+    Notes
+    -----
+    Weston and Watkins 1999; margin 1 as in the CS231n notes.
+
+    Examples
+    --------
+    >>> loss, dx = svm_loss(np.array([[0.5, 0.0, -2.0]]), np.array([0]))
+    >>> float(loss), dx
+    (0.5, array([[-1.,  1.,  0.]]))
+    """
+    return _loss("svm_loss", x, y)
+
+
+def _loss(name: str, x: ArrayLike, y: ArrayLike):
+    (x,), half = float_arrays(x=x)
+    require_ndim("x", x, 2, "(N, C)")
+    if 0 in x.shape:
+        raise ValueError(f"x: expected at least one row and one class, got shape {x.shape}")
+    return cast(implementation(name)(x, labels(y, *x.shape)), half)
+
+
+def l2_penalty(w: np.ndarray, dw: np.ndarray, reg: float) -> np.floating:
+    """L2 regularization: returns ``0.5 * reg * sum(w**2)`` and adds ``reg * w`` to `dw` in place.
+
+    Parameters
+    ----------
+    w : array of any shape, float32 or float64
+    dw : array of w's shape and dtype, C-contiguous and writable
+        The gradient that grows.
+    reg : float
+        Strength.
+
+    Returns
+    -------
+    penalty : scalar of w's dtype
+
+    Raises
+    ------
+    ValueError
+        If `dw` has another shape.
+    TypeError
+        If `dw` is not an array that can be added to in place.
+
+    Examples
+    --------
+    >>> dw = np.zeros(2)
+    >>> float(l2_penalty(np.array([3.0, 4.0]), dw, reg=2.0)), dw
+    (25.0, array([6., 8.]))
+    """
+    reg = number("reg", reg)
+    (w,), _ = float_arrays(w=w)
+    if not (type(dw) is np.ndarray and dw.dtype == w.dtype and dw.flags.carray):
+        raise TypeError(f"dw: expected a C-contiguous, writable array of dtype {w.dtype}, which is changed in place")
+    require_shape("dw", dw, w.shape, "the shape of w")
+    return implementation("l2_penalty")(w, dw, reg)
+
+
+def check_affine(x: np.ndarray, w: np.ndarray, b: np.ndarray) -> None:
+    """ValueError unless x (N, d1..dk), w (D, M) and b (M,) fit."""
+    require_ndim("w", w, 2, "(D, M)")
+    if x.ndim < 1 or prod(x.shape[1:]) != w.shape[0]:
+        raise ValueError(f"x: expected shape (N, ...) with {w.shape[0]} features a row for w {w.shape}, got {x.shape}")
+    require_shape("b", b, (w.shape[1],), f"one bias per column of w {w.shape}")
+    if max(len(x), *w.shape) > _LARGEST_DIMENSION:
+        raise ValueError(f"x, w: expected at most {_LARGEST_DIMENSION} rows and columns, got {x.shape} and {w.shape}")
+
+
+def check_scale_and_shift(gamma: np.ndarray, beta: np.ndarray, d: int) -> None:
+    """ValueError unless gamma and beta are (d,)."""
+    require_shape("gamma", gamma, (d,), "one scale per feature")
+    require_shape("beta", beta, (d,), "one shift per feature")
+
+
+def batchnorm_param(bn_param: dict, n: int, gamma: np.ndarray) -> dict:
+    """A checked copy of bn_param for a batch of n rows, every entry present, arrays in gamma's dtype."""
+    require_mapping("bn_param", bn_param)
+    mode = bn_param.get("mode")
+    if mode not in ("train", "test"):
+        raise ValueError(f'Invalid forward batchnorm mode "{mode}"')
+    if mode == "train" and n == 0:
+        raise ValueError("x: expected at least one row in mode 'train', got none")
+    param = {
+        "mode": mode,
+        "eps": number("bn_param['eps']", bn_param.get("eps", 1e-5)),
+        "momentum": number("bn_param['momentum']", bn_param.get("momentum", 0.9)),
+    }
+    for key in ("running_mean", "running_var"):
+        given = bn_param.get(key)
+        if given is None:
+            param[key] = np.zeros_like(gamma)
+        else:
+            (statistic,), _ = float_arrays(**{f"bn_param['{key}']": given})
+            require_shape(f"bn_param['{key}']", statistic, gamma.shape, "one value per feature")
+            param[key] = statistic.astype(gamma.dtype, copy=False)
+    return param
+
+
+def write_back(bn_param: dict, param: dict) -> None:
+    """Put the running statistics of a finished forward pass where the caller keeps them."""
+    bn_param["running_mean"] = param["running_mean"]
+    bn_param["running_var"] = param["running_var"]
+
+
+def layernorm_param(ln_param: dict, gamma: np.ndarray) -> dict:
+    """A checked copy of what layer normalization reads of ln_param."""
+    require_mapping("ln_param", ln_param)
+    if gamma.size == 0:
+        raise ValueError("x: expected at least one feature a row, got none")
+    return {"eps": number("ln_param['eps']", ln_param.get("eps", 1e-5))}
+
+
+def _dropout_mode(dropout_param: dict) -> str:
+    require_mapping("dropout_param", dropout_param)
+    mode = dropout_param.get("mode")
+    if mode not in ("train", "test"):
+        raise ValueError(f"dropout_param['mode']: expected 'train' or 'test', got {mode!r}")
+    return mode
+
+
+def checked_dropout_param(dropout_param: dict) -> dict:
+    """A checked copy of dropout_param."""
+    param: dict[str, Any] = {"mode": _dropout_mode(dropout_param), "seed": dropout_param.get("seed")}
+    if param["mode"] == "train":
+        if "p" not in dropout_param:
+            raise ValueError("dropout_param['p']: expected the probability to keep a value, got nothing")
+        param["p"] = number("dropout_param['p']", dropout_param["p"])
+        if not 0 < param["p"] <= 1:
+            raise ValueError(f"dropout_param['p']: expected a probability to keep, 0 < p <= 1, got {param['p']}")
+    return param
+
+
+def check_norm_cache(dout: np.ndarray, x_hat: np.ndarray, inv_std: np.ndarray, gamma: np.ndarray, mode: str) -> None:
+    """ValueError unless the arrays of a normalization's cache and dout fit each other."""
+    require_ndim("cache", x_hat, 2, "(N, D) for x_hat")
+    n, d = x_hat.shape
+    require_shape("dout", dout, (n, d), "the shape of the layer's output")
+    require_shape("cache", gamma, (d,), "gamma, one scale per feature")
+    require_shape("cache", inv_std, (n, 1) if mode == "layer" else (d,), "inv_std")
+
+
+def unpack(cache, form: str, length: int) -> tuple:
+    """The parts of a cache; ValueError that names its form for anything else."""
+    if not isinstance(cache, tuple) or len(cache) != length:
+        raise ValueError(f"cache: expected the tuple {form} that the forward pass returned, got {type(cache).__name__}")
+    return cache
+
+
+def half_of(dout) -> np.dtype | None:
+    """float16 if dout has it: a backward pass answers in its argument's dtype."""
+    return np.dtype(np.float16) if np.asarray(dout).dtype == np.float16 else None

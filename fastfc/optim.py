@@ -1,0 +1,167 @@
+"""Update rules: ``next_w, config = rule(w, dw, config)``.
+
+`w` and `dw` are arrays of one shape, `config` is a dictionary of hyperparameters and
+state; what it lacks is filled in, and the same object is returned. Like the course's own
+rules these work in place: `next_w` is `w` itself, updated, where `w` is a plain C-contiguous,
+writable float32 or float64 array. Any other `w` (strided, read-only, memory-mapped, of
+integers, of float16) stays as it is, and `next_w` is a new array. `dw` is never changed.
+
+Every rule raises ValueError if the shapes of `w`, `dw` and the state differ, TypeError if an
+array does not hold real numbers or a hyperparameter is not a number. Then neither `w` nor
+`config` has changed.
+
+The rules are plain functions of this module: Solver finds them by name, so that functions
+added here work too, and pickles them by reference.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from fastfc._arguments import contiguous, float_arrays, number, require_mapping, require_shape
+from fastfc.backend import implementation
+
+__all__ = ["adagrad", "adam", "adamw", "nesterov", "rmsprop", "sgd", "sgd_momentum"]
+
+_Config = dict[str, Any]
+
+
+def sgd(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[np.ndarray, _Config]:
+    """Stochastic gradient descent: ``w -= learning_rate * dw``.
+
+    Parameters
+    ----------
+    w, dw : array of any shape
+        Parameters and the loss's gradient.
+    config : dict, optional
+        ``learning_rate`` (1e-2).
+
+    Returns
+    -------
+    next_w : array
+    config : dict
+
+    Examples
+    --------
+    >>> sgd(np.array([1.0]), np.array([0.5]), {"learning_rate": 1.0})[0]
+    array([0.5])
+    """
+    return _update("sgd", w, dw, config, {"learning_rate": 1e-2}, ())
+
+
+def sgd_momentum(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[np.ndarray, _Config]:
+    """Gradient descent with momentum::
+
+        velocity = momentum * velocity - learning_rate * dw
+        w += velocity
+
+    ``learning_rate`` (1e-2), ``momentum`` (0.9), ``velocity`` (zeros). Source: Polyak 1964,
+    as in the CS231n notes. Arguments and results as for :func:`sgd`.
+    """  # fmt: skip
+    return _update("sgd_momentum", w, dw, config, {"learning_rate": 1e-2, "momentum": 0.9}, ("velocity",))
+
+
+def nesterov(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[np.ndarray, _Config]:
+    """Nesterov momentum, with the gradient taken at w itself::
+
+        previous = velocity
+        velocity = momentum * velocity - learning_rate * dw
+        w += (1 + momentum) * velocity - momentum * previous
+
+    ``learning_rate`` (1e-2), ``momentum`` (0.9), ``velocity`` (zeros). Source: Bengio,
+    Boulanger-Lewandowski and Pascanu 2012, as in the CS231n notes. Arguments and results as
+    for :func:`sgd`.
+    """  # fmt: skip
+    return _update("nesterov", w, dw, config, {"learning_rate": 1e-2, "momentum": 0.9}, ("velocity",))
+
+
+def rmsprop(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[np.ndarray, _Config]:
+    """RMSProp::
+
+        cache = decay_rate * cache + (1 - decay_rate) * dw**2
+        w -= learning_rate * dw / (sqrt(cache) + epsilon)
+
+    ``learning_rate`` (1e-2), ``decay_rate`` (0.99), ``epsilon`` (1e-8), ``cache`` (zeros).
+    Source: Tieleman and Hinton 2012. Arguments and results as for :func:`sgd`.
+    """  # fmt: skip
+    defaults = {"learning_rate": 1e-2, "decay_rate": 0.99, "epsilon": 1e-8}
+    return _update("rmsprop", w, dw, config, defaults, ("cache",))
+
+
+def adagrad(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[np.ndarray, _Config]:
+    """AdaGrad::
+
+        cache += dw**2
+        w -= learning_rate * dw / (sqrt(cache) + epsilon)
+
+    ``learning_rate`` (1e-2), ``epsilon`` (1e-8), ``cache`` (zeros). Source: Duchi, Hazan and
+    Singer 2011. Arguments and results as for :func:`sgd`.
+    """  # fmt: skip
+    return _update("adagrad", w, dw, config, {"learning_rate": 1e-2, "epsilon": 1e-8}, ("cache",))
+
+
+def adam(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[np.ndarray, _Config]:
+    """Adam::
+
+        t += 1
+        m = beta1 * m + (1 - beta1) * dw
+        v = beta2 * v + (1 - beta2) * dw**2
+        w -= learning_rate * (m / (1 - beta1**t)) / (sqrt(v / (1 - beta2**t)) + epsilon)
+
+    ``learning_rate`` (1e-3), ``beta1`` (0.9), ``beta2`` (0.999), ``epsilon`` (1e-8), ``m``
+    and ``v`` (zeros), ``t`` (0). Source: Kingma and Ba 2015. Arguments and results as for
+    :func:`sgd`.
+    """  # fmt: skip
+    return _update("adam", w, dw, config, _ADAM_DEFAULTS, ("m", "v"))
+
+
+def adamw(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[np.ndarray, _Config]:
+    """Adam with decoupled weight decay: Adam's step, and ``w -= learning_rate * weight_decay * w``.
+
+    The decay takes w from before the step. ``weight_decay`` (1e-2), the rest as for
+    :func:`adam`. Source: Loshchilov and Hutter 2019.
+    """
+    return _update("adamw", w, dw, config, {**_ADAM_DEFAULTS, "weight_decay": 1e-2}, ("m", "v"))
+
+
+_ADAM_DEFAULTS = {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "t": 0}
+
+
+def _update(name: str, w, dw, config: _Config | None, defaults: _Config, state: tuple[str, ...]):
+    if config is None:
+        config = {}
+    require_mapping("config", config)
+    (values,), half = float_arrays(w=w)
+    (gradient,), _ = float_arrays(dw=dw)
+    require_shape("dw", gradient, values.shape, "the shape of w")
+    # Parameters keep their dtype, whatever precision the gradient has.
+    gradient = contiguous(gradient, values.dtype)
+    checked: _Config = {key: number(f"config['{key}']", config.get(key, default)) for key, default in defaults.items()}
+    if "t" in checked:
+        checked["t"] = _step_count(checked["t"])
+    for key in state:
+        checked[key] = _state(key, config.get(key), values)
+    next_w, checked = implementation(name)(values, gradient, checked)
+    for key, default in defaults.items():
+        config.setdefault(key, default)
+    if "t" in checked:
+        config["t"] = checked["t"]
+    for key in state:
+        config[key] = checked[key]
+    return (next_w if half is None else next_w.astype(half)), config
+
+
+def _step_count(value: float) -> int:
+    if value != int(value) or value < 0:
+        raise ValueError(f"config['t']: expected the number of steps taken so far, got {value}")
+    return int(value)
+
+
+def _state(key: str, value, w: np.ndarray) -> np.ndarray:
+    if value is None:
+        return np.zeros_like(w)
+    (array,), _ = float_arrays(**{f"config['{key}']": value})
+    if array.shape == () and w.shape != ():
+        return np.full(w.shape, array, w.dtype)
+    require_shape(f"config['{key}']", array, w.shape, "the shape of w")
+    return contiguous(array, w.dtype)

@@ -1,0 +1,131 @@
+"""Parameters of a network: one flat buffer, and named views on it."""
+
+from collections.abc import Iterable, Mapping
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+__all__ = ["FlatParameters"]
+
+# A cache line: every view starts on one, so that no two arrays share a line and vector loads are aligned.
+_ALIGNMENT = 64
+
+
+class FlatParameters(dict[str, np.ndarray]):
+    """A dictionary of arrays that are views on one flat buffer.
+
+    It reads like the course's ``model.params``. Assigning to a name copies into its view,
+    so that the buffer and its layout stay; other names than those it was made with are kept
+    like in any dictionary, outside the buffer.
+
+    Parameters
+    ----------
+    shapes : dict of str to tuple of int
+        The names, in the buffer's order, and their shapes.
+    dtype : float dtype
+
+    Attributes
+    ----------
+    flat : array (n,)
+        The buffer, zeros at first. Each view starts at a multiple of 64 bytes; what lies
+        between two views is padding and stays zero.
+    offsets : dict of str to int
+        Where each name's view starts in `flat`, in elements.
+
+    Examples
+    --------
+    >>> params = FlatParameters({"W1": (2, 3), "b1": (3,)}, np.float32)
+    >>> params["b1"] = [1, 2, 3]
+    >>> params.flat[params.offsets["b1"]]
+    np.float32(1.0)
+    """
+
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]], dtype: DTypeLike) -> None:
+        super().__init__()
+        self.dtype = np.dtype(dtype)
+        step = _ALIGNMENT // self.dtype.itemsize
+        self.offsets: dict[str, int] = {}
+        end = 0
+        for name, shape in shapes.items():
+            self.offsets[name] = end
+            end += -(-prod(shape) // step) * step
+        self.flat = aligned_zeros(end, self.dtype)
+        self._views = {
+            name: self.flat[self.offsets[name] : self.offsets[name] + prod(shape)].reshape(shape)
+            for name, shape in shapes.items()
+        }
+        dict.update(self, self._views)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The names and shapes that the buffer holds."""
+        return {name: view.shape for name, view in self._views.items()}
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        view = self._views.get(name)
+        if view is None:
+            super().__setitem__(name, value)
+            return
+        if value is not view:
+            np.copyto(view, self._checked(name, value), casting="unsafe")
+        super().__setitem__(name, view)
+
+    def replace(self, values: Mapping[str, Any]) -> None:
+        """Copy a whole set of parameters in; every shape is checked before any value changes.
+
+        Raises
+        ------
+        ValueError
+            If a name is missing, or a shape is another.
+        TypeError
+            If a value does not hold real numbers.
+        """
+        missing = [name for name in self._views if name not in values]
+        if missing:
+            raise ValueError(f"params: expected {', '.join(self._views)}; missing {', '.join(missing)}")
+        # Copies first: the values may be views on this very buffer.
+        checked = {name: self._checked(name, value).copy() for name, value in values.items() if name in self._views}
+        extra = {name: value for name, value in values.items() if name not in self._views}
+        super().clear()
+        for name, array in checked.items():
+            self[name] = array
+        super().update(extra)
+
+    def _checked(self, name: str, value: Any) -> np.ndarray:
+        array = np.asarray(value)
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"params[{name!r}]: expected real numbers, got dtype {array.dtype}")
+        if array.shape != self._views[name].shape:
+            raise ValueError(f"params[{name!r}]: expected shape {self._views[name].shape}, got {array.shape}")
+        return array
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        for name, value in dict(*args, **kwargs).items():
+            self[name] = value
+
+    def setdefault(self, name: str, default: Any = None) -> Any:
+        if name not in self:
+            self[name] = default
+        return self[name]
+
+    def __ior__(self, other: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> "FlatParameters":  # type: ignore[override,misc]
+        self.update(other)
+        return self
+
+    def __reduce__(self):
+        return _rebuild, (self.shapes, self.dtype, {name: np.array(value) for name, value in self.items()})
+
+
+def _rebuild(shapes, dtype, values) -> FlatParameters:
+    params = FlatParameters(shapes, dtype)
+    params.replace(values)
+    return params
+
+
+def aligned_zeros(size: int, dtype: np.dtype) -> np.ndarray:
+    """Zeros (size,) that start on a cache line."""
+    memory = np.zeros(size * dtype.itemsize + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    return memory[start : start + size * dtype.itemsize].view(dtype)
