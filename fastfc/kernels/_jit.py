@@ -4,7 +4,7 @@ Three decorators::
 
     @kernel   an entry point, called from Python: compiled once per dtype, kept on disk
     @inline   a helper that kernels call, inlined by LLVM
-    @exact    an @inline helper whose floating-point operations keep their written order
+    @sums     an @inline helper whose sums LLVM may take in another order
 
 Only entry points are cached. A helper with a disk cache of its own would be linked as
 finished machine code into the next kernel that calls it, and could not be inlined there.
@@ -15,10 +15,15 @@ from numba.extending import register_jitable
 
 from fastfc.kernels._cache import KernelCache
 
+# Fused multiply-add is more exact than what it replaces. Nothing else is free to everybody:
+# 'reassoc' rewrites b * m + (1 - b) * g as g + b * (m - g), a thousand times less exact for
+# Adam's v, and (x - shift) - mean as x - (shift + mean). No loop needs it but those that sum
+# along a row.
+_FASTMATH = {"contract"}
 # No 'nnan' and no 'ninf': they fold isnan to False and lose NaN in comparisons.
 # No 'arcp' and no 'afn': on x86 they turn division and square root into estimates
 # that overflow on denormal arguments, and the loops that divide wait for memory anyway.
-_FASTMATH = {"contract", "reassoc", "nsz"}
+_SUMS_FASTMATH = {"contract", "reassoc", "nsz"}
 _OPTIONS = {"nogil": True, "error_model": "numpy"}
 
 
@@ -35,10 +40,10 @@ def inline(function):
     return register_jitable(fastmath=_FASTMATH, **_OPTIONS)(function)
 
 
-def exact(function):
-    """Make a helper like :func:`inline`, without reassociation.
+def sums(function):
+    """Make a helper like :func:`inline` that adds along a row.
 
-    For error-free transformations such as ``(x - shift) - mean``, which LLVM would
-    otherwise be free to rewrite as ``x - (shift + mean)``.
+    In the written order every addition waits for the one before; in any order they are
+    packed. Helpers made with :func:`inline` keep their order when they are called from here.
     """
-    return register_jitable(fastmath={"contract"}, **_OPTIONS)(function)
+    return register_jitable(fastmath=_SUMS_FASTMATH, **_OPTIONS)(function)

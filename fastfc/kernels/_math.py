@@ -1,38 +1,69 @@
-"""Elementary functions that vectorize.
-
-Numba calls libm's ``exp`` element by element; a range-reduced polynomial turns into
-packed instructions.
-"""
+"""Elementary functions that vectorize."""
 
 import numpy as np
+from numba import types
+from numba.extending import overload
 
-from fastfc.kernels._jit import exact, inline
-
-_LOG2E = 1.4426950408889634
-# ln 2 in two parts, the first with zeros at its end: n * _LN2_HIGH is exact for every n that occurs.
-_LN2_HIGH = 0.6931471803691238
-_LN2_LOW = 1.9082149292705877e-10
+from fastfc.kernels._jit import inline
 
 
-@exact
 def exp(x):
-    """e**x in float64 for x <= 709, 0 below -708; NaN stays NaN. Within 2 ulp."""
+    """e**x for a float x <= 0, in x's dtype, within 2 ulp; 0 where the result is not a normal number.
+
+    Numba calls libm element by element; these polynomials, on |r| <= ln(2) / 2 with
+    x = n ln(2) + r, turn into packed instructions. NaN stays NaN.
+    """
+    return np.exp(x)
+
+
+@overload(exp)
+def _exp_compiled(x):
+    return {types.float32: _exp32, types.float64: _exp64}[x]
+
+
+# ln 2 in two parts, the first with zeros at its end: n * LN2_HIGH is exact for every n that occurs.
+_LN2_HIGH_32, _LN2_LOW_32 = np.float32(0.693359375), np.float32(-2.12194440e-4)
+_LN2_HIGH_64, _LN2_LOW_64 = 0.6931471803691238, 1.9082149292705877e-10
+_LOG2E = 1.4426950408889634
+
+
+@inline
+def _exp32(x):
+    n = np.floor(x * np.float32(_LOG2E) + np.float32(0.5))
+    # Not so for NaN, whose n would have no integer.
+    n = n if n > np.float32(-126) else np.float32(-126)
+    r = (x - n * _LN2_HIGH_32) - n * _LN2_LOW_32
+    # Taylor series: the next term, r**8 / 8!, is below 2**-27.
+    p = np.float32(1 / 5040)
+    p = p * r + np.float32(1 / 720)
+    p = p * r + np.float32(1 / 120)
+    p = p * r + np.float32(1 / 24)
+    p = p * r + np.float32(1 / 6)
+    p = p * r + np.float32(1 / 2)
+    p = p * r + np.float32(1)
+    p = p * r + np.float32(1)
+    scale = np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
+    return np.float32(0) if x < np.float32(-87) else p * scale
+
+
+@inline
+def _exp64(x):
     n = np.floor(x * _LOG2E + 0.5)
     n = n if n > -1022.0 else -1022.0
-    r = (x - n * _LN2_HIGH) - n * _LN2_LOW
-    # Taylor series on |r| <= ln(2) / 2: the next term, r**14 / 14!, is below 2**-57.
-    p = 1.6059043836821613e-10
-    p = p * r + 2.08767569878681e-09
-    p = p * r + 2.505210838544172e-08
-    p = p * r + 2.755731922398589e-07
-    p = p * r + 2.7557319223985893e-06
-    p = p * r + 2.48015873015873e-05
-    p = p * r + 0.0001984126984126984
-    p = p * r + 0.001388888888888889
-    p = p * r + 0.008333333333333333
-    p = p * r + 0.041666666666666664
-    p = p * r + 0.16666666666666666
-    p = p * r + 0.5
+    r = (x - n * _LN2_HIGH_64) - n * _LN2_LOW_64
+    # Taylor series: the next term, r**14 / 14!, is below 2**-57.
+    p = 1 / 6227020800
+    p = p * r + 1 / 479001600
+    p = p * r + 1 / 39916800
+    p = p * r + 1 / 3628800
+    p = p * r + 1 / 362880
+    p = p * r + 1 / 40320
+    p = p * r + 1 / 5040
+    p = p * r + 1 / 720
+    p = p * r + 1 / 120
+    p = p * r + 1 / 24
+    p = p * r + 1 / 6
+    p = p * r + 1 / 2
     p = p * r + 1.0
     p = p * r + 1.0
     scale = np.int64((np.int64(n) + 1023) << 52).view(np.float64)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastfc.kernels._jit import exact, inline, kernel
+from fastfc.kernels._jit import inline, kernel, sums
 from fastfc.kernels._math import exp
 
 
@@ -20,32 +20,32 @@ def l2_penalty(w, dw, reg):
     return w.dtype.type(_l2(dw.reshape(-1), w.reshape(-1), reg))
 
 
-@inline
+@sums
 def softmax_row(dx, x, label, share):
     """Overwrites dx (C,) with share * (softmax(x) - onehot(label)); returns the row's loss, in float64."""
+    zero, share = x.dtype.type(0), x.dtype.type(share)
     largest = x[0]
     for j in range(1, x.size):
         # NaN never wins here, but it makes the sum below NaN.
         largest = x[j] if x[j] > largest else largest
-    total = 0.0
+    total = zero
     for j in range(x.size):
-        e = exp(np.float64(x[j]) - np.float64(largest))
-        dx[j] = e
-        total += e
+        dx[j] = exp(x[j] - largest)
+        total += dx[j]
     factor = share / total
     for j in range(x.size):
         dx[j] *= factor
     dx[label] -= share
-    return np.log(total) - (np.float64(x[label]) - np.float64(largest))
+    return np.log(np.float64(total)) - np.float64(x[label] - largest)
 
 
-@exact
+@inline
 def _margin(score, correct, one):
     """score - correct + 1 in this order: the gradient jumps where it is 0, so it must round like the reference."""
     return score - correct + one
 
 
-@inline
+@sums
 def svm_row(dx, x, label, share):
     """Overwrites dx (C,) with the hinge's gradient times share; returns the row's loss, in float64."""
     zero, one, share = x.dtype.type(0), x.dtype.type(1), x.dtype.type(share)
@@ -62,7 +62,7 @@ def svm_row(dx, x, label, share):
     return loss
 
 
-@inline
+@sums
 def l2_span(dw, w, reg):
     """Adds reg * w to dw (n,); returns the sum of w ** 2, in float64."""
     reg = w.dtype.type(reg)

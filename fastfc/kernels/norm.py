@@ -6,7 +6,7 @@ piece of memory would make LLVM's overlap test fail and the loop run element by 
 
 import numpy as np
 
-from fastfc.kernels._jit import exact, inline, kernel
+from fastfc.kernels._jit import inline, kernel, sums
 from fastfc.kernels._math import assign
 
 
@@ -50,7 +50,7 @@ def layernorm_backward(dout, cache):
     return dx, dgamma, dbeta
 
 
-@exact
+@inline
 def center(x, shift, mean):
     """(x - shift) - mean, in this order: x - (shift + mean) would lose the digits that shift saves."""
     return (x - shift) - mean
@@ -106,7 +106,7 @@ def standardize_by_columns(x_hat, shift, mean, inv_std):
         x_hat[j] = center(x_hat[j], shift[j], mean[j]) * inv_std[j]
 
 
-@inline
+@sums
 def standardize_row(x_hat, eps):
     """Overwrites a row x (D,) in x_hat with (x - mean) * inv_std over the row; returns inv_std."""
     size = x_hat.dtype.type(x_hat.size)
@@ -157,7 +157,7 @@ def fixed_input_gradient(dx, inv_std, gamma):
         dx[j] *= gamma[j] * inv_std[j]
 
 
-@inline
+@sums
 def layer_input_gradient(dx, x_hat, inv_std, gamma):
     """Overwrites a row dout (D,) in dx; inv_std is the row's."""
     size = dx.dtype.type(dx.size)
