@@ -44,7 +44,8 @@ class Case:
     """Arguments of one operation, and what its results must satisfy.
 
     `results` picks from what the operation returned, and from its arguments after the call,
-    the arrays that count; `magnitudes` has one array or number for each.
+    the arrays that count; `magnitudes` has one array or number for each. `gain` is the
+    largest factor that a number which underflows on the way is multiplied by afterwards.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Case:
     results: Callable[[Any, tuple[Any, ...]], list[Array]]
     magnitudes: list[Array]
     terms: int
+    gain: float = 1.0
 
     def run(self, backend: str) -> list[Array]:
         """The results of `backend`, computed on a copy of the arguments."""
@@ -83,7 +85,10 @@ def largest_error(got: list[Array], expected: list[Array], case: Case) -> float:
     for a, b, magnitude in zip(got, expected, case.magnitudes, strict=True):
         if a.shape != b.shape or a.dtype != b.dtype:
             return np.inf
-        allowed = tolerance(b.dtype, case.terms) * np.broadcast_to(np.asarray(magnitude, np.float64), b.shape)
+        # An operation that underflows is off by up to eps * tiny, whatever its result (Higham, section 2.8).
+        underflow = case.gain * float(np.finfo(b.dtype).tiny)
+        size = np.broadcast_to(np.asarray(magnitude, np.float64), b.shape) + underflow
+        allowed = tolerance(b.dtype, case.terms) * size
         x, y = a.astype(np.float64), b.astype(np.float64)
         same = (x == y) | (np.isnan(x) & np.isnan(y))
         with np.errstate(all="ignore"):
@@ -216,12 +221,18 @@ def _batchnorm_gradient_magnitudes(dout, x_hat, inv_std, gamma):
     return [dcentered + dcentered.mean(axis=0), dgamma, dbeta]
 
 
+def _norm_gain(cache):
+    """The factor gamma * inv_std comes after the sums."""
+    inv_std, gamma = _wide(*cache[2:])
+    return 1 + gamma.max() * inv_std.max()
+
+
 def _batchnorm_backward(name, sizes, draw, rng):
     x, gamma, beta = draw("x", sizes.n, sizes.d), draw("gamma", sizes.d), draw("beta", sizes.d)
     _, cache = _cache("batchnorm_forward", x, gamma, beta, _batchnorm_param(sizes, draw, "train"))
     dout = draw("dout", sizes.n, sizes.d)
     magnitudes = _batchnorm_gradient_magnitudes(_wide(dout)[0], *cache[1:])
-    return Case(name, (dout, cache), _all, magnitudes, 2 * sizes.n)
+    return Case(name, (dout, cache), _all, magnitudes, 2 * sizes.n, _norm_gain(cache))
 
 
 def _layernorm_forward(name, sizes, draw, rng):
@@ -244,7 +255,7 @@ def _layernorm_backward(name, sizes, draw, rng):
     _, cache = _cache("layernorm_forward", x, gamma, beta, {"eps": _EPS})
     dout = draw("dout", sizes.n, sizes.d)
     magnitudes = _layernorm_gradient_magnitudes(_wide(dout)[0], *cache[1:])
-    return Case(name, (dout, cache), _all, magnitudes, max(sizes.n, sizes.d))
+    return Case(name, (dout, cache), _all, magnitudes, max(sizes.n, sizes.d), _norm_gain(cache))
 
 
 # ----------------------------------------------------------------------------------------- dropout, losses
@@ -332,7 +343,10 @@ def _block_backward(name, sizes, draw, rng):
         da, *norm = _layernorm_gradient_magnitudes(gated, *cache[1][1:])
     else:
         da, norm = gated, []
-    return Case(name, (dout, cache), _all, [*_affine_gradient_magnitudes(da, x, w), *norm], 3 * _longest(sizes))
+    magnitudes = [*_affine_gradient_magnitudes(da, x, w), *norm]
+    gain = _norm_gain(cache[1]) if norm else 1.0
+    gain *= 1 + _longest(sizes) * max(array.max() for array in _wide(x, w))
+    return Case(name, (dout, cache), _all, magnitudes, 3 * _longest(sizes), gain)
 
 
 def _longest(sizes):

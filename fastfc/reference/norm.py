@@ -48,9 +48,9 @@ def batchnorm_backward(dout, cache):
     dx_hat = dout * gamma
     if mode == "test":
         return dx_hat * inv_std, dgamma, dbeta
-    # x_hat = centered * inv_std, inv_std = (var + eps) ** -0.5
-    dinv_std = (dx_hat * x_hat).sum(axis=0) / inv_std
-    dvar = -0.5 * inv_std**3 * dinv_std
+    # x_hat = centered * inv_std and inv_std = (var + eps) ** -0.5, so that
+    # dvar = -inv_std**3 / 2 * sum(dx_hat * centered), without the cube, which underflows
+    dvar = -0.5 * inv_std**2 * (dx_hat * x_hat).sum(axis=0)
     # var = mean(centered ** 2)
     dcentered = dx_hat * inv_std + (2 / len(dout)) * dvar * (x_hat / inv_std)
     # centered = x - mean(x)
