@@ -1,0 +1,299 @@
+"""What lies under the kernels: compiled code, its cache, BLAS, the random stream, exp."""
+
+import errno
+import importlib
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+
+import fastfc
+from fastfc import cases, tolerance
+from fastfc.backend import OPS
+from fastfc.cases import Sizes
+from fastfc.kernels import _cache, _jit, _math, _random
+from fastfc.kernels._blas import gemm
+
+needs_compiler = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="needs the compiler")
+
+
+# ------------------------------------------------------------------------------------------- machine code
+
+
+def assembly(operation, kernel, dtype):
+    """The machine code of a kernel, compiled afresh: what comes from the disk cache has no text."""
+    cases.build(operation, Sizes(33, 17), dtype).run("fast")
+    module = importlib.import_module(f"fastfc.kernels.{OPS[operation].module}")
+    dispatcher = getattr(module, kernel)
+    signature = next(sig for sig in dispatcher.signatures if f"array({dtype}" in str(sig).lower())
+    fresh = _jit.kernel(dispatcher.py_func)
+    fresh._cache.disable()
+    fresh.compile(signature)
+    return fresh.inspect_asm(fresh.signatures[0])
+
+
+# Kernel -> packed x86 instructions that its loops must hold, without the suffix ps or pd.
+HOT = {
+    ("batchnorm_backward", "_batchnorm_backward"): [r"v?(fn?m(add|sub)\d*|mul)", r"v?(fn?m(add|sub)\d*|sub|add)"],
+    ("layernorm_backward", "_layernorm_backward"): [r"v?(fn?m(add|sub)\d*|mul)", r"v?(fn?m(add|sub)\d*|sub|add)"],
+    ("batchnorm_forward", "_batchnorm_train"): [r"v?(fn?m(add|sub)\d*|mul)", r"v?sub"],
+    ("layernorm_forward", "_layernorm_forward"): [r"v?(fn?m(add|sub)\d*|mul)", r"v?sub"],
+    ("relu_forward", "_forward"): [r"v?(cmp\w*|max|min)"],
+    ("relu_backward", "_backward"): [r"v?cmp\w*"],
+    ("dropout_backward", "_apply"): [r"v?mul"],
+    ("sgd", "_sgd"): [r"v?(fn?m(add|sub)\d*|mul)"],
+    ("sgd_momentum", "_sgd_momentum"): [r"v?(fn?m(add|sub)\d*|mul)"],
+    ("nesterov", "_nesterov"): [r"v?(fn?m(add|sub)\d*|mul)"],
+    ("rmsprop", "_rmsprop"): [r"v?sqrt", r"v?div"],
+    ("adagrad", "_adagrad"): [r"v?sqrt", r"v?div"],
+    ("adam", "_adam"): [r"v?sqrt", r"v?div"],
+    ("softmax_loss", "_softmax"): [r"v?(fn?m(add|sub)\d*|mul)"],
+}
+
+
+@needs_compiler
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="reads x86 mnemonics")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("operation", "kernel"), HOT)
+def test_hot_loops_are_packed(operation, kernel, dtype):
+    text = assembly(operation, kernel, dtype)
+    suffix = {"float32": "ps", "float64": "pd"}[dtype]
+    for mnemonic in HOT[operation, kernel]:
+        packed = re.findall(rf"^\s+{mnemonic}{suffix}\s.*[yz]mm", text, re.MULTILINE)
+        assert packed, f"no packed {mnemonic}{suffix} on whole vectors"
+
+
+@needs_compiler
+def test_updates_keep_the_magnitude_of_small_terms():
+    """b * m + (1 - b) * g must not be rewritten as g + b * (m - g), which loses the digits of a small g."""
+    v, dw = np.array([1.0]), np.array([1e-3])
+    config = {"learning_rate": 0.0, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "t": 0, "m": np.zeros(1), "v": v}
+    OPS["adam"].twin("fast")(np.zeros(1), dw, config)
+    assert abs(v[0] - (0.999 + 0.001 * 1e-6)) <= tolerance(np.float64, 0)
+
+
+# -------------------------------------------------------------------------------------------------- cache
+
+PROBE = "import numpy as np, fastfc.layers as l; print(*l.relu_forward(np.array([-2.0, 3.0], np.float32))[0])"
+
+
+@pytest.fixture
+def package(tmp_path):
+    """A copy of the package that a test may edit."""
+    source = Path(fastfc.__file__).parent
+    shutil.copytree(source, tmp_path / "fastfc", ignore=shutil.ignore_patterns("__pycache__", "*.npz"))
+    return tmp_path
+
+
+def probe(root, **environment):
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("NUMBA_", "FASTFC_"))}
+    result = subprocess.run(
+        [sys.executable, "-B", "-c", PROBE],
+        capture_output=True,
+        text=True,
+        cwd=root,
+        env={**inherited, "PYTHONPATH": str(root), **environment},
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
+
+
+def cached(folder):
+    return sorted(path.name for path in Path(folder).rglob("*.nbc"))
+
+
+@needs_compiler
+def test_an_edit_in_a_helper_file_reaches_the_kernel(package):
+    """Numba's own cache would keep the old kernel: only the file that the helper stands in has changed."""
+    kernels = package / "fastfc" / "kernels"
+    (kernels / "_probe.py").write_text(
+        "from fastfc.kernels._jit import inline\n\n\n@inline\ndef bottom(x):\n    return x * 0\n"
+    )
+    activation = kernels / "activation.py"
+    text = activation.read_text()
+    edited = text.replace("out[i] = zero if x[i] <= zero else x[i]", "out[i] = bottom(x[i]) if x[i] <= zero else x[i]")
+    assert edited != text
+    activation.write_text(edited.replace("import inline, kernel", "import inline, kernel\nfrom ._probe import bottom"))
+    assert probe(package) == "-0.0 3.0"
+    first = cached(kernels)
+    assert probe(package) == "-0.0 3.0"
+    assert cached(kernels) == first
+    (kernels / "_probe.py").write_text((kernels / "_probe.py").read_text().replace("x * 0", "x * 2"))
+    assert probe(package) == "-4.0 3.0"
+    # The files of the old text are gone, those of the new one are there.
+    assert len(cached(kernels)) == len(first)
+    assert not set(cached(kernels)) & set(first)
+
+
+@needs_compiler
+def test_damaged_cache_files_are_compiled_anew(package):
+    kernels = package / "fastfc" / "kernels"
+    expected = probe(package)
+    files = list((kernels / "__pycache__").glob("*.nbc"))
+    assert files
+    for damage in (lambda data: data[: len(data) // 2], lambda data: b"", lambda data: data[:40] + b"?" + data[41:]):
+        for path in files:
+            path.write_bytes(damage(path.read_bytes()))
+        assert probe(package) == expected
+
+
+@needs_compiler
+def test_without_a_folder_that_can_be_written(package, tmp_path):
+    """Files in the place of folders: permissions do not stop the superuser, who may run these tests."""
+    (package / "fastfc" / "kernels" / "__pycache__").write_text("in the way")
+    blocked = tmp_path / "blocked"
+    blocked.write_text("in the way")
+    paths = {"XDG_CACHE_HOME": str(blocked), "HOME": str(blocked), "LOCALAPPDATA": str(blocked)}
+    assert probe(package, **paths) == "0.0 3.0"
+    assert cached(package) == []
+
+
+@needs_compiler
+def test_the_user_wide_folder_serves_a_read_only_install(package, tmp_path):
+    (package / "fastfc" / "kernels" / "__pycache__").write_text("in the way")
+    home = tmp_path / "home"
+    assert probe(package, XDG_CACHE_HOME=str(home), LOCALAPPDATA=str(home)) == "0.0 3.0"
+    assert cached(home)
+
+
+@needs_compiler
+def test_numba_cache_dir_is_respected(package, tmp_path):
+    assert probe(package, NUMBA_CACHE_DIR=str(tmp_path / "elsewhere")) == "0.0 3.0"
+    assert cached(tmp_path / "elsewhere")
+    assert cached(package / "fastfc") == []
+
+
+@needs_compiler
+def test_a_full_disk_costs_only_the_cache(monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(_cache.os, "replace", full)
+
+    def double(x):
+        return 2 * x
+
+    fresh = _jit.kernel(double)
+    assert fresh(np.float32(2)) == 4
+    assert not [name for name in cached(_cache.cache_folder()) if "double" in name]
+
+
+# --------------------------------------------------------------------------------------------------- BLAS
+
+
+@_jit.kernel
+def _call_gemm(trans_a, trans_b, m, n, k, a, lda, b, ldb, beta, c, ldc):
+    gemm(trans_a, trans_b, m, n, k, a, lda, b, ldb, beta, c, ldc)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("beta", [0, 1, 0.5])
+@pytest.mark.parametrize("trans_a", [False, True])
+@pytest.mark.parametrize("trans_b", [False, True])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 5, 7), (16, 33, 8), (2, 3, 0), (0, 3, 2), (2, 0, 3)])
+def test_gemm(shape, trans_a, trans_b, beta, dtype):
+    """Against NumPy, on matrices that are parts of wider ones; nothing outside the result changes."""
+    m, n, k = shape
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal((k, m + 3) if trans_a else (m, k + 3)).astype(dtype)
+    b = rng.standard_normal((n, k + 2) if trans_b else (k, n + 2)).astype(dtype)
+    c = rng.standard_normal((m, n + 1)).astype(dtype)
+    op_a = a[:, :m].T if trans_a else a[:, :k]
+    op_b = b[:, :k].T if trans_b else b[:, :n]
+    expected = c.copy()
+    expected[:, :n] = op_a @ op_b + dtype(beta) * c[:, :n]
+    magnitude = np.abs(op_a) @ np.abs(op_b) + np.abs(c[:, :n])
+    _call_gemm(trans_a, trans_b, m, n, k, a, a.shape[1], b, b.shape[1], beta, c, c.shape[1])
+    assert np.all(np.abs(c - expected)[:, :n] <= tolerance(dtype, k + 1) * magnitude)
+    np.testing.assert_array_equal(c[:, n:], expected[:, n:])
+
+
+def test_gemm_with_beta_zero_does_not_read_the_result():
+    c = np.full((2, 2), np.nan)
+    _call_gemm(False, False, 2, 2, 2, np.eye(2), 2, np.eye(2), 2, 0, c, 2)
+    np.testing.assert_array_equal(c, np.eye(2))
+
+
+# ------------------------------------------------------------------------------------------ random stream
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 311, 312, 313, 623, 624, 625, 1024, 5000])
+@pytest.mark.parametrize("skip", [0, 1, 2])
+def test_masks_are_numpys_own_numbers(count, skip):
+    """Bit for bit, whatever the position in the stream; and the stream goes on where NumPy's would."""
+    for p in (0.3, 0.5, 1.0):
+        np.random.seed(count)
+        np.random.randint(0, 2**32, size=skip, dtype=np.uint32)
+        state = np.random.get_state()
+        expected = ((np.random.random_sample(count) < p) / p).astype(np.float32)
+        following = np.random.random_sample(3)
+        np.random.set_state(state)
+        np.testing.assert_array_equal(_random.keep_mask((count,), p, np.float32), expected)
+        np.testing.assert_array_equal(np.random.random_sample(3), following)
+
+
+@pytest.mark.parametrize("p", [2.0**-53, 5e-324, 1 / 3, np.nextafter(0.5, 0), np.nextafter(1, 0)])
+def test_the_threshold_splits_exactly_where_floats_do(p):
+    """random_sample gives k / 2**53; k is below the threshold exactly where k / 2**53 < p."""
+    threshold = _random._threshold(p)
+    assert (threshold - 1) / 2**53 < p
+    assert not threshold / 2**53 < p
+
+
+def test_a_gaussian_in_waiting_is_kept():
+    np.random.seed(0)
+    np.random.randn()
+    state = np.random.get_state()
+    _random.keep_mask((100,), 0.5, np.float64)
+    after = np.random.get_state()
+    assert after[3:] == state[3:]
+
+
+def test_another_bit_generator_serves_too():
+    original = np.random.get_bit_generator()
+    try:
+        np.random.set_bit_generator(np.random.PCG64(7))
+        mask = _random.keep_mask((50,), 0.5, np.float64)
+        np.random.set_bit_generator(np.random.PCG64(7))
+        np.testing.assert_array_equal(mask, (np.random.random_sample(50) < 0.5) / 0.5)
+    finally:
+        np.random.set_bit_generator(original)
+
+
+# ---------------------------------------------------------------------------------------------------- exp
+
+
+@_jit.kernel
+def _exponentials(out, x):
+    for i in range(x.size):
+        out[i] = _math.exp(x[i])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_exp(dtype):
+    limits = np.finfo(dtype)
+    lowest = np.log(limits.tiny)
+    x = np.concatenate([np.linspace(lowest, 0, 2001), np.linspace(-1, 0, 500), [-0.0]]).astype(dtype)
+    out = np.empty_like(x)
+    _exponentials(out, x)
+    exact = np.exp(x.astype(np.longdouble))
+    normal = exact > 4 * limits.tiny
+    ulps = np.abs(out - exact)[normal] / np.spacing(exact[normal].astype(dtype))
+    assert ulps.max() <= 2
+    assert np.all(np.abs(out - exact)[~normal] <= 4 * limits.tiny)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_exp_of_special_values(dtype):
+    x = np.array([np.nan, -np.inf, -1e30, 0.0], dtype)
+    out = np.empty_like(x)
+    _exponentials(out, x)
+    np.testing.assert_array_equal(out, [np.nan, 0, 0, 1])
