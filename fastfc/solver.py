@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastfc import optim
+from fastfc._arguments import require_mapping
 from fastfc._files import replaced_file
 
 __all__ = ["Solver"]
@@ -115,9 +116,11 @@ class Solver:
                 raise ValueError(f"data: expected as many labels as examples, got X_{split} {rows}, y_{split} {labels}")
         if len(self.X_train) == 0:
             raise ValueError("data: expected at least one training example, got none")
-        for name in ("batch_size", "print_every"):
-            if not (isinstance(getattr(self, name), (int, np.integer)) and getattr(self, name) >= 1):
-                raise ValueError(f"{name}: expected an integer of at least 1, got {getattr(self, name)!r}")
+        for name, least in (("batch_size", 1), ("print_every", 1), ("num_epochs", 0)):
+            value = getattr(self, name)
+            if not (isinstance(value, (int, np.integer)) and value >= least):
+                raise ValueError(f"{name}: expected an integer of at least {least}, got {value!r}")
+        require_mapping("optim_config", self.optim_config)
 
         rule = getattr(optim, self.update_rule, None) if isinstance(self.update_rule, str) else None
         if not callable(rule):
