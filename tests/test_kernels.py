@@ -243,7 +243,7 @@ def test_masks_are_numpys_own_numbers(count, skip):
 @pytest.mark.parametrize("p", [2.0**-53, 5e-324, 1 / 3, np.nextafter(0.5, 0), np.nextafter(1, 0)])
 def test_the_threshold_splits_exactly_where_floats_do(p):
     """random_sample gives k / 2**53; k is below the threshold exactly where k / 2**53 < p."""
-    threshold = _random._threshold(p)
+    threshold = _random.keep_threshold(p)
     assert (threshold - 1) / 2**53 < p
     assert not threshold / 2**53 < p
 

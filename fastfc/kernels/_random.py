@@ -34,11 +34,11 @@ def keep_mask(shape, p, dtype):
         return ((np.random.random_sample(shape) < p) / p).astype(dtype)
     mask = np.empty(shape, dtype)
     with bit_generator.lock:
-        _fill_keep_mask(mask.reshape(-1), state, _threshold(p), 1 / p)
+        _fill_keep_mask(mask.reshape(-1), state, keep_threshold(p), 1 / p)
     return mask
 
 
-def _threshold(p):
+def keep_threshold(p):
     """The least 53-bit integer that ``< p`` refuses."""
     return math.ceil(p * 2.0**53)
 
@@ -71,15 +71,19 @@ def twist(key):
 
 
 @inline
+def tempered(y):
+    """The output that belongs to a word of the recurrence."""
+    y ^= y >> np.uint32(11)
+    y ^= (y << np.uint32(7)) & _TEMPER_B
+    y ^= (y << np.uint32(15)) & _TEMPER_C
+    return y ^ (y >> np.uint32(18))
+
+
+@inline
 def temper(out, key):
     """Overwrites out (n,) with the outputs that belong to the words key (n,)."""
     for i in range(out.size):
-        y = key[i]
-        y ^= y >> np.uint32(11)
-        y ^= (y << np.uint32(7)) & _TEMPER_B
-        y ^= (y << np.uint32(15)) & _TEMPER_C
-        y ^= y >> np.uint32(18)
-        out[i] = y
+        out[i] = tempered(key[i])
 
 
 @inline
@@ -96,6 +100,43 @@ def next_words(out, state):
         temper(out[done : done + count], key[position : position + count])
         position += count
         done += count
+    state[_LENGTH] = position
+
+
+@inline
+def skip_words(state, count):
+    """Pass over the next `count` words of the stream."""
+    position = np.int64(state[_LENGTH]) + count
+    while position > _LENGTH:
+        twist(state[:_LENGTH])
+        position -= _LENGTH
+    state[_LENGTH] = position
+
+
+@inline
+def choose(out, state, n):
+    """Overwrites out (k,) with what ``np.random.choice(n, k)`` draws, 1 <= n <= 2**32.
+
+    NumPy takes words, masked to as many bits as n - 1 has, until one is below n.
+    """
+    key = state[:_LENGTH]
+    position = np.int64(state[_LENGTH])
+    largest = np.uint32(n - 1)
+    mask = largest
+    for shift in (1, 2, 4, 8, 16):
+        mask |= mask >> np.uint32(shift)
+    for i in range(out.size):
+        word = np.uint32(0)
+        # A choice of one takes no words.
+        while largest > 0:
+            if position == _LENGTH:
+                twist(key)
+                position = 0
+            word = tempered(key[position]) & mask
+            position += 1
+            if word <= largest:
+                break
+        out[i] = word
     state[_LENGTH] = position
 
 

@@ -33,6 +33,14 @@ def gate(dx, dout, out, scale):
         dx[i] = dout[i] * scale if out[i] > zero else zero
 
 
+@inline
+def gate_in_place(dx, out, scale):
+    """Overwrites dx (n,) with scale * dx where out > 0, else 0."""
+    zero = dx.dtype.type(0)
+    for i in range(dx.size):
+        dx[i] = dx[i] * scale if out[i] > zero else zero
+
+
 @kernel
 def _forward(out, x):
     # out (n,), x (n,)

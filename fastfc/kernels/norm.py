@@ -89,14 +89,33 @@ def inverse_std(inv_std, var, eps):
 @inline
 def batch_statistics(shift, mean, inv_std, running_mean, running_var, x, eps, momentum):
     """Overwrites shift, mean and inv_std (D,) from x (N, D) and moves the running statistics towards them."""
-    momentum, rest = x.dtype.type(momentum), x.dtype.type(1 - momentum)
     assign(shift, x[0])
     # inv_std is the room for the variance until it is needed itself.
     batch_moments(mean, inv_std, x, shift)
+    move_running(running_mean, running_var, shift, mean, inv_std, momentum)
+    inverse_std(inv_std, inv_std, eps)
+
+
+@inline
+def move_running(running_mean, running_var, shift, mean, var, momentum):
+    """Moves the running statistics (D,) towards those of a batch, whose mean is shift + mean."""
+    momentum, rest = mean.dtype.type(momentum), mean.dtype.type(1 - momentum)
     for j in range(mean.size):
         running_mean[j] = momentum * running_mean[j] + rest * (shift[j] + mean[j])
-        running_var[j] = momentum * running_var[j] + rest * inv_std[j]
-    inverse_std(inv_std, inv_std, eps)
+        running_var[j] = momentum * running_var[j] + rest * var[j]
+
+
+@inline
+def merge_moments(mean, var, shift, added_mean, added_var, added_shift, share):
+    """Merges the moments of more rows, a `share` of all, into mean and var (D,).
+
+    Each mean counts from its own shift (Chan, Golub and LeVeque 1983).
+    """
+    share, rest = mean.dtype.type(share), mean.dtype.type(1 - share)
+    for j in range(mean.size):
+        delta = center(added_shift[j], shift[j], mean[j]) + added_mean[j]
+        mean[j] += delta * share
+        var[j] = rest * var[j] + share * added_var[j] + (share * rest) * (delta * delta)
 
 
 @inline

@@ -1,0 +1,242 @@
+"""A team of threads that stays together for a whole run, and its barrier.
+
+The members run the same compiled function, each with its own index, without the
+interpreter's lock. They meet at a barrier that spins, then yields the processor: at a few
+microseconds between two meetings, sleeping and waking would cost more than the work.
+"""
+
+import ctypes
+import platform
+import sys
+import threading
+import time
+from collections.abc import Callable
+from queue import SimpleQueue
+
+import numpy as np
+from llvmlite import binding, ir
+from numba.core import types
+from numba.extending import intrinsic, overload
+
+from fastfc.kernels._jit import inline
+
+# Words of a barrier, each on a cache line of its own.
+_LINE = 8
+_ARRIVED, _ROUND, _ABORT = 0, _LINE, 2 * _LINE
+
+# Spins before the processor is offered to others: about 20 microseconds.
+_SPINS = 1000
+
+# For the one instruction below that LLVM knows only by its assembler name.
+binding.initialize_native_asmparser()
+_PAUSE = {"x86_64": "pause", "AMD64": "pause", "aarch64": "yield", "arm64": "yield"}.get(platform.machine())
+
+if sys.platform == "win32":
+    binding.add_symbol("fastfc_yield", ctypes.cast(ctypes.windll.kernel32.SwitchToThread, ctypes.c_void_p).value)
+else:
+    binding.add_symbol("fastfc_yield", ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value)
+
+
+def new_barrier():
+    """The shared words of a barrier: members arrived, round, and whether the team is to go home."""
+    return np.zeros(3 * _LINE, np.int64)
+
+
+@inline
+def meet(barrier, members):
+    """Wait until all members are here; False if the team was sent home instead.
+
+    What a member wrote before is seen by all others after.
+    """
+    if members == 1:
+        return True
+    current = _load(barrier, _ROUND)
+    if _add(barrier, _ARRIVED, 1) == members - 1:
+        _store(barrier, _ARRIVED, 0)
+        _store(barrier, _ROUND, current + 1)
+        return True
+    spins = 0
+    while _load(barrier, _ROUND) == current:
+        if _load(barrier, _ABORT) != 0:
+            return False
+        spins += 1
+        if spins < _SPINS:
+            _pause()
+        else:
+            _yield()
+    return True
+
+
+def dismiss(barrier):
+    """Send home every member that waits at the barrier, or will."""
+    _store(barrier, _ABORT, 1)
+
+
+def _load(words, index):
+    return words[index]
+
+
+def _store(words, index, value):
+    words[index] = value
+
+
+_lock = threading.Lock()
+
+
+def _add(words, index, value):
+    with _lock:
+        before = words[index]
+        words[index] += value
+    return before
+
+
+def _pause():
+    pass
+
+
+def _yield():
+    time.sleep(0)
+
+
+@overload(_load)
+def _load_compiled(words, index):
+    return lambda words, index: _atomic_load(words, index)
+
+
+@overload(_store)
+def _store_compiled(words, index, value):
+    return lambda words, index, value: _atomic_store(words, index, value)
+
+
+@overload(_add)
+def _add_compiled(words, index, value):
+    return lambda words, index, value: _atomic_add(words, index, value)
+
+
+@overload(_pause)
+def _pause_compiled():
+    return lambda: _pause_instruction()
+
+
+@overload(_yield)
+def _yield_compiled():
+    return lambda: _yield_call()
+
+
+def _address(context, builder, array_type, array, index):
+    return builder.gep(context.make_array(array_type)(context, builder, array).data, [index])
+
+
+@intrinsic
+def _atomic_load(typingctx, words, index):
+    def codegen(context, builder, sig, args):
+        index = context.cast(builder, args[1], sig.args[1], types.int64)
+        return builder.load_atomic(_address(context, builder, sig.args[0], args[0], index), "acquire", 8)
+
+    return types.int64(words, index), codegen
+
+
+@intrinsic
+def _atomic_store(typingctx, words, index, value):
+    def codegen(context, builder, sig, args):
+        index = context.cast(builder, args[1], sig.args[1], types.int64)
+        value = context.cast(builder, args[2], sig.args[2], types.int64)
+        builder.store_atomic(value, _address(context, builder, sig.args[0], args[0], index), "release", 8)
+        return context.get_dummy_value()
+
+    return types.void(words, index, value), codegen
+
+
+@intrinsic
+def _atomic_add(typingctx, words, index, value):
+    def codegen(context, builder, sig, args):
+        index = context.cast(builder, args[1], sig.args[1], types.int64)
+        value = context.cast(builder, args[2], sig.args[2], types.int64)
+        return builder.atomic_rmw("add", _address(context, builder, sig.args[0], args[0], index), value, "acq_rel")
+
+    return types.int64(words, index, value), codegen
+
+
+@intrinsic
+def _pause_instruction(typingctx):
+    def codegen(context, builder, sig, args):
+        if _PAUSE is not None:
+            builder.asm(ir.FunctionType(ir.VoidType(), []), _PAUSE, "", [], True)
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
+def _yield_call(typingctx):
+    def codegen(context, builder, sig, args):
+        from numba.core import cgutils
+
+        function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.IntType(32), []), "fastfc_yield")
+        builder.call(function, [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+class Team:
+    """The caller and ``members - 1`` threads, which run one function together, call after call.
+
+    Between calls the threads wait in Python, where an exception in the caller can send them
+    home; use it as a context manager.
+
+    Parameters
+    ----------
+    members : int
+    """
+
+    def __init__(self, members: int) -> None:
+        self.members = members
+        self.barrier = new_barrier()
+        self._jobs: list[SimpleQueue] = [SimpleQueue() for _ in range(members - 1)]
+        self._done: SimpleQueue = SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._work, args=(jobs,), name=f"fastfc-{index}", daemon=True)
+            for index, jobs in enumerate(self._jobs, start=1)
+        ]
+
+    def __enter__(self) -> "Team":
+        started = []
+        try:
+            for thread in self._threads:
+                thread.start()
+                started.append(thread)
+        except BaseException:
+            self._threads = started
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        dismiss(self.barrier)
+        for jobs in self._jobs:
+            jobs.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def run(self, function: Callable[[int], object]) -> None:
+        """Call ``function(member)`` in every member at once, and wait until all have returned."""
+        for index, jobs in enumerate(self._jobs, start=1):
+            jobs.put((function, index))
+        function(0)
+        errors = [self._done.get() for _ in self._jobs]
+        for error in errors:
+            if error is not None:
+                raise error
+
+    def _work(self, jobs: SimpleQueue) -> None:
+        while (job := jobs.get()) is not None:
+            function, index = job
+            error = None
+            try:
+                function(index)
+            except BaseException as raised:  # noqa: BLE001 - handed to the caller, who raises it
+                error = raised
+                # The others must not wait for a member that will not come.
+                dismiss(self.barrier)
+            self._done.put(error)
