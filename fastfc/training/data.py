@@ -3,8 +3,6 @@
 import ctypes
 
 import numpy as np
-from numba import carray
-from numba.core import types
 from numba.extending import intrinsic, overload
 
 from fastfc.kernels._jit import inline
@@ -13,23 +11,25 @@ from fastfc.kernels._jit import inline
 KINDS = tuple(np.dtype(name) for name in ("float32", "float64", "uint8", "int8", "int16", "uint16", "int32", "int64"))
 
 
-def memory(address, count, dtype):
-    """The array (count,) of `dtype` that starts at an address."""
-    size = count * np.dtype(dtype).itemsize
-    return np.frombuffer((ctypes.c_char * size).from_address(address), dtype)
+def value_at(address, index, dtype):
+    """The value of `dtype` that lies `index` places behind an address."""
+    size = np.dtype(dtype).itemsize
+    return np.frombuffer((ctypes.c_char * size).from_address(address + index * size), dtype)[0]
 
 
-@overload(memory)
-def _memory_compiled(address, count, dtype):
-    return lambda address, count, dtype: carray(_pointer(address), (count,), dtype)
+@overload(value_at)
+def _value_at_compiled(address, index, dtype):
+    return lambda address, index, dtype: _load(address, index, dtype)
 
 
 @intrinsic
-def _pointer(typingctx, address):
+def _load(typingctx, address, index, dtype):
     def codegen(context, builder, sig, args):
-        return builder.inttoptr(args[0], context.get_value_type(types.voidptr))
+        value = context.get_data_type(sig.return_type)
+        pointer = builder.inttoptr(args[0], value.as_pointer())
+        return builder.load(builder.gep(pointer, [args[1]]))
 
-    return types.voidptr(address), codegen
+    return dtype.dtype(address, index, dtype), codegen
 
 
 @inline
@@ -56,9 +56,8 @@ def gather_row(out, address, offsets, kind):
 @inline
 def _gather(out, address, offsets, dtype):
     if offsets.size == 0:
-        row = memory(address, out.size, dtype)
         for j in range(out.size):
-            out[j] = row[j]
+            out[j] = value_at(address, j, dtype)
     else:
         for j in range(out.size):
-            out[j] = memory(address + offsets[j], 1, dtype)[0]
+            out[j] = value_at(address + offsets[j], 0, dtype)

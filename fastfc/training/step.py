@@ -9,6 +9,7 @@ repeats bit for bit with the same number of members.
 import numpy as np
 
 from fastfc.kernels._blas import gemm
+from fastfc.kernels._borrow import borrowed
 from fastfc.kernels._jit import inline, kernel
 from fastfc.kernels._math import assign
 from fastfc.kernels._random import choose, keep_or_drop, next_words, skip_words
@@ -47,6 +48,7 @@ def train_steps(plan, member, examples, y, losses):
 
     examples are the training set's, y (N,) its labels.
     """
+    plan, examples, y, losses = borrowed(plan), borrowed(examples), borrowed(y), borrowed(losses)
     for step in range(losses.size):
         if not _train_step(plan, member, examples, y, losses, step):
             return step
@@ -374,6 +376,7 @@ def predict_rows(plan, member, examples, subset, count, predictions):
 
     subset is (count,) or (0,). Statistics are the running ones; nothing is dropped.
     """
+    plan, examples, subset, predictions = borrowed(plan), borrowed(examples), borrowed(subset), borrowed(predictions)
     _use_running_statistics(plan, member)
     last = plan.layers.shape[0] - 1
     room = plan.rows[member + 1] - plan.rows[member]
