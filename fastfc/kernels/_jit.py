@@ -40,6 +40,15 @@ def inline(function):
     return register_jitable(fastmath=_FASTMATH, **_OPTIONS)(function)
 
 
+def part(function):
+    """Make a helper like :func:`inline` that LLVM must put in the place of its call.
+
+    For the parts of a large kernel that take its named tuple of arrays: a call would copy
+    hundreds of numbers.
+    """
+    return register_jitable(fastmath=_FASTMATH, forceinline=True, **_OPTIONS)(function)
+
+
 def sums(function):
     """Make a helper like :func:`inline` that adds along a row.
 

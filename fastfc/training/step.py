@@ -10,7 +10,7 @@ import numpy as np
 
 from fastfc.kernels._blas import gemm
 from fastfc.kernels._borrow import borrowed
-from fastfc.kernels._jit import inline, kernel
+from fastfc.kernels._jit import inline, kernel, part
 from fastfc.kernels._math import assign
 from fastfc.kernels._random import choose, keep_or_drop, next_words, skip_words
 from fastfc.kernels._team import meet
@@ -55,7 +55,7 @@ def train_steps(plan, member, examples, y, losses):
     return losses.size
 
 
-@inline
+@part
 def _train_step(plan, member, examples, y, losses, step):
     """One step; False if the team was sent home in the middle of it."""
     last = plan.layers.shape[0] - 1
@@ -98,12 +98,12 @@ def _train_step(plan, member, examples, y, losses, step):
 # --------------------------------------------------------------------------------------- parts of the memory
 
 
-@inline
+@part
 def _matrix(flat, offset, rows, columns):
     return flat[offset : offset + rows * columns].reshape((rows, columns))
 
 
-@inline
+@part
 def _layer_input(plan, layer):
     """(n, D_IN): the batch itself, or the output of the layer before."""
     if layer == 0:
@@ -111,32 +111,32 @@ def _layer_input(plan, layer):
     return _layer_output(plan, layer - 1)
 
 
-@inline
+@part
 def _layer_output(plan, layer):
     """(n, D_OUT)"""
     return _matrix(plan.activations, plan.layers[layer, layout.OUT], plan.batch, plan.layers[layer, layout.D_OUT])
 
 
-@inline
+@part
 def _normalized(plan, layer):
     """(n, D_OUT): x_hat of the layer's normalization; before that, the affine output."""
     return _matrix(plan.activations, plan.layers[layer, layout.X_HAT], plan.batch, plan.layers[layer, layout.D_OUT])
 
 
-@inline
+@part
 def _gradient(plan, layer):
     """(n, D_OUT): the gradient at the layer's affine output."""
     return _matrix(plan.gradients[layer % 2], 0, plan.batch, plan.layers[layer, layout.D_OUT])
 
 
-@inline
+@part
 def _weights(plan, layer):
     """(D_IN * D_OUT,)"""
     start = plan.layers[layer, layout.W]
     return plan.w[start : start + plan.layers[layer, layout.D_IN] * plan.layers[layer, layout.D_OUT]]
 
 
-@inline
+@part
 def _units(plan, values, layer, column):
     """(D_OUT,): the layer's part of values, which starts where `column` of the table says."""
     start = plan.layers[layer, column]
@@ -146,7 +146,7 @@ def _units(plan, values, layer, column):
 # --------------------------------------------------------------------------------------------------- forward
 
 
-@inline
+@part
 def _fetch(plan, out, examples, example):
     """Overwrites out (D,) with an example, standardized."""
     gather_row(out, examples.address + example * examples.row_bytes, examples.offsets, examples.kind)
@@ -156,7 +156,7 @@ def _fetch(plan, out, examples, example):
             out[j] = (out[j] - mean[j]) * scale[j]
 
 
-@inline
+@part
 def _affine(plan, out, x, layer):
     """Overwrites out (rows, D_OUT) with x (rows, D_IN) @ W + b."""
     d_in, d_out = plan.layers[layer, layout.D_IN], plan.layers[layer, layout.D_OUT]
@@ -166,7 +166,7 @@ def _affine(plan, out, x, layer):
     gemm(False, False, out.shape[0], d_out, d_in, x, d_in, _weights(plan, layer), d_out, 1, out, d_out)
 
 
-@inline
+@part
 def _hidden_forward(plan, member, layer):
     """The member's rows through affine - norm - relu - dropout; False if the team was sent home."""
     first, end, d = plan.rows[member], plan.rows[member + 1], plan.layers[layer, layout.D_OUT]
@@ -204,7 +204,7 @@ def _hidden_forward(plan, member, layer):
     return True
 
 
-@inline
+@part
 def _merge_statistics(plan, member, layer, shift, mean, inv_std):
     """Overwrites shift, mean and inv_std (D,) with the batch's, from those of the members' rows."""
     # inv_std is the room for the variance until it is needed itself.
@@ -227,7 +227,7 @@ def _merge_statistics(plan, member, layer, shift, mean, inv_std):
     inverse_std(inv_std, inv_std, plan.norm_numbers[layer, 0])
 
 
-@inline
+@part
 def _output_and_loss(plan, member, y):
     """Scores, their gradient and its column sums for the member's rows; returns the sum of the rows' losses."""
     layer = plan.layers.shape[0] - 1
@@ -245,7 +245,7 @@ def _output_and_loss(plan, member, y):
 # -------------------------------------------------------------------------------------------------- backward
 
 
-@inline
+@part
 def _back_to_hidden(plan, member, layer):
     """The member's rows of the gradient, from the layer's affine output back to the one before.
 
@@ -274,7 +274,7 @@ def _back_to_hidden(plan, member, layer):
         column_sums(db, dx)
 
 
-@inline
+@part
 def _batchnorm_backward(plan, member, layer):
     """The member's rows of the gradient, from batch normalization's output back to its input."""
     first, end, d = plan.rows[member], plan.rows[member + 1], plan.layers[layer, layout.D_OUT]
@@ -290,7 +290,7 @@ def _batchnorm_backward(plan, member, layer):
     column_sums(plan.exchanged[member, layer, layout.D_B, :d], dx)
 
 
-@inline
+@part
 def _sum_over_members(total, plan, layer, row, start):
     """Overwrites total (n,) with the members' sums of a row of what they exchange, from column `start` on."""
     assign(total, plan.exchanged[0, layer, row, start : start + total.size])
@@ -303,7 +303,7 @@ def _sum_over_members(total, plan, layer, row, start):
 # --------------------------------------------------------------------------------------------------- updates
 
 
-@inline
+@part
 def _update_layer(plan, member, layer, step):
     """The member's share of the layer's parameters takes a step; returns the sum of squares of its old weights.
 
@@ -334,7 +334,7 @@ def _update_layer(plan, member, layer, step):
     return squares
 
 
-@inline
+@part
 def _update_units(plan, member, layer, first, end, row, column, hyper_row, step):
     """Columns first to end of a bias, scale or shift take a step."""
     dw = plan.scratch[member, : end - first]
@@ -395,7 +395,7 @@ def predict_rows(plan, member, examples, subset, count, predictions):
             predictions[start + i] = _argmax(scores[i])
 
 
-@inline
+@part
 def _use_running_statistics(plan, member):
     """Put each layer's running statistics where a batch's own would stand."""
     if plan.norm == layout.BATCH_NORM:
@@ -408,7 +408,7 @@ def _use_running_statistics(plan, member):
             inverse_std(own[layout.OWN_INV_STD, :d], running_var, plan.norm_numbers[layer, 0])
 
 
-@inline
+@part
 def _hidden_test(plan, member, layer, rows):
     """The first `rows` of the member's rows through affine - norm - relu, in test mode."""
     first, d = plan.rows[member], plan.layers[layer, layout.D_OUT]
