@@ -6,25 +6,21 @@ against the bytes it has before memory is taken for them.
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import math
 import os
-import pickle
-import pickletools
-import zlib
-from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from importlib import resources
-from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastfc._npz import check_declared, read_npz
+from fastfc._csv_table import read_csv
+from fastfc._idx import has_idx_files, load_idx, read_idx_folder
+from fastfc._npz import read_npz
+from fastfc._pickles import MAX_PICKLE_BYTES as MAX_PICKLE_BYTES
+from fastfc._pickles import MAX_PICKLE_OPCODES as MAX_PICKLE_OPCODES
+from fastfc._pickles import RefusedPickleError, load_pickle
 
 __all__ = [
     "RefusedPickleError",
@@ -55,195 +51,6 @@ FASHION_MNIST_CLASSES = (
     "Bag",
     "Ankle boot",
 )
-
-MAX_PICKLE_BYTES = 64 * 2**20  # a CIFAR-10 batch has 31 MB
-MAX_PICKLE_OPCODES = 2**20  # a batch has about 60 thousand; one byte can make an object of 200
-
-
-# ---------------------------------------------------------------------------------------------- pickles
-
-
-class RefusedPickleError(pickle.UnpicklingError, ValueError):
-    """A pickle that is damaged, too large, or asks for more than arrays and builtin containers."""
-
-
-class _Standin:
-    """What a pickle gets in place of a NumPy name: at most callable, and closed to the BUILD opcode."""
-
-    __slots__ = ("_call",)
-
-    def __init__(self, call: Callable[..., object] | None = None) -> None:
-        self._call = call
-
-    def __call__(self, *args: object) -> object:
-        if self._call is None:
-            raise RefusedPickleError("it calls a name that is only a marker")
-        return self._call(*args)
-
-    def __setstate__(self, state: object) -> NoReturn:
-        raise RefusedPickleError("it changes a function")
-
-
-class _PickledDtype:
-    """A dtype in a pickle: `numpy.dtype("u1", False, True)`, then a state that holds the byte order."""
-
-    __slots__ = ("dtype",)
-    CODES = frozenset(["b1", "i1", "u1", "i2", "u2", "f2", "i4", "u4", "f4", "i8", "u8", "f8"])
-
-    def __init__(self, code: object, *_: object) -> None:
-        if not isinstance(code, str) or code not in self.CODES:
-            raise RefusedPickleError(f"dtype {code!r:.40} is not a plain number")
-        self.dtype = np.dtype(code)
-
-    def __setstate__(self, state: Any) -> None:
-        order, *composed = state[1:5]
-        if order not in ("<", ">", "|", "=") or any(part is not None for part in composed):
-            raise RefusedPickleError("it has a dtype with fields, a shape or an unknown byte order")
-        self.dtype = self.dtype.newbyteorder(order)
-
-
-class _PickledArray:
-    """An array in a pickle: an empty one first, then a state that holds shape, dtype and bytes."""
-
-    __slots__ = ("_spend", "value")
-
-    def __init__(self, spend: Callable[[int], None]) -> None:
-        self._spend = spend
-        self.value: Array | None = None
-
-    def __setstate__(self, state: Any) -> None:
-        _, shape, pickled_dtype, fortran, raw = state
-        if type(pickled_dtype) is not _PickledDtype or type(raw) not in (bytes, str):
-            raise RefusedPickleError("it has an array that is not plain numbers")
-        dtype = pickled_dtype.dtype
-        if type(shape) is not tuple or len(shape) > 32 or any(type(n) is not int or n < 0 for n in shape):
-            raise RefusedPickleError(f"it has an array of impossible shape {shape!r:.80}")
-        if math.prod(shape) * dtype.itemsize != len(raw):
-            raise RefusedPickleError(f"an array of shape {shape}, dtype {dtype} cannot have {len(raw)} bytes")
-        self._spend(2 * len(raw))
-        data = bytearray(raw.encode("latin1") if isinstance(raw, str) else raw)
-        self.value = np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """Reads builtin containers and arrays. NumPy itself is never called with what the pickle says."""
-
-    def __init__(self, data: bytes) -> None:
-        super().__init__(io.BytesIO(data), encoding="latin1")
-        self._budget = 3 * len(data)
-        self._ndarray = _Standin()
-        reconstruct = _Standin(self._reconstruct)
-        self._known = {
-            ("numpy", "ndarray"): self._ndarray,
-            ("numpy", "dtype"): _Standin(_PickledDtype),
-            ("numpy.core.multiarray", "_reconstruct"): reconstruct,
-            ("numpy._core.multiarray", "_reconstruct"): reconstruct,
-            ("_codecs", "encode"): _Standin(self._encode),
-        }
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self._known:
-            wanted = f"{module}.{name}"
-            raise RefusedPickleError(f"it asks for {wanted!r:.80}; only arrays and builtin containers are read")
-        return self._known[module, name]
-
-    def _spend(self, count: int) -> None:
-        """Count bytes made: one string in the file can be turned into any number of copies."""
-        self._budget -= count
-        if self._budget < 0:
-            raise RefusedPickleError("it makes more data than it holds")
-
-    def _reconstruct(self, kind: object, *_: object) -> _PickledArray:
-        if kind is not self._ndarray:
-            raise RefusedPickleError("it has an array that is not a numpy.ndarray")
-        return _PickledArray(self._spend)
-
-    def _encode(self, text: str, encoding: str) -> bytes:
-        if encoding != "latin1":
-            raise RefusedPickleError(f"it encodes a string as {encoding!r:.40}; only latin1 is read")
-        self._spend(len(text))
-        return text.encode("latin1")
-
-
-def _check_opcodes(data: bytes) -> None:
-    """Walk the opcodes without acting on them: lengths are true, memo indexes small, objects not too many."""
-    for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
-        if count == MAX_PICKLE_OPCODES:
-            raise RefusedPickleError(f"it has more than {MAX_PICKLE_OPCODES} opcodes")
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > MAX_PICKLE_OPCODES:
-            raise RefusedPickleError(f"it has a memo index of {argument}")
-        if opcode.name.startswith("EXT"):
-            raise RefusedPickleError("it uses the copyreg extension registry")
-
-
-def _plain(value: Any, seen: dict[int, Any]) -> Any:
-    """Return `value` with arrays in place of their placeholders, and only builtin types beside them."""
-    kind = type(value)
-    if kind is _PickledArray and value.value is not None:
-        return value.value
-    if value is None or kind in (bool, int, float, str, bytes, bytearray):
-        return value
-    if kind not in (dict, list, tuple, set, frozenset):
-        raise RefusedPickleError("it holds something else than arrays and builtin containers")
-    key = id(value)
-    if key not in seen:
-        seen[key] = None
-        if kind is dict:
-            seen[key] = {_plain(name, seen): _plain(item, seen) for name, item in value.items()}
-        else:
-            seen[key] = kind([_plain(item, seen) for item in value])
-    elif seen[key] is None:
-        raise RefusedPickleError("it holds a container that contains itself")
-    return seen[key]
-
-
-def load_pickle(f: BinaryIO) -> Any:
-    """Read a pickle of builtin containers and NumPy arrays, such as a CIFAR-10 batch, and nothing else.
-
-    Parameters
-    ----------
-    f : binary file
-        Open for reading; strings of Python 2 are read as latin1, as the course does.
-
-    Returns
-    -------
-    object
-        Dicts, lists, tuples, sets, numbers, strings, and arrays of plain numbers.
-
-    Raises
-    ------
-    RefusedPickleError
-        (a `pickle.UnpicklingError` and a `ValueError`) If the pickle names any other global (the message says
-        which), is damaged, is larger than 64 MiB, or has arrays whose shape does not fit their bytes.
-
-    Examples
-    --------
-    >>> with open("cifar-10-batches-py/batches.meta", "rb") as f:  # doctest: +SKIP
-    ...     load_pickle(f)["label_names"][0]
-    'airplane'
-    """
-    name = getattr(f, "name", "pickle")
-    try:
-        data = f.read(MAX_PICKLE_BYTES + 1)
-        if len(data) > MAX_PICKLE_BYTES:
-            raise RefusedPickleError(f"it is larger than {MAX_PICKLE_BYTES} bytes")
-        _check_opcodes(data)
-        return _plain(_ArrayUnpickler(data).load(), {})
-    except (
-        pickle.UnpicklingError,
-        AttributeError,
-        DeprecationWarning,
-        EOFError,
-        ImportError,
-        LookupError,
-        MemoryError,
-        OverflowError,
-        RecursionError,
-        TypeError,
-        ValueError,
-    ) as error:  # all that a malformed pickle is known to raise, the warning where warnings are errors
-        raise RefusedPickleError(f"cannot read {name}: {error}") from error
-
 
 # --------------------------------------------------------------------------------------------- CIFAR-10
 
@@ -421,7 +228,7 @@ def _find_cifar10() -> Path:
 def _find_fashion_mnist() -> Path:
     places = [*_under_fastfc_data("fashion-mnist"), Path("/usr/share/datasets/fashion-mnist")]
     for place in places:
-        if _has_idx_files(place):
+        if has_idx_files(place):
             return place
     raise FileNotFoundError(
         "the full Fashion-MNIST not found: install Debian's package dataset-fashion-mnist, or set FASTFC_DATA to the "
@@ -429,241 +236,11 @@ def _find_fashion_mnist() -> Path:
     )
 
 
-# ------------------------------------------------------------------------------------------------- idx
-
-_IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-_GZIP_MAGIC = b"\x1f\x8b"
-_CHUNK = 2**20
-
-
-def _read_idx(f: BinaryIO, stored: int, compressed: bool, path: Path) -> Array:
-    magic = f.read(4)
-    if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _IDX_DTYPES or not 1 <= magic[3] <= 32:
-        raise ValueError(f"{path} is not an idx file: it starts with {magic.hex() or 'nothing'}")
-    dtype, ndim = np.dtype(_IDX_DTYPES[magic[2]]), magic[3]
-    header = f.read(4 * ndim)
-    if len(header) < 4 * ndim:
-        raise ValueError(f"{path} is truncated: its header declares {ndim} axes and ends before their sizes")
-    shape = tuple(np.frombuffer(header, ">u4").tolist())
-    declared = math.prod(shape) * dtype.itemsize
-    wanted = f"its header declares shape {shape}, that is {declared} bytes"
-    if not compressed and stored != 4 + len(header) + declared:
-        raise ValueError(f"{path} is truncated or too long: {wanted}, and {stored - 4 - len(header)} follow")
-    # NumPy multiplies the axes' lengths even where one of them is 0.
-    check_declared(math.prod(max(n, 1) for n in shape) * dtype.itemsize, stored, path)
-    data = np.empty(shape, dtype)
-    room = data.reshape(-1).view(np.uint8)
-    filled = 0
-    while filled < declared:
-        chunk = f.read(min(_CHUNK, declared - filled))
-        if not chunk:
-            raise ValueError(f"{path} is truncated: {wanted}, and {filled} follow")
-        room[filled : filled + len(chunk)] = np.frombuffer(chunk, np.uint8)
-        filled += len(chunk)
-    if f.read(1):
-        raise ValueError(f"{path} is too long: {wanted}, and more follow")
-    return data.astype(dtype.newbyteorder("="), copy=False)
-
-
-def load_idx(path: PathLike) -> Array:
-    """Read an idx file (the format of MNIST and Fashion-MNIST), plain or gzip-compressed.
-
-    Parameters
-    ----------
-    path : path
-        Compression is told by the content, not by the name.
-
-    Returns
-    -------
-    array
-        Of the shape and type that the header declares, in this machine's byte order.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it is no idx file, is truncated, has more data than declared, or declares more than 8 GiB or more than
-        200 times its stored size.
-
-    Notes
-    -----
-    The format is described at http://yann.lecun.com/exdb/mnist/.
-
-    Examples
-    --------
-    >>> load_idx("train-images-idx3-ubyte.gz").shape  # doctest: +SKIP
-    (60000, 28, 28)
-    """
-    path = Path(path)
-    with open(path, "rb") as raw:
-        stored = os.fstat(raw.fileno()).st_size
-        compressed = raw.read(2) == _GZIP_MAGIC
-        raw.seek(0)
-        if not compressed:
-            return _read_idx(raw, stored, False, path)
-        try:
-            with gzip.open(raw, "rb") as unpacked:
-                return _read_idx(unpacked, stored, True, path)  # type: ignore[arg-type]
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise ValueError(f"{path} is a truncated or damaged gzip file: {error}") from error
-
-
-def _idx_file(folder: Path, part: str, content: str) -> Path | None:
-    """Find one of a data set's four files, under either of the two spellings in use, packed or not."""
-    for name in (f"{part}-{content}-ubyte", f"{part}-{content.replace('-', '.')}-ubyte"):
-        for path in (folder / name, folder / f"{name}.gz"):
-            if path.is_file():
-                return path
-    return None
-
-
-_IDX_PARTS = {
-    "X_train": ("train", "images-idx3"),
-    "y_train": ("train", "labels-idx1"),
-    "X_test": ("t10k", "images-idx3"),
-    "y_test": ("t10k", "labels-idx1"),
-}
-
-
-def _has_idx_files(folder: Path) -> bool:
-    return all(_idx_file(folder, *part) for part in _IDX_PARTS.values())
-
-
-def _read_idx_folder(folder: Path) -> dict[str, Array]:
-    paths = {key: _idx_file(folder, *part) for key, part in _IDX_PARTS.items()}
-    return {key: load_idx(path) for key, path in paths.items() if path}
-
-
-# ------------------------------------------------------------------------------------------------- npz
+# ---------------------------------------------------------------------------------- one form for all
 
 _SPLITS = ("train", "val", "test")
 _NPZ_KINDS = {f"X_{split}": "biuf" for split in _SPLITS} | {f"y_{split}": "biufU" for split in _SPLITS}
 _NPZ_KINDS |= {"X": "biuf", "y": "biufU", "class_names": "U"}
-
-# ------------------------------------------------------------------------------------------------- CSV
-
-_LABEL_COLUMNS = ("label", "target", "class", "y")
-
-
-def _number(cell: str) -> float | None:
-    try:
-        return float(cell)
-    except ValueError:
-        return None
-
-
-def _bad_cell(path: Path, line: int, column: int, cell: str, expected: str) -> NoReturn:
-    raise ValueError(f"{path}, line {line}, column {column + 1}: expected {expected}, found {cell!r:.60}")
-
-
-def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield line number and cells of every line that is not empty."""
-    with open(path, newline="", encoding="utf-8-sig") as f:
-        rows = csv.reader(f, strict=True)
-        try:
-            for row in rows:
-                if row:
-                    yield rows.line_num, row
-        except csv.Error as error:
-            raise ValueError(f"{path}, line {rows.line_num}: {error}") from error
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path} is not text in UTF-8: {error}") from error
-
-
-def _label_column(
-    first: list[str], target: str | int | None, num_features: int | None, labels_needed: bool, path: Path
-) -> int | None:
-    """Return which column holds the labels, if one does; `first` is the table's first line."""
-    width = len(first)
-    if target == "none":
-        return None
-    if target is None:
-        if width == num_features:
-            return None
-        named = [i for i, cell in enumerate(first) if cell.casefold() in _LABEL_COLUMNS]
-        if len(named) == 1:
-            return named[0]
-        return width - 1 if labels_needed or width - 1 == num_features else None
-    if target in first and _number(str(target)) is None:
-        return first.index(str(target))
-    try:
-        column = int(target)
-    except ValueError:
-        raise ValueError(f"target {target!r} is not a column of {path}; its first line is {first!s:.200}") from None
-    if not -width <= column < width:
-        raise ValueError(f"target {column} is out of range: {path} has {width} columns, counted from 0")
-    return column % width
-
-
-def _csv_labels(seen: dict[str, int], first_line: list[int], label: int, path: Path) -> tuple[Array, list[str] | None]:
-    """Return an int64 label for each text in `seen`, and names if the texts are not all numbers."""
-    numbers = [_number(text) for text in seen]
-    if None in numbers:
-        names = sorted(seen)
-        rank = {name: i for i, name in enumerate(names)}
-        return np.array([rank[text] for text in seen], np.int64), names
-    whole = []
-    for text, number, line in zip(seen, numbers, first_line, strict=True):
-        if number is None or not number.is_integer() or abs(number) > 2**53:
-            _bad_cell(path, line, label, text, "a whole number or a name as label")
-        whole.append(int(number))
-    return np.array(whole, np.int64), None
-
-
-def _read_csv(
-    path: Path, target: str | int | None, num_features: int | None, *, labels_needed: bool
-) -> tuple[Array, Array | None, list[str] | None]:
-    """Return X float64 (N, D), y int64 (N,) if there are labels, and class names if these are names."""
-    stored = path.stat().st_size
-    check_declared(4 * stored, stored, path)  # two characters, "1,", become a float64
-    rows = _csv_rows(path)
-    line, row = next(rows, (0, []))
-    if not row:
-        raise ValueError(f"{path} is empty")
-    first = [cell.strip() for cell in row]
-    width = len(first)
-    label = _label_column(first, target, num_features, labels_needed, path)
-    features = [i for i in range(width) if i != label]
-    if not features:
-        raise ValueError(f"{path} has no column beside the labels")
-    if num_features is not None and len(features) != num_features:
-        raise ValueError(f"{path} has {len(features)} feature columns; expected {num_features}")
-    # With numbers as column names the label column's name still tells a header; "y" alone may be a class.
-    title = "" if label is None else first[label]
-    header = title.casefold() in _LABEL_COLUMNS[:3] or (title == target and _number(title) is None)
-    if not header and any(_number(first[i]) is not None for i in features):
-        rows = chain([(line, first)], rows)
-
-    values, codes = array("d"), array("q")
-    seen: dict[str, int] = {}  # label text -> code, in order of appearance
-    first_line: list[int] = []
-    for line, row in rows:
-        if len(row) != width:
-            raise ValueError(f"{path}, line {line}: expected {width} columns, found {len(row)}")
-        try:
-            values.extend(map(float, row if label is None else row[:label] + row[label + 1 :]))
-        except ValueError:
-            column = next(i for i in features if _number(row[i]) is None)
-            _bad_cell(path, line, column, row[column], "a number")
-        if label is not None:
-            text = row[label].strip()
-            if not text:
-                _bad_cell(path, line, label, text, "a label")
-            if text not in seen:
-                seen[text] = len(seen)
-                first_line.append(line)
-            codes.append(seen[text])
-    if not values:
-        raise ValueError(f"{path} has no rows")
-    X = np.array(values).reshape(-1, len(features))
-    if label is None:
-        return X, None, None
-    labels, names = _csv_labels(seen, first_line, label, path)
-    return X, labels[np.array(codes)], names
-
-
-# ---------------------------------------------------------------------------------- one form for all
 
 
 def _as_integers(y: Array, source: object) -> Array:
@@ -755,7 +332,7 @@ def embedded_fashion_mnist() -> dict[str, Any]:
 
 def _full_fashion_mnist() -> dict[str, Any]:
     folder = _find_fashion_mnist()
-    return _finish(_read_idx_folder(folder), FASHION_MNIST_CLASSES, folder)
+    return _finish(read_idx_folder(folder), FASHION_MNIST_CLASSES, folder)
 
 
 def _cifar10(folder: Path) -> dict[str, Any]:
@@ -787,7 +364,7 @@ def _load(
     if path.is_dir():
         if (path / "data_batch_1").is_file():
             return _cifar10(path)
-        raw = _read_idx_folder(path)
+        raw = read_idx_folder(path)
         if not raw:
             raise ValueError(
                 f"folder {path} has neither idx files (train-images-idx3-ubyte, ...) nor data_batch_1, ..."
@@ -803,7 +380,7 @@ def _load(
             raise ValueError(f"{path}: class_names must have shape (C,), found {names.shape}")
         return _finish(raw, None if names is None else names.tolist(), path)
     if is_csv:
-        X, y, class_names = _read_csv(path, target, num_features, labels_needed=labels_needed)
+        X, y, class_names = read_csv(path, target, num_features, labels_needed=labels_needed)
         return _finish({"X": X} if y is None else {"X": X, "y": y}, class_names, path)
     if labels_needed:
         raise ValueError(f"{path} must be a folder, an .npz file or a .csv file: it has to bring labels too")

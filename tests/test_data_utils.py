@@ -14,7 +14,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from fastfc import _npz, data_utils
+from fastfc import _npz, _pickles, data_utils
 from fastfc.data_utils import (
     RefusedPickleError,
     embedded_fashion_mnist,
@@ -253,7 +253,7 @@ def test_pickle_bomb_takes_little_memory(name):
 
 
 def test_pickle_that_is_too_large(monkeypatch):
-    monkeypatch.setattr(data_utils, "MAX_PICKLE_BYTES", 1000)
+    monkeypatch.setattr(_pickles, "MAX_PICKLE_BYTES", 1000)
     with pytest.raises(RefusedPickleError, match="larger than 1000 bytes"):
         read(pickle.dumps("x" * 2000))
 
@@ -545,7 +545,7 @@ def test_full_fashion_mnist_by_name(tmp_path, monkeypatch):
 
 def test_full_fashion_mnist_not_found(tmp_path, monkeypatch):
     monkeypatch.setenv("FASTFC_DATA", str(tmp_path))
-    monkeypatch.setattr(data_utils, "_has_idx_files", lambda folder: False)
+    monkeypatch.setattr(data_utils, "has_idx_files", lambda folder: False)
     with pytest.raises(FileNotFoundError) as caught:
         load_dataset("fashion-mnist-full")
     for part in ("dataset-fashion-mnist", str(tmp_path / "fashion-mnist"), "/usr/share/datasets/fashion-mnist"):

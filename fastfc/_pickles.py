@@ -1,0 +1,200 @@
+"""Reading pickles that nobody vouches for: arrays and builtin containers, and nothing else."""
+
+import io
+import math
+import pickle
+import pickletools
+from collections.abc import Callable
+from typing import Any, BinaryIO, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["MAX_PICKLE_BYTES", "MAX_PICKLE_OPCODES", "RefusedPickleError", "load_pickle"]
+
+Array = NDArray[Any]
+
+MAX_PICKLE_BYTES = 64 * 2**20  # a CIFAR-10 batch has 31 MB
+MAX_PICKLE_OPCODES = 2**20  # a batch has about 60 thousand; one byte can make an object of 200
+
+
+class RefusedPickleError(pickle.UnpicklingError, ValueError):
+    """A pickle that is damaged, too large, or asks for more than arrays and builtin containers."""
+
+
+class _Standin:
+    """What a pickle gets in place of a NumPy name: at most callable, and closed to the BUILD opcode."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Callable[..., object] | None = None) -> None:
+        self._call = call
+
+    def __call__(self, *args: object) -> object:
+        if self._call is None:
+            raise RefusedPickleError("it calls a name that is only a marker")
+        return self._call(*args)
+
+    def __setstate__(self, state: object) -> NoReturn:
+        raise RefusedPickleError("it changes a function")
+
+
+class _PickledDtype:
+    """A dtype in a pickle: `numpy.dtype("u1", False, True)`, then a state that holds the byte order."""
+
+    __slots__ = ("dtype",)
+    CODES = frozenset(["b1", "i1", "u1", "i2", "u2", "f2", "i4", "u4", "f4", "i8", "u8", "f8"])
+
+    def __init__(self, code: object, *_: object) -> None:
+        if not isinstance(code, str) or code not in self.CODES:
+            raise RefusedPickleError(f"dtype {code!r:.40} is not a plain number")
+        self.dtype = np.dtype(code)
+
+    def __setstate__(self, state: Any) -> None:
+        order, *composed = state[1:5]
+        if order not in ("<", ">", "|", "=") or any(part is not None for part in composed):
+            raise RefusedPickleError("it has a dtype with fields, a shape or an unknown byte order")
+        self.dtype = self.dtype.newbyteorder(order)
+
+
+class _PickledArray:
+    """An array in a pickle: an empty one first, then a state that holds shape, dtype and bytes."""
+
+    __slots__ = ("_spend", "value")
+
+    def __init__(self, spend: Callable[[int], None]) -> None:
+        self._spend = spend
+        self.value: Array | None = None
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, pickled_dtype, fortran, raw = state
+        if type(pickled_dtype) is not _PickledDtype or type(raw) not in (bytes, str):
+            raise RefusedPickleError("it has an array that is not plain numbers")
+        dtype = pickled_dtype.dtype
+        if type(shape) is not tuple or len(shape) > 32 or any(type(n) is not int or n < 0 for n in shape):
+            raise RefusedPickleError(f"it has an array of impossible shape {shape!r:.80}")
+        if math.prod(shape) * dtype.itemsize != len(raw):
+            raise RefusedPickleError(f"an array of shape {shape}, dtype {dtype} cannot have {len(raw)} bytes")
+        self._spend(2 * len(raw))
+        data = bytearray(raw.encode("latin1") if isinstance(raw, str) else raw)
+        self.value = np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Reads builtin containers and arrays. NumPy itself is never called with what the pickle says."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(io.BytesIO(data), encoding="latin1")
+        self._budget = 3 * len(data)
+        self._ndarray = _Standin()
+        reconstruct = _Standin(self._reconstruct)
+        self._known = {
+            ("numpy", "ndarray"): self._ndarray,
+            ("numpy", "dtype"): _Standin(_PickledDtype),
+            ("numpy.core.multiarray", "_reconstruct"): reconstruct,
+            ("numpy._core.multiarray", "_reconstruct"): reconstruct,
+            ("_codecs", "encode"): _Standin(self._encode),
+        }
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self._known:
+            wanted = f"{module}.{name}"
+            raise RefusedPickleError(f"it asks for {wanted!r:.80}; only arrays and builtin containers are read")
+        return self._known[module, name]
+
+    def _spend(self, count: int) -> None:
+        """Count bytes made: one string in the file can be turned into any number of copies."""
+        self._budget -= count
+        if self._budget < 0:
+            raise RefusedPickleError("it makes more data than it holds")
+
+    def _reconstruct(self, kind: object, *_: object) -> _PickledArray:
+        if kind is not self._ndarray:
+            raise RefusedPickleError("it has an array that is not a numpy.ndarray")
+        return _PickledArray(self._spend)
+
+    def _encode(self, text: str, encoding: str) -> bytes:
+        if encoding != "latin1":
+            raise RefusedPickleError(f"it encodes a string as {encoding!r:.40}; only latin1 is read")
+        self._spend(len(text))
+        return text.encode("latin1")
+
+
+def _check_opcodes(data: bytes) -> None:
+    """Walk the opcodes without acting on them: lengths are true, memo indexes small, objects not too many."""
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
+        if count == MAX_PICKLE_OPCODES:
+            raise RefusedPickleError(f"it has more than {MAX_PICKLE_OPCODES} opcodes")
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > MAX_PICKLE_OPCODES:
+            raise RefusedPickleError(f"it has a memo index of {argument}")
+        if opcode.name.startswith("EXT"):
+            raise RefusedPickleError("it uses the copyreg extension registry")
+
+
+def _plain(value: Any, seen: dict[int, Any]) -> Any:
+    """Return `value` with arrays in place of their placeholders, and only builtin types beside them."""
+    kind = type(value)
+    if kind is _PickledArray and value.value is not None:
+        return value.value
+    if value is None or kind in (bool, int, float, str, bytes, bytearray):
+        return value
+    if kind not in (dict, list, tuple, set, frozenset):
+        raise RefusedPickleError("it holds something else than arrays and builtin containers")
+    key = id(value)
+    if key not in seen:
+        seen[key] = None
+        if kind is dict:
+            seen[key] = {_plain(name, seen): _plain(item, seen) for name, item in value.items()}
+        else:
+            seen[key] = kind([_plain(item, seen) for item in value])
+    elif seen[key] is None:
+        raise RefusedPickleError("it holds a container that contains itself")
+    return seen[key]
+
+
+def load_pickle(f: BinaryIO) -> Any:
+    """Read a pickle of builtin containers and NumPy arrays, such as a CIFAR-10 batch, and nothing else.
+
+    Parameters
+    ----------
+    f : binary file
+        Open for reading; strings of Python 2 are read as latin1, as the course does.
+
+    Returns
+    -------
+    object
+        Dicts, lists, tuples, sets, numbers, strings, and arrays of plain numbers.
+
+    Raises
+    ------
+    RefusedPickleError
+        (a `pickle.UnpicklingError` and a `ValueError`) If the pickle names any other global (the message says
+        which), is damaged, is larger than 64 MiB, or has arrays whose shape does not fit their bytes.
+
+    Examples
+    --------
+    >>> with open("cifar-10-batches-py/batches.meta", "rb") as f:  # doctest: +SKIP
+    ...     load_pickle(f)["label_names"][0]
+    'airplane'
+    """
+    name = getattr(f, "name", "pickle")
+    try:
+        data = f.read(MAX_PICKLE_BYTES + 1)
+        if len(data) > MAX_PICKLE_BYTES:
+            raise RefusedPickleError(f"it is larger than {MAX_PICKLE_BYTES} bytes")
+        _check_opcodes(data)
+        return _plain(_ArrayUnpickler(data).load(), {})
+    except (
+        pickle.UnpicklingError,
+        AttributeError,
+        DeprecationWarning,
+        EOFError,
+        ImportError,
+        LookupError,
+        MemoryError,
+        OverflowError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:  # all that a malformed pickle is known to raise, the warning where warnings are errors
+        raise RefusedPickleError(f"cannot read {name}: {error}") from error
