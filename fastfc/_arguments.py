@@ -7,7 +7,7 @@ others are copied, never changed.
 """
 
 import numbers
-from collections.abc import Mapping
+from collections.abc import MutableMapping
 
 import numpy as np
 
@@ -84,8 +84,8 @@ def require_ndim(name: str, array: np.ndarray, ndim: int, form: str) -> None:
 
 
 def require_mapping(name: str, value) -> None:
-    """TypeError unless `value` is a dictionary."""
-    if not isinstance(value, Mapping):
+    """TypeError unless `value` is a dictionary, one that can be changed."""
+    if not isinstance(value, MutableMapping):
         raise TypeError(f"{name}: expected a dictionary, got {type(value).__name__}")
 
 
@@ -94,7 +94,10 @@ def number(name: str, value) -> float:
     scalar = value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
     if isinstance(scalar, bool) or not isinstance(scalar, numbers.Real):
         raise TypeError(f"{name}: expected a number, got {value!r}")
-    return float(scalar)
+    try:
+        return float(scalar)
+    except OverflowError:
+        raise ValueError(f"{name}: expected a number within float64's range, got an integer beyond it") from None
 
 
 def cast(result, dtype: np.dtype | None):

@@ -26,6 +26,31 @@ __all__ = ["adagrad", "adam", "adamw", "nesterov", "rmsprop", "sgd", "sgd_moment
 _Config = dict[str, Any]
 
 
+_ADAM = {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "t": 0}
+
+#: Rule -> the hyperparameters that it fills in.
+DEFAULTS: dict[str, _Config] = {
+    "sgd": {"learning_rate": 1e-2},
+    "sgd_momentum": {"learning_rate": 1e-2, "momentum": 0.9},
+    "nesterov": {"learning_rate": 1e-2, "momentum": 0.9},
+    "rmsprop": {"learning_rate": 1e-2, "decay_rate": 0.99, "epsilon": 1e-8},
+    "adagrad": {"learning_rate": 1e-2, "epsilon": 1e-8},
+    "adam": _ADAM,
+    "adamw": {**_ADAM, "weight_decay": 1e-2},
+}
+
+#: Rule -> the arrays of w's shape that it keeps in the configuration.
+STATE: dict[str, tuple[str, ...]] = {
+    "sgd": (),
+    "sgd_momentum": ("velocity",),
+    "nesterov": ("velocity",),
+    "rmsprop": ("cache",),
+    "adagrad": ("cache",),
+    "adam": ("m", "v"),
+    "adamw": ("m", "v"),
+}
+
+
 def sgd(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[np.ndarray, _Config]:
     """Stochastic gradient descent: ``w -= learning_rate * dw``.
 
@@ -46,7 +71,7 @@ def sgd(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[n
     >>> sgd(np.array([1.0]), np.array([0.5]), {"learning_rate": 1.0})[0]
     array([0.5])
     """
-    return _update("sgd", w, dw, config, {"learning_rate": 1e-2}, ())
+    return _update("sgd", w, dw, config)
 
 
 def sgd_momentum(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[np.ndarray, _Config]:
@@ -58,7 +83,7 @@ def sgd_momentum(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -
     ``learning_rate`` (1e-2), ``momentum`` (0.9), ``velocity`` (zeros). Source: Polyak 1964,
     as in the CS231n notes. Arguments and results as for :func:`sgd`.
     """  # fmt: skip
-    return _update("sgd_momentum", w, dw, config, {"learning_rate": 1e-2, "momentum": 0.9}, ("velocity",))
+    return _update("sgd_momentum", w, dw, config)
 
 
 def nesterov(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[np.ndarray, _Config]:
@@ -72,7 +97,7 @@ def nesterov(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tu
     Boulanger-Lewandowski and Pascanu 2012, as in the CS231n notes. Arguments and results as
     for :func:`sgd`.
     """  # fmt: skip
-    return _update("nesterov", w, dw, config, {"learning_rate": 1e-2, "momentum": 0.9}, ("velocity",))
+    return _update("nesterov", w, dw, config)
 
 
 def rmsprop(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[np.ndarray, _Config]:
@@ -84,8 +109,7 @@ def rmsprop(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tup
     ``learning_rate`` (1e-2), ``decay_rate`` (0.99), ``epsilon`` (1e-8), ``cache`` (zeros).
     Source: Tieleman and Hinton 2012. Arguments and results as for :func:`sgd`.
     """  # fmt: skip
-    defaults = {"learning_rate": 1e-2, "decay_rate": 0.99, "epsilon": 1e-8}
-    return _update("rmsprop", w, dw, config, defaults, ("cache",))
+    return _update("rmsprop", w, dw, config)
 
 
 def adagrad(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[np.ndarray, _Config]:
@@ -97,7 +121,7 @@ def adagrad(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tup
     ``learning_rate`` (1e-2), ``epsilon`` (1e-8), ``cache`` (zeros). Source: Duchi, Hazan and
     Singer 2011. Arguments and results as for :func:`sgd`.
     """  # fmt: skip
-    return _update("adagrad", w, dw, config, {"learning_rate": 1e-2, "epsilon": 1e-8}, ("cache",))
+    return _update("adagrad", w, dw, config)
 
 
 def adam(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[np.ndarray, _Config]:
@@ -112,7 +136,7 @@ def adam(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[
     and ``v`` (zeros), ``t`` (0). Source: Kingma and Ba 2015. Arguments and results as for
     :func:`sgd`.
     """  # fmt: skip
-    return _update("adam", w, dw, config, _ADAM_DEFAULTS, ("m", "v"))
+    return _update("adam", w, dw, config)
 
 
 def adamw(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[np.ndarray, _Config]:
@@ -121,38 +145,62 @@ def adamw(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple
     The decay takes w from before the step. ``weight_decay`` (1e-2), the rest as for
     :func:`adam`. Source: Loshchilov and Hutter 2019.
     """
-    return _update("adamw", w, dw, config, {**_ADAM_DEFAULTS, "weight_decay": 1e-2}, ("m", "v"))
+    return _update("adamw", w, dw, config)
 
 
-_ADAM_DEFAULTS = {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "t": 0}
+def checked_config(name: str, config: _Config, w: np.ndarray, *others: np.ndarray) -> _Config:
+    """A complete, checked copy of a rule's configuration, its state arrays in w's shape and dtype.
+
+    State arrays that fit as they are are not copied, unless they share memory with `w`, with
+    one of `others` or with one another.
+    """
+    require_mapping("config", config)
+    checked: _Config = {
+        key: number(f"config['{key}']", config.get(key, default)) for key, default in DEFAULTS[name].items()
+    }
+    if "t" in checked:
+        checked["t"] = _step_count(checked["t"])
+    for key in ("beta1", "beta2"):
+        if key in checked and not 0 <= checked[key] < 1:
+            raise ValueError(f"config['{key}']: expected 0 <= {key} < 1, got {checked[key]}")
+    taken = [w, *others]
+    for key in STATE[name]:
+        state = _state(key, config.get(key), w)
+        if any(np.may_share_memory(state, array) for array in taken):
+            state = state.copy()
+        checked[key] = state
+        taken.append(state)
+    return checked
 
 
-def _update(name: str, w, dw, config: _Config | None, defaults: _Config, state: tuple[str, ...]):
+def complete_config(name: str, config: _Config, checked: _Config) -> None:
+    """Put into config what it lacked, and the state."""
+    for key, default in DEFAULTS[name].items():
+        config.setdefault(key, default)
+    for key in (*STATE[name], *(["t"] if "t" in checked else [])):
+        config[key] = checked[key]
+
+
+def _update(name: str, w, dw, config: _Config | None):
     if config is None:
         config = {}
-    require_mapping("config", config)
     (values,), half = float_arrays(w=w)
+    if values is not w and np.may_share_memory(values, w):
+        # The same memory by another type, a memory map's: it stays as it is.
+        values = values.copy()
     (gradient,), _ = float_arrays(dw=dw)
     require_shape("dw", gradient, values.shape, "the shape of w")
     # Parameters keep their dtype, whatever precision the gradient has.
     gradient = contiguous(gradient, values.dtype)
-    checked: _Config = {key: number(f"config['{key}']", config.get(key, default)) for key, default in defaults.items()}
-    if "t" in checked:
-        checked["t"] = _step_count(checked["t"])
-    for key in state:
-        checked[key] = _state(key, config.get(key), values)
-    next_w, checked = implementation(name)(values, gradient, checked)
-    for key, default in defaults.items():
-        config.setdefault(key, default)
-    if "t" in checked:
-        config["t"] = checked["t"]
-    for key in state:
-        config[key] = checked[key]
+    if np.may_share_memory(gradient, values):
+        gradient = gradient.copy()
+    next_w, checked = implementation(name)(values, gradient, checked_config(name, config, values, gradient))
+    complete_config(name, config, checked)
     return (next_w if half is None else next_w.astype(half)), config
 
 
 def _step_count(value: float) -> int:
-    if value != int(value) or value < 0:
+    if not (np.isfinite(value) and value == int(value) and value >= 0):
         raise ValueError(f"config['t']: expected the number of steps taken so far, got {value}")
     return int(value)
 

@@ -80,8 +80,10 @@ class FlatParameters(dict[str, np.ndarray]):
         ValueError
             If a name is missing, or a shape is another.
         TypeError
-            If a value does not hold real numbers.
+            If `values` is no dictionary, or a value does not hold real numbers.
         """
+        if not isinstance(values, Mapping):
+            raise TypeError(f"params: expected a dictionary of arrays, got {type(values).__name__}")
         missing = [name for name in self._views if name not in values]
         if missing:
             raise ValueError(f"params: expected {', '.join(self._views)}; missing {', '.join(missing)}")
@@ -102,7 +104,11 @@ class FlatParameters(dict[str, np.ndarray]):
         return array
 
     def update(self, *args: Any, **kwargs: Any) -> None:
-        for name, value in dict(*args, **kwargs).items():
+        values = dict(*args, **kwargs)
+        for name, value in values.items():
+            if name in self._views:
+                self._checked(name, value)
+        for name, value in values.items():
             self[name] = value
 
     def setdefault(self, name: str, default: Any = None) -> Any:
@@ -115,12 +121,14 @@ class FlatParameters(dict[str, np.ndarray]):
         return self
 
     def __reduce__(self):
-        return _rebuild, (self.shapes, self.dtype, {name: np.array(value) for name, value in self.items()})
+        values = {name: np.array(value) if name in self._views else value for name, value in self.items()}
+        return _rebuild, (self.shapes, self.dtype, values)
 
 
 def _rebuild(shapes, dtype, values) -> FlatParameters:
     params = FlatParameters(shapes, dtype)
-    params.replace(values)
+    params.clear()
+    params.update(values)
     return params
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from fastfc import optim
 from fastfc._arguments import require_mapping
 from fastfc._files import replaced_file
+from fastfc._threads import checked_count
 
 __all__ = ["Solver"]
 
@@ -57,8 +58,12 @@ class Solver:
         Iterations between printed losses. Default 10.
     verbose : bool
         Whether to print. Default True.
+    threads : int or None
+        Threads of a compiled run; None for what :func:`fastfc.set_num_threads` or the
+        environment variable FASTFC_NUM_THREADS says, else for as many as pay. Default None.
     callback : callable or None
-        Called with the solver after each iteration. Default None.
+        Called with the solver after each accuracy check, and in between after one or more
+        iterations, about every 0.1 seconds or less. Default None.
 
     Attributes
     ----------
@@ -66,6 +71,10 @@ class Solver:
     loss_history, train_acc_history, val_acc_history : list
     optim_configs : dict of dict
         The rule's hyperparameters and state, by parameter.
+    engine_ : str
+        What :meth:`train` ran: ``"compiled"`` for a :class:`fastfc.FullyConnectedNet` with a
+        rule of the package on the fast backend, else ``"generic"``, a loop over single steps.
+        The logger ``fastfc`` says why, at level DEBUG. Both give the same numbers.
 
     Raises
     ------
@@ -105,6 +114,7 @@ class Solver:
         self.checkpoint_name = kwargs.pop("checkpoint_name", None)
         self.print_every = kwargs.pop("print_every", 10)
         self.verbose = kwargs.pop("verbose", True)
+        self.threads = kwargs.pop("threads", None)
         self.callback: Callable[[Solver], object] | None = kwargs.pop("callback", None)
         if kwargs:
             extra = ", ".join(f'"{name}"' for name in kwargs)
@@ -121,6 +131,8 @@ class Solver:
             if not (isinstance(value, (int, np.integer)) and value >= least):
                 raise ValueError(f"{name}: expected an integer of at least {least}, got {value!r}")
         require_mapping("optim_config", self.optim_config)
+        if self.threads is not None:
+            checked_count("threads", self.threads)
 
         rule = getattr(optim, self.update_rule, None) if isinstance(self.update_rule, str) else None
         if not callable(rule):
@@ -158,9 +170,13 @@ class Solver:
             next_w, next_config = self.update_rule(w, grads[name], self.optim_configs[name])
             self.model.params[name] = next_w
             self.optim_configs[name] = next_config
-        if len(self.loss_history) > 1:
-            self._timed_steps += 1
-            self._timed_seconds += perf_counter() - start
+        self._book_time(1, perf_counter() - start)
+
+    def _book_time(self, steps: int, seconds: float) -> None:
+        """Count the duration of some steps, unless they are the first."""
+        if len(self.loss_history) > steps:
+            self._timed_steps += steps
+            self._timed_seconds += seconds
 
     def _save_checkpoint(self) -> None:
         """Write the state as a pickle, if a checkpoint name was given."""
@@ -215,30 +231,58 @@ class Solver:
         return np.mean(np.concatenate(predictions) == y)
 
     def train(self) -> None:
-        """Train the model; at the end its parameters are those with the best validation accuracy."""
+        """Train the model; at the end its parameters are those with the best validation accuracy.
+
+        May be called again, to go on for as many epochs. An interruption (Ctrl-C) leaves
+        the model, the histories and NumPy's random stream as the last finished iteration left them.
+        """
         iterations_per_epoch = max(len(self.X_train) // self.batch_size, 1)
         num_iterations = self.num_epochs * iterations_per_epoch
-        for t in range(num_iterations):
-            self._step()
-            if self.verbose and t % self.print_every == 0:
-                print("(Iteration %d / %d) loss: %f" % (t + 1, num_iterations, self.loss_history[-1]))
-            epoch_end = (t + 1) % iterations_per_epoch == 0
-            if epoch_end:
-                self.epoch += 1
-                for config in self.optim_configs.values():
-                    config["learning_rate"] *= self.lr_decay
-            if t == 0 or epoch_end or t == num_iterations - 1:
-                self._check()
-            if self.callback is not None:
-                self.callback(self)
+        t = 0
+        with self._engine() as engine:
+            while t < num_iterations:
+                # Up to the next accuracy check: after the first iteration, and at the end of each epoch.
+                limit = 1 if t == 0 else iterations_per_epoch - t % iterations_per_epoch
+                done = engine.steps(limit)
+                if self.verbose:
+                    for i in range(t, t + done):
+                        if i % self.print_every == 0:
+                            loss = self.loss_history[len(self.loss_history) - done + i - t]
+                            print("(Iteration %d / %d) loss: %f" % (i + 1, num_iterations, loss))
+                t += done
+                epoch_end = t % iterations_per_epoch == 0
+                if epoch_end:
+                    self.epoch += 1
+                    for config in self.optim_configs.values():
+                        config["learning_rate"] *= self.lr_decay
+                if t == 1 or epoch_end:
+                    self._check(engine)
+                if self.callback is not None:
+                    engine.give_stream()
+                    self.callback(self)
+                    engine.take_stream()
         # Without any best parameters (no iterations, or never a right answer) the model keeps its own.
         if self.best_params:
             self.model.params = self.best_params
 
-    def _check(self) -> None:
+    def _engine(self) -> Any:
+        """What carries out the steps: the compiled run where it can, else a loop over :meth:`_step`."""
+        from fastfc.training import refusal, threads_for
+
+        reason = refusal(self)
+        if reason is not None:
+            logger.debug("generic training loop: %s", reason)
+            self.engine_ = "generic"
+            return _GenericRun(self)
+        from fastfc.training.run import CompiledRun
+
+        self.engine_ = "compiled"
+        return CompiledRun(self, threads_for(self.model, self.batch_size, self.threads))
+
+    def _check(self, engine: Any) -> None:
         """Take both accuracies, write the checkpoint, and keep the parameters if they are the best."""
-        train_acc = self.check_accuracy(self.X_train, self.y_train, num_samples=self.num_train_samples)
-        val_acc = self.check_accuracy(self.X_val, self.y_val, num_samples=self.num_val_samples)
+        train_acc = engine.accuracy("train", self.num_train_samples)
+        val_acc = engine.accuracy("val", self.num_val_samples)
         self.train_acc_history.append(train_acc)
         self.val_acc_history.append(val_acc)
         self._save_checkpoint()
@@ -247,3 +291,30 @@ class Solver:
         if val_acc > self.best_val_acc:
             self.best_val_acc = val_acc
             self.best_params = {name: value.copy() for name, value in self.model.params.items()}
+
+
+class _GenericRun:
+    """The engine for any model and any rule: the course's own loop, step by step."""
+
+    def __init__(self, solver: Solver) -> None:
+        self._solver = solver
+
+    def __enter__(self) -> "_GenericRun":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+    def steps(self, limit: int) -> int:
+        self._solver._step()
+        return 1
+
+    def accuracy(self, split: str, num_samples: int | None) -> float:
+        solver = self._solver
+        return solver.check_accuracy(getattr(solver, f"X_{split}"), getattr(solver, f"y_{split}"), num_samples)
+
+    def give_stream(self) -> None:
+        pass
+
+    def take_stream(self) -> None:
+        pass

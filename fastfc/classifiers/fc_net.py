@@ -28,6 +28,9 @@ _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 # Rows that go through the net at a time when it predicts.
 _PREDICT_ROWS = 1024
 _FILE_FORMAT = "fastfc model 1"
+# What a normalization's dictionary may hold besides its mode.
+_STATISTICS = ("running_mean", "running_var")
+_NORM_NUMBERS = ("eps", "momentum")
 
 
 class FullyConnectedNet:
@@ -67,7 +70,7 @@ class FullyConnectedNet:
         ``mode``, ``p`` and ``seed``; empty without dropout.
     input_mean, input_scale : array or None
         If set, an example enters the network as ``(X - input_mean) * input_scale``; arrays
-        that broadcast against an example, or numbers.
+        with one value per feature, or numbers.
     normalization, use_dropout, reg, num_layers, dtype, class_names
 
     Raises
@@ -101,8 +104,10 @@ class FullyConnectedNet:
         dtype: DTypeLike = np.float32,
         seed: int | None = None,
     ) -> None:
-        self._build(hidden_dims, input_dim, num_classes, dropout_keep_ratio, normalization, reg, dtype, seed)
         scale = number("weight_scale", weight_scale)
+        if not np.isfinite(scale):
+            raise ValueError(f"weight_scale: expected a finite number, got {weight_scale}")
+        self._build(hidden_dims, input_dim, num_classes, dropout_keep_ratio, normalization, reg, dtype, seed)
         for name, shape in self._params.shapes.items():
             if name.startswith("W"):
                 self._params[name] = np.random.randn(*shape) * scale
@@ -120,9 +125,12 @@ class FullyConnectedNet:
             raise ValueError(f"normalization: expected None, 'batchnorm' or 'layernorm', got {normalization!r}")
         if not 0 < number("dropout_keep_ratio", dropout_keep_ratio) <= 1:
             raise ValueError(f"dropout_keep_ratio: expected 0 < p <= 1, the share to keep, got {dropout_keep_ratio}")
-        if np.dtype(dtype) not in _DTYPES:
-            raise ValueError(f"dtype: expected float32 or float64, got {np.dtype(dtype)}")
-        number("reg", reg)
+        if not _is_supported(dtype):
+            raise ValueError(f"dtype: expected float32 or float64, got {dtype!r}")
+        if not np.isfinite(number("reg", reg)):
+            raise ValueError(f"reg: expected a finite number, got {reg}")
+        if seed is not None and not 0 <= _integer("seed", seed) < 2**32:
+            raise ValueError(f"seed: expected None or an integer from 0 to 2**32 - 1, got {seed}")
 
         self.normalization = normalization
         self.use_dropout = dropout_keep_ratio != 1
@@ -236,25 +244,40 @@ class FullyConnectedNet:
         return scores
 
     def _scores(self, X: ArrayLike) -> np.ndarray:
-        X = np.asarray(X)
+        X = self._checked_inputs(X)
         out = np.empty((len(X), self.dims[-1]), self.dtype)
         for start in range(0, len(X), _PREDICT_ROWS):
             out[start : start + _PREDICT_ROWS] = self.loss(X[start : start + _PREDICT_ROWS])
         return out
 
-    def _inputs(self, X: ArrayLike) -> np.ndarray:
-        """X in the model's dtype, standardized if the model does that."""
+    def _checked_inputs(self, X: ArrayLike) -> np.ndarray:
+        """X as an array (N, d1, ..., dk) of real numbers."""
         x = np.asarray(X)
         if x.dtype.kind not in "biuf":
             raise TypeError(f"X: expected an array of real numbers, got dtype {x.dtype}")
         if x.ndim < 1 or prod(x.shape[1:]) != self.dims[0]:
             raise ValueError(f"X: expected shape (N, ...) with {self.dims[0]} features a row, got {x.shape}")
+        return x
+
+    def _inputs(self, X: ArrayLike) -> np.ndarray:
+        """X in the model's dtype, standardized if the model does that."""
+        x = self._checked_inputs(X)
         x = x.astype(self.dtype, order="C", copy=False)
         if self.input_mean is not None:
-            x = x - np.asarray(self.input_mean, self.dtype)
+            x = x - self._per_feature("input_mean", x.shape[1:])
         if self.input_scale is not None:
-            x = x * np.asarray(self.input_scale, self.dtype)
+            x = x * self._per_feature("input_scale", x.shape[1:])
         return x
+
+    def _per_feature(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        """input_mean or input_scale in the shape of an example, or a number."""
+        array = np.asarray(getattr(self, name))
+        if array.dtype.kind not in "biuf" or array.size not in (1, self.dims[0]):
+            raise ValueError(
+                f"{name}: expected a number or {self.dims[0]} numbers, one per feature, "
+                f"got shape {array.shape} and dtype {array.dtype}"
+            )
+        return array.astype(self.dtype).reshape(() if array.size == 1 else shape)
 
     def _block(self):
         norm = "" if self.normalization is None else f"{self.normalization}_"
@@ -292,18 +315,19 @@ class FullyConnectedNet:
             "reg": float(self.reg),
             "dtype": np.dtype(self.dtype).name,
             "class_names": self.class_names,
+            "bn_params": [{key: float(p[key]) for key in _NORM_NUMBERS if key in p} for p in self.bn_params],
         }
-        arrays: dict[str, Any] = {"options": np.array(json.dumps(options, default=int))}
-        arrays |= {f"params.{name}": self._params[name] for name in self._params.shapes}
+        arrays: dict[str, Any] = {f"params.{name}": self._params[name] for name in self._params.shapes}
         for i, bn_param in enumerate(self.bn_params, start=1):
-            for key in ("running_mean", "running_var"):
+            for key in _STATISTICS:
                 if key in bn_param:
                     arrays[f"{key}{i}"] = bn_param[key]
         for key in ("input_mean", "input_scale"):
             if getattr(self, key) is not None:
                 arrays[key] = np.asarray(getattr(self, key))
+        options["arrays"] = list(arrays)
         with replaced_file(fname) as file:
-            np.savez(file, **arrays)
+            np.savez(file, options=np.array(json.dumps(options, default=int)), **arrays)
 
     def load(self, fname: str | os.PathLike[str]) -> bool:
         """Read what :meth:`save` wrote into this network.
@@ -326,7 +350,9 @@ class FullyConnectedNet:
             )
         self.params = other.params
         for mine, theirs in zip(self.bn_params, other.bn_params, strict=True):
-            mine.update({key: theirs[key] for key in ("running_mean", "running_var") if key in theirs})
+            for key in (*_STATISTICS, *_NORM_NUMBERS):
+                mine.pop(key, None)
+            mine.update({key: value for key, value in theirs.items() if key != "mode"})
         self.input_mean, self.input_scale = other.input_mean, other.input_scale
         self.class_names = other.class_names
         return True
@@ -375,29 +401,50 @@ def load_model(fname: str | os.PathLike[str]) -> FullyConnectedNet:
     with open(fname, "rb") as file:
         arrays = read_npz(file, os.fspath(fname), _array_kinds)
     try:
-        options = json.loads(str(arrays.pop("options")[()]))
-        if options.pop("format") != _FILE_FORMAT:
-            raise ValueError("another format")
-        class_names = options.pop("class_names")
-        params = {name.removeprefix("params."): array for name, array in arrays.items() if name.startswith("params.")}
-        # Before any memory is taken: the sizes that the options ask for are those of the arrays at hand.
-        dims = [options["input_dim"], *options["hidden_dims"], options["num_classes"]]
-        for i, shape in enumerate(itertools.pairwise(dims), start=1):
-            if params[f"W{i}"].shape != shape:
-                raise ValueError(f"W{i} has shape {params[f'W{i}'].shape}, not {shape}")
-        net = FullyConnectedNet.__new__(FullyConnectedNet)
-        net._build(**options)
-        net.params = params
-        for i, bn_param in enumerate(net.bn_params, start=1):
-            for key in ("running_mean", "running_var"):
-                if f"{key}{i}" in arrays:
-                    require_shape(f"{key}{i}", arrays[f"{key}{i}"], (dims[i],), "one value per feature")
-                    bn_param[key] = arrays[f"{key}{i}"].astype(net.dtype)
-    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
+        return _made_from(json.loads(str(arrays.pop("options")[()])), arrays)
+    except (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"{os.fspath(fname)}: not a fastfc model, or a damaged one ({error})") from error
-    net.input_mean, net.input_scale = arrays.get("input_mean"), arrays.get("input_scale")
+
+
+def _made_from(options: dict[str, Any], arrays: dict[str, np.ndarray]) -> FullyConnectedNet:
+    """The network that the contents of a file describe; any of a handful of errors if they make no sense."""
+    if options.pop("format") != _FILE_FORMAT:
+        raise ValueError("another format")
+    if set(options.pop("arrays")) != set(arrays):
+        raise ValueError("arrays are missing or have other names")
+    class_names, bn_params = options.pop("class_names"), options.pop("bn_params")
+    params = {name.removeprefix("params."): array for name, array in arrays.items() if name.startswith("params.")}
+    # Before any memory is taken: the sizes that the options ask for are those of the arrays at hand.
+    dims = [options["input_dim"], *options["hidden_dims"], options["num_classes"]]
+    for i, shape in enumerate(itertools.pairwise(dims), start=1):
+        require_shape(f"W{i}", params[f"W{i}"], shape, "the widths of its layers")
+    net = FullyConnectedNet.__new__(FullyConnectedNet)
+    net._build(**options)
+    net.params = params
+    if class_names is not None and not (
+        isinstance(class_names, list) and len(class_names) == dims[-1] and all(isinstance(n, str) for n in class_names)
+    ):
+        raise ValueError(f"class_names: expected {dims[-1]} strings")
     net.class_names = class_names
+    for i, (bn_param, numbers) in enumerate(zip(net.bn_params, bn_params, strict=True), start=1):
+        bn_param.update({key: number(key, numbers[key]) for key in _NORM_NUMBERS if key in numbers})
+        for key in _STATISTICS:
+            if f"{key}{i}" in arrays:
+                require_shape(f"{key}{i}", arrays[f"{key}{i}"], (dims[i],), "one value per feature")
+                bn_param[key] = arrays[f"{key}{i}"].astype(net.dtype)
+    for name in ("input_mean", "input_scale"):
+        if name in arrays:
+            setattr(net, name, arrays[name])
+            net._per_feature(name, (dims[0],))
     return net
+
+
+def _is_supported(dtype: Any) -> bool:
+    """Whether dtype means float32 or float64; None, which NumPy reads as float64, does not."""
+    try:
+        return dtype is not None and np.dtype(dtype) in _DTYPES
+    except (SyntaxError, TypeError, ValueError):
+        return False
 
 
 def _array_kinds(name: str) -> str | None:
@@ -407,9 +454,13 @@ def _array_kinds(name: str) -> str | None:
     return "biuf" if name.startswith(("params.", "running_", "input_")) else None
 
 
-def _positive(name: str, value: Any) -> int:
+def _integer(name: str, value: Any) -> int:
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name}: expected a positive integer, got {value!r}")
-    if value < 1:
+        raise TypeError(f"{name}: expected an integer, got {value!r}")
+    return int(value)
+
+
+def _positive(name: str, value: Any) -> int:
+    if _integer(name, value) < 1:
         raise ValueError(f"{name}: expected a positive integer, got {value}")
     return int(value)

@@ -5,6 +5,11 @@ told the addresses under names of our own, so that compiled kernels hold a name,
 address, and can be kept on disk.
 """
 
+import contextlib
+import functools
+import threading
+from collections.abc import Iterator
+
 import numpy as np
 from llvmlite import binding, ir
 from numba.core import cgutils, types
@@ -30,6 +35,41 @@ def gemm(trans_a, trans_b, m, n, k, a, lda, b, ldb, beta, c, ldc):
     out = _matrix(c, m, n, ldc)
     product = left @ right
     out[...] = product if beta == 0 else product + beta * out
+
+
+_limit_lock = threading.Lock()
+_limit_users = 0
+_limit: contextlib.ExitStack | None = None
+
+
+@contextlib.contextmanager
+def single_threaded() -> Iterator[None]:
+    """Hold BLAS to one thread: a run has threads of its own, and two pools on one machine disturb each other.
+
+    The limit is the process's; it ends when the last of those who asked for it leaves.
+    """
+    global _limit_users, _limit
+    with _limit_lock:
+        if _limit_users == 0:
+            stack = contextlib.ExitStack()
+            stack.enter_context(_controller().limit(limits=1, user_api="blas"))
+            _limit = stack
+        _limit_users += 1
+    try:
+        yield
+    finally:
+        with _limit_lock:
+            _limit_users -= 1
+            if _limit_users == 0 and _limit is not None:
+                _limit.close()
+                _limit = None
+
+
+@functools.lru_cache(maxsize=1)
+def _controller():
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def _matrix(array, rows, columns, stride):

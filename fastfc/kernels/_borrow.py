@@ -1,6 +1,7 @@
 """Arrays without reference counts, for compiled code that makes many views of them."""
 
 from numba.core import cgutils, types
+from numba.core.types.containers import BaseTuple
 from numba.extending import intrinsic, overload
 
 
@@ -26,7 +27,7 @@ def _without_owner(typingctx, value):
             array.meminfo = cgutils.get_null_value(array.meminfo.type)
             array.parent = cgutils.get_null_value(array.parent.type)
             return array._getvalue()
-        if isinstance(kind, types.BaseTuple):
+        if isinstance(kind, BaseTuple):
             for index, part in enumerate(kind.types):
                 stripped = strip(context, builder, part, builder.extract_value(item, index))
                 item = builder.insert_value(item, stripped, index)

@@ -30,6 +30,6 @@ def svm_loss(x, y):
 
 def l2_penalty(w, dw, reg):
     """0.5 * reg * sum(w ** 2) -> the penalty; its gradient reg * w is added to dw in place."""
-    penalty = 0.5 * reg * np.sum(w * w)
+    penalty = w.dtype.type(0.5 * reg) * np.sum(w * w)
     dw += reg * w
     return penalty

@@ -15,15 +15,15 @@ from fastfc.training import layout
 from fastfc.training.data import KINDS
 from fastfc.training.layout import Examples, Plan
 
-#: Rule -> its code, the names of its state arrays, and the hyperparameters in the columns FIRST and SECOND.
-RULES: dict[Callable, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
-    optim.sgd: (layout.SGD, (), ()),
-    optim.sgd_momentum: (layout.SGD_MOMENTUM, ("velocity",), ("momentum",)),
-    optim.nesterov: (layout.NESTEROV, ("velocity",), ("momentum",)),
-    optim.rmsprop: (layout.RMSPROP, ("cache",), ("decay_rate",)),
-    optim.adagrad: (layout.ADAGRAD, ("cache",), ()),
-    optim.adam: (layout.ADAM, ("m", "v"), ("beta1", "beta2")),
-    optim.adamw: (layout.ADAMW, ("m", "v"), ("beta1", "beta2")),
+#: Rule -> its code, and the hyperparameters in the columns FIRST and SECOND.
+RULES: dict[Callable, tuple[int, tuple[str, ...]]] = {
+    optim.sgd: (layout.SGD, ()),
+    optim.sgd_momentum: (layout.SGD_MOMENTUM, ("momentum",)),
+    optim.nesterov: (layout.NESTEROV, ("momentum",)),
+    optim.rmsprop: (layout.RMSPROP, ("decay_rate",)),
+    optim.adagrad: (layout.ADAGRAD, ()),
+    optim.adam: (layout.ADAM, ("beta1", "beta2")),
+    optim.adamw: (layout.ADAMW, ("beta1", "beta2")),
 }
 
 _KINDS_OF_PARAMETERS = ("W", "b", "gamma", "beta")
@@ -40,7 +40,7 @@ def make_plan(model: FullyConnectedNet, batch: int, members: int, rule: Callable
     widest = int(layers[:, [layout.D_IN, layout.D_OUT]].max())
     hidden = int(layers[:, layout.D_OUT].max())
     features, count = int(layers[0, layout.D_IN]), len(layers)
-    code, state, _ = RULES[rule]
+    state = len(optim.STATE[rule.__name__])
     size = model.params.flat.size
     p = float(model.dropout_param["p"]) if model.use_dropout else 1.0
 
@@ -52,7 +52,7 @@ def make_plan(model: FullyConnectedNet, batch: int, members: int, rule: Callable
         batch=batch,
         members=members,
         norm=layout.NORMS[model.normalization],
-        rule=code,
+        rule=RULES[rule][0],
         dropout=bool(model.use_dropout),
         seeded="seed" in model.dropout_param,
         keep_threshold=keep_threshold(p),
@@ -66,8 +66,8 @@ def make_plan(model: FullyConnectedNet, batch: int, members: int, rule: Callable
         norm_numbers=np.zeros((count, 2)),
         input_mean=_per_feature(model.input_mean, 0, features, dtype) if standardized else zeros(0),
         input_scale=_per_feature(model.input_scale, 1, features, dtype) if standardized else zeros(0),
-        m=zeros(size if len(state) > 0 else 0),
-        v=zeros(size if len(state) > 1 else 0),
+        m=zeros(size if state > 0 else 0),
+        v=zeros(size if state > 1 else 0),
         hyper=np.zeros((count, layout.HYPER_ROWS, layout.HYPER_COLUMNS)),
         reg=np.zeros(1),
         indices=np.zeros((members, batch), np.int64),
@@ -120,10 +120,9 @@ def _per_feature(value: Any, default: float, features: int, dtype: np.dtype) -> 
 def examples_of(X: np.ndarray) -> Examples:
     """Where the examples X (N, ...) lie; X must outlive the result."""
     shape, strides = X.shape[1:], X.strides[1:]
-    offsets = np.zeros(shape, np.int64)
-    for axis, (size, stride) in enumerate(zip(shape, strides, strict=True)):
-        offsets += (np.arange(size) * stride).reshape((size,) + (1,) * (len(shape) - axis - 1))
-    offsets = offsets.reshape(-1)
+    offsets = np.zeros(1, np.int64)
+    for size, stride in zip(shape, strides, strict=True):
+        offsets = np.add.outer(offsets, np.arange(size) * stride).reshape(-1)
     if np.array_equal(offsets, np.arange(offsets.size) * X.itemsize):
         offsets = np.zeros(0, np.int64)
     kind = KINDS.index(np.dtype(np.uint8) if X.dtype == np.bool_ else X.dtype)
@@ -148,12 +147,10 @@ def parameters_of(plan: Plan, model: FullyConnectedNet):
 
 
 def set_hyperparameters(plan: Plan, model: FullyConnectedNet, rule: Callable, configs: Mapping[str, dict]) -> None:
-    """Copy learning rates and the like from the Solver's configurations, with the rule's defaults."""
-    _, _, named = RULES[rule]
-    defaults = optim.DEFAULTS[rule.__name__]
+    """Copy learning rates and the like from the Solver's configurations, which are complete."""
+    _, named = RULES[rule]
     for name, index, _ in parameters_of(plan, model):
-        config = {**defaults, **configs[name]}
-        row = plan.hyper[index]
+        config, row = configs[name], plan.hyper[index]
         row[layout.LEARNING_RATE] = config["learning_rate"]
         for column, key in zip((layout.FIRST, layout.SECOND), named, strict=False):
             row[column] = config[key]

@@ -1,0 +1,161 @@
+"""A compiled run, driven from Python: chunks of steps, accuracy checks, and the state in between."""
+
+import contextlib
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from fastfc._arguments import labels
+from fastfc.classifiers.fc_net import FullyConnectedNet
+from fastfc.kernels._blas import single_threaded
+from fastfc.kernels._team import Team
+from fastfc.layers import batchnorm_param, layernorm_param
+from fastfc.optim import STATE, checked_config, complete_config
+from fastfc.training import layout
+from fastfc.training.plan import examples_of, make_plan, parameters_of, set_hyperparameters
+from fastfc.training.step import predict_rows, train_steps
+
+# Return to Python after about this many seconds: for Ctrl-C, progress and printed lines.
+_CHUNK_SECONDS = 0.06
+
+
+class CompiledRun:
+    """The training loop's engine for a :class:`FullyConnectedNet` and a rule of the package.
+
+    Parameters are trained where the model keeps them; the rule's state and the running
+    statistics live in the plan, and the Solver's and the model's dictionaries hold views of
+    them. The random stream is the run's own between :meth:`take_stream` and
+    :meth:`give_stream`. Use it as a context manager.
+    """
+
+    def __init__(self, solver: Any, members: int) -> None:
+        self.solver = solver
+        model: FullyConnectedNet = solver.model
+        self._model = model
+        self._X = {"train": solver.X_train, "val": solver.X_val}
+        self._examples = {split: examples_of(X) for split, X in self._X.items()}
+        self._y = labels(solver.y_train, len(solver.X_train), model.dims[-1])
+        self._team = Team(members)
+        plan = make_plan(model, int(solver.batch_size), members, solver.update_rule)
+        self._plan = plan._replace(barrier=self._team.barrier)
+        self._plan.reg[0] = model.reg
+        self._adopt_statistics()
+        self._adopt_state()
+        self._stream = np.random.RandomState()
+        self._seconds_per_step = float("inf")
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> "CompiledRun":
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(single_threaded())
+            stack.enter_context(self._team)
+            self.take_stream()
+            stack.callback(self.give_stream)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._leave_modes()
+        self._stack.__exit__(*exception)
+
+    def _adopt_statistics(self) -> None:
+        """Running statistics move into the plan; the model's dictionaries hold views of them."""
+        plan, model = self._plan, self._model
+        for layer, param in enumerate(model.bn_params):
+            d, start = int(plan.layers[layer, layout.D_OUT]), int(plan.layers[layer, layout.UNITS])
+            gamma = np.empty(d, model.dtype)
+            if model.normalization == "layernorm":
+                plan.norm_numbers[layer, 0] = layernorm_param(param, gamma)["eps"]
+                continue
+            checked = batchnorm_param({**param, "mode": "train"}, plan.batch, gamma)
+            plan.norm_numbers[layer] = checked["eps"], checked["momentum"]
+            for key in ("running_mean", "running_var"):
+                view = getattr(plan, key)[start : start + d]
+                view[:] = checked[key]
+                param[key] = view
+
+    def _adopt_state(self) -> None:
+        """The rule's state moves into the plan; the Solver's configurations hold views of it."""
+        solver, plan, params = self.solver, self._plan, self._model.params
+        rule = solver.update_rule.__name__
+        configs = solver.optim_configs
+        checked = {name: checked_config(rule, configs[name], params[name]) for name in params}
+        for name, _, place in parameters_of(plan, self._model):
+            for key, buffer in zip(STATE[rule], (plan.m, plan.v), strict=False):
+                view = buffer[place].reshape(params[name].shape)
+                view[...] = checked[name][key]
+                checked[name][key] = view
+            complete_config(rule, configs[name], checked[name])
+
+    def take_stream(self) -> None:
+        """Go on where NumPy's global random stream stands."""
+        self._stream.set_state(np.random.get_state())
+        _, key, position, *_ = self._stream.get_state()
+        self._plan.streams[:, :624] = key
+        self._plan.streams[:, 624] = position
+        if self._plan.seeded:
+            _, key, position, *_ = np.random.RandomState(self._model.dropout_param["seed"]).get_state()
+            self._plan.seeded_stream[:624] = key
+            self._plan.seeded_stream[624] = position
+
+    def give_stream(self) -> None:
+        """Leave NumPy's global random stream where the run stands."""
+        np.random.set_state(self._stream_state())
+
+    def _stream_state(self):
+        name, _, _, has_gauss, gauss = self._stream.get_state()
+        words = self._plan.streams[0]
+        return name, words[:624].copy(), int(words[624]), has_gauss, gauss
+
+    def steps(self, limit: int) -> int:
+        """Carry out at least one and at most `limit` steps, about as many as fit between two returns to Python."""
+        solver, plan = self.solver, self._plan
+        set_hyperparameters(plan, self._model, solver.update_rule, solver.optim_configs)
+        count = int(min(limit, max(1, _CHUNK_SECONDS / self._seconds_per_step)))
+        losses = np.full(count, np.nan)
+        progress = np.zeros(1, np.int64)
+        examples, y = self._examples["train"], self._y
+        start = perf_counter()
+        try:
+            self._team.run(lambda member: train_steps(plan, member, examples, y, losses, progress))
+        finally:
+            # An interrupt may come at any moment: what was done is booked all the same.
+            done = int(progress[0])
+            solver.loss_history.extend(losses[:done].astype(self._model.dtype))
+            for config in solver.optim_configs.values():
+                if "t" in config:
+                    config["t"] += done
+        seconds = perf_counter() - start
+        self._seconds_per_step = seconds / count
+        solver._book_time(count, seconds)
+        return done
+
+    def accuracy(self, split: str, num_samples: int | None) -> float:
+        """The Solver's ``check_accuracy`` on its own ``"train"`` or ``"val"`` data, drawing the same numbers."""
+        plan, y = self._plan, getattr(self.solver, f"y_{split}")
+        n, subset = len(self._X[split]), np.zeros(0, np.int64)
+        if num_samples is not None and n > num_samples:
+            self._stream.set_state(self._stream_state())
+            subset = self._stream.choice(n, num_samples)
+            _, key, position, *_ = self._stream.get_state()
+            plan.streams[:, :624], plan.streams[:, 624] = key, position
+            n, y = num_samples, y[subset]
+        if n == 0:
+            return float("nan")
+        predictions = np.empty(n, np.int64)
+        examples = self._examples[split]
+        self._team.run(lambda member: predict_rows(plan, member, examples, subset, n, predictions))
+        if plan.seeded:
+            # The forward pass in test mode seeds the stream too.
+            plan.streams[:] = plan.seeded_stream
+        return np.mean(predictions == y)
+
+    def _leave_modes(self) -> None:
+        """Leave the model's dictionaries in the mode of the last pass, which was an accuracy check."""
+        model = self._model
+        if model.use_dropout:
+            model.dropout_param["mode"] = "test"
+        if model.normalization == "batchnorm":
+            for param in model.bn_params:
+                param["mode"] = "test"
