@@ -41,8 +41,18 @@ def float_arrays(**arguments) -> tuple[list[np.ndarray], np.dtype | None]:
     return [contiguous(array, compute) for array in arrays], _HALF if common == _HALF else None
 
 
+def as_array(name: str, value) -> np.ndarray:
+    """`value` as an array of whatever dtype; ValueError, naming the argument, where rows differ in length."""
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise ValueError(
+            f"{name}: expected an array, got {type(value).__name__} with parts of different shapes"
+        ) from error
+
+
 def _real_array(name: str, value) -> np.ndarray:
-    array = np.asarray(value)
+    array = as_array(name, value)
     if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
         raise TypeError(f"{name}: expected an array of floats, integers or booleans, got dtype {array.dtype}")
     return array
@@ -57,7 +67,7 @@ def contiguous(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 def labels(y, n: int, classes: int) -> np.ndarray:
     """Class labels y (n,) as int64, each known to lie in [0, classes)."""
-    array = np.asarray(y)
+    array = as_array("y", y)
     if array.dtype.kind not in "iu":
         raise TypeError(f"y: expected integer labels, got dtype {array.dtype}")
     if array.shape != (n,):

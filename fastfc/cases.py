@@ -224,7 +224,7 @@ def _batchnorm_gradient_magnitudes(dout, x_hat, inv_std, gamma):
 def _norm_gain(cache):
     """The factor gamma * inv_std comes after the sums."""
     inv_std, gamma = _wide(*cache[2:])
-    return 1 + gamma.max() * inv_std.max()
+    return 1 + gamma.max(initial=0) * inv_std.max(initial=0)
 
 
 def _batchnorm_backward(name, sizes, draw, rng):
@@ -345,7 +345,7 @@ def _block_backward(name, sizes, draw, rng):
         da, norm = gated, []
     magnitudes = [*_affine_gradient_magnitudes(da, x, w), *norm]
     gain = _norm_gain(cache[1]) if norm else 1.0
-    gain *= 1 + _longest(sizes) * max(array.max() for array in _wide(x, w))
+    gain *= 1 + _longest(sizes) * max(array.max(initial=0) for array in _wide(x, w))
     return Case(name, (dout, cache), _all, magnitudes, 3 * _longest(sizes), gain)
 
 

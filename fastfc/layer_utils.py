@@ -19,6 +19,7 @@ from fastfc.layers import (
     checked_dropout_param,
     half_of,
     layernorm_param,
+    require_flat,
     unpack,
     write_back,
 )
@@ -172,6 +173,7 @@ def _plain_backward(name, dout, cache, dropout):
     half = half_of(dout)
     fc_cache, out, *scale = unpack(cache, "of the block's forward pass", 3 if dropout else 2)
     x, w, b = unpack(fc_cache, "(x, w, b)", 3)
+    require_flat(out, x, w, b)
     (dout, out, x, w, b), _ = float_arrays(dout=dout, out=out, x=x, w=w, b=b)
     check_affine(x, w, b)
     _check_output(dout, out, (len(x), w.shape[1]))
@@ -183,7 +185,7 @@ def _norm_backward(name, dout, cache, modes, dropout):
     fc_cache, norm_cache, out, *scale = unpack(cache, "of the block's forward pass", 4 if dropout else 3)
     x, w, b = unpack(fc_cache, "(x, w, b)", 3)
     mode, x_hat, inv_std, gamma = unpack(norm_cache, "of the block's normalization", 4)
-    if mode not in modes:
+    if not (isinstance(mode, str) and mode in modes):
         raise ValueError(f"cache: expected one of {name.replace('backward', 'forward')}, got mode {mode!r}")
     (dout, out, x, w, b, x_hat, inv_std, gamma), _ = float_arrays(
         dout=dout, out=out, x=x, w=w, b=b, x_hat=x_hat, inv_std=inv_std, gamma=gamma

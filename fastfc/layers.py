@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastfc._arguments import (
+    as_array,
     cast,
     float_arrays,
     labels,
@@ -107,6 +108,7 @@ def affine_backward(dout: ArrayLike, cache: tuple) -> tuple[np.ndarray, np.ndarr
         If `dout` does not have the output's shape, or `cache` is not the forward pass's.
     """
     x, w, b = unpack(cache, "(x, w, b)", 3)
+    require_flat(x, w, b)
     half = half_of(dout)
     (dout, x, w, b), _ = float_arrays(dout=dout, x=x, w=w, b=b)
     check_affine(x, w, b)
@@ -161,6 +163,7 @@ def relu_backward(dout: ArrayLike, cache: ArrayLike) -> np.ndarray:
         If the shapes differ.
     """
     half = half_of(dout)
+    require_flat(cache)
     (dout, x), _ = float_arrays(dout=dout, cache=cache)
     require_shape("dout", dout, x.shape, "the shape of x in the cache")
     return cast(implementation("relu_backward")(dout, x), half)
@@ -260,7 +263,7 @@ def batchnorm_backward_alt(dout: ArrayLike, cache: tuple) -> tuple[np.ndarray, n
 def _batchnorm_backward(name: str, dout: ArrayLike, cache: tuple):
     half = half_of(dout)
     mode, x_hat, inv_std, gamma = unpack(cache, "of batchnorm_forward", 4)
-    if mode not in ("train", "test"):
+    if not (isinstance(mode, str) and mode in ("train", "test")):
         raise ValueError(f"cache: expected batchnorm_forward's, got one of mode {mode!r}")
     (dout, x_hat, inv_std, gamma), _ = float_arrays(dout=dout, x_hat=x_hat, inv_std=inv_std, gamma=gamma)
     check_norm_cache(dout, x_hat, inv_std, gamma, mode)
@@ -336,7 +339,7 @@ def layernorm_backward(dout: ArrayLike, cache: tuple) -> tuple[np.ndarray, np.nd
     """  # fmt: skip
     half = half_of(dout)
     mode, x_hat, inv_std, gamma = unpack(cache, "of layernorm_forward", 4)
-    if mode != "layer":
+    if not (isinstance(mode, str) and mode == "layer"):
         raise ValueError(f"cache: expected layernorm_forward's, got one of mode {mode!r}")
     (dout, x_hat, inv_std, gamma), _ = float_arrays(dout=dout, x_hat=x_hat, inv_std=inv_std, gamma=gamma)
     check_norm_cache(dout, x_hat, inv_std, gamma, mode)
@@ -404,6 +407,8 @@ def dropout_backward(dout: ArrayLike, cache: tuple) -> np.ndarray:
     """
     half = half_of(dout)
     dropout_param, mask = unpack(cache, "(dropout_param, mask)", 2)
+    if isinstance(dropout_param, tuple):
+        raise ValueError("cache: expected dropout_forward's, whose first part is dropout_param, got a tuple there")
     param = {"mode": _dropout_mode(dropout_param)}
     if param["mode"] == "test":
         (dout,), _ = float_arrays(dout=dout)
@@ -533,15 +538,17 @@ def batchnorm_param(bn_param: dict, n: int, gamma: np.ndarray) -> dict:
     """A checked copy of bn_param for a batch of n rows, every entry present, arrays in gamma's dtype."""
     require_mapping("bn_param", bn_param)
     mode = bn_param.get("mode")
-    if mode not in ("train", "test"):
+    if not (isinstance(mode, str) and mode in ("train", "test")):
         raise ValueError(f'Invalid forward batchnorm mode "{mode}"')
     if mode == "train" and n == 0:
         raise ValueError("x: expected at least one row in mode 'train', got none")
-    param = {
+    param: dict[str, Any] = {
         "mode": mode,
-        "eps": number("bn_param['eps']", bn_param.get("eps", 1e-5)),
+        "eps": _eps("bn_param", bn_param),
         "momentum": number("bn_param['momentum']", bn_param.get("momentum", 0.9)),
     }
+    if np.isnan(param["momentum"]):
+        raise ValueError("bn_param['momentum']: expected a number, got nan")
     for key in ("running_mean", "running_var"):
         given = bn_param.get(key)
         if given is None:
@@ -564,13 +571,20 @@ def layernorm_param(ln_param: dict, gamma: np.ndarray) -> dict:
     require_mapping("ln_param", ln_param)
     if gamma.size == 0:
         raise ValueError("x: expected at least one feature a row, got none")
-    return {"eps": number("ln_param['eps']", ln_param.get("eps", 1e-5))}
+    return {"eps": _eps("ln_param", ln_param)}
+
+
+def _eps(name: str, param: dict) -> float:
+    eps = number(f"{name}['eps']", param.get("eps", 1e-5))
+    if not eps >= 0:
+        raise ValueError(f"{name}['eps']: expected a number of at least 0, got {eps}")
+    return eps
 
 
 def _dropout_mode(dropout_param: dict) -> str:
     require_mapping("dropout_param", dropout_param)
     mode = dropout_param.get("mode")
-    if mode not in ("train", "test"):
+    if not (isinstance(mode, str) and mode in ("train", "test")):
         raise ValueError(f"dropout_param['mode']: expected 'train' or 'test', got {mode!r}")
     return mode
 
@@ -584,6 +598,11 @@ def checked_dropout_param(dropout_param: dict) -> dict:
         param["p"] = number("dropout_param['p']", dropout_param["p"])
         if not 0 < param["p"] <= 1:
             raise ValueError(f"dropout_param['p']: expected a probability to keep, 0 < p <= 1, got {param['p']}")
+    if param["seed"] is not None:
+        try:
+            np.random.RandomState(param["seed"])
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"dropout_param['seed']: {error}") from error
     return param
 
 
@@ -592,6 +611,8 @@ def check_norm_cache(dout: np.ndarray, x_hat: np.ndarray, inv_std: np.ndarray, g
     require_ndim("cache", x_hat, 2, "(N, D) for x_hat")
     n, d = x_hat.shape
     require_shape("dout", dout, (n, d), "the shape of the layer's output")
+    if mode == "train" and n == 0:
+        raise ValueError("cache: expected one of a batch with at least one row, got none")
     require_shape("cache", gamma, (d,), "gamma, one scale per feature")
     require_shape("cache", inv_std, (n, 1) if mode == "layer" else (d,), "inv_std")
 
@@ -603,6 +624,13 @@ def unpack(cache, form: str, length: int) -> tuple:
     return cache
 
 
+def require_flat(*parts) -> None:
+    """ValueError if a part of a cache that must be an array is a tuple itself."""
+    for part in parts:
+        if isinstance(part, tuple):
+            raise ValueError("cache: expected one of this function's forward pass, got a tuple in it")
+
+
 def half_of(dout) -> np.dtype | None:
     """float16 if dout has it: a backward pass answers in its argument's dtype."""
-    return np.dtype(np.float16) if np.asarray(dout).dtype == np.float16 else None
+    return np.dtype(np.float16) if as_array("dout", dout).dtype.newbyteorder("=") == np.float16 else None

@@ -789,8 +789,8 @@ def test_predict_of_fewer_rows_than_its_portion_and_of_more(backend):
     [
         (np.arange(6.0).reshape(2, 3), np.full((2, 3), 0.5)),
         (2.0, 0.25),
-        (np.arange(3.0), None),
-        (None, np.full((2, 1), 4.0)),
+        (np.arange(6.0), None),
+        (None, np.full((1, 1), 4.0)),
     ],
 )
 def test_examples_enter_standardized(mean, scale, backend):
@@ -798,7 +798,9 @@ def test_examples_enter_standardized(mean, scale, backend):
     X = np.round(4 * X).reshape(-1, 2, 3)
     kept = X.copy()
     net.input_mean, net.input_scale = mean, scale
-    entering = (X - (0 if mean is None else mean)) * (1 if scale is None else scale)
+    entering = (X - (0 if mean is None else np.reshape(mean, (2, 3) if np.size(mean) == 6 else ()))) * (
+        1 if scale is None else np.reshape(scale, (2, 3) if np.size(scale) == 6 else ())
+    )
     np.testing.assert_array_equal(net.loss(X), plain.loss(entering))
     assert net.loss(X, y)[0] == plain.loss(entering, y)[0]
     np.testing.assert_array_equal(net.predict(X), plain.predict(entering))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import fastfc
-from fastfc import FullyConnectedNet, Solver, optim
+from fastfc import FullyConnectedNet, Solver, optim, tolerance
 
 
 def toy_data(n=50, d=6, classes=3, seed=0):
@@ -70,17 +70,19 @@ def test_the_loop_is_the_courses_own_call_for_call():
             if val_accs[-1] > best:
                 best, best_params = val_accs[-1], {name: value.copy() for name, value in net.params.items()}
 
-    assert solver.loss_history == losses
+    # The compiled run multiplies other groupings of rows; over four steps of three sums of at most 20 terms.
+    bound = 2**4 * tolerance(np.float64, 4 * 3 * 20)
+    np.testing.assert_allclose(solver.loss_history, losses, rtol=bound)
     assert (solver.train_acc_history, solver.val_acc_history) == (train_accs, val_accs)
     assert solver.best_val_acc == best
     assert solver.epoch == 2
     assert np.random.random_sample() == following
     for name, value in best_params.items():
-        np.testing.assert_array_equal(solver.best_params[name], value)
-        np.testing.assert_array_equal(solver.model.params[name], value)
+        np.testing.assert_allclose(solver.best_params[name], value, rtol=bound, atol=bound)
+        np.testing.assert_array_equal(solver.model.params[name], solver.best_params[name])
     for name, config in configs.items():
         assert solver.optim_configs[name]["learning_rate"] == config["learning_rate"] == 0.025
-        np.testing.assert_array_equal(solver.optim_configs[name]["velocity"], config["velocity"])
+        np.testing.assert_allclose(solver.optim_configs[name]["velocity"], config["velocity"], rtol=bound, atol=bound)
 
 
 def test_printed_lines(capsys, tmp_path):
@@ -226,13 +228,17 @@ def test_check_accuracy():
     assert solver.check_accuracy(X, y, num_samples=10) == np.mean(np.argmax(net.loss(X[mask]), axis=1) == y[mask])
 
 
-def test_the_callback_sees_every_iteration():
+@pytest.mark.usefixtures("backend")
+def test_the_callback_sees_every_check():
+    """And between checks one or more iterations at a time: in the generic loop, every one."""
     seen = []
     Solver(
         toy_net(), toy_data(), batch_size=25, num_epochs=2, verbose=False,
         callback=lambda solver: seen.append((len(solver.loss_history), len(solver.val_acc_history))),
     ).train()  # fmt: skip
-    assert seen == [(1, 1), (2, 2), (3, 2), (4, 3)]
+    generic = [(1, 1), (2, 2), (3, 2), (4, 3)]
+    assert [step for step in generic if step in seen] == seen
+    assert {(1, 1), (2, 2), (4, 3)} <= set(seen)
 
 
 def test_training_again_goes_on():

@@ -20,6 +20,12 @@ def l2_penalty(w, dw, reg):
     return w.dtype.type(_l2(dw.reshape(-1), w.reshape(-1), reg))
 
 
+@inline
+def _row_loss(total, correct, largest):
+    """In this order: (log(total) + largest) - correct would lose the loss in a large score."""
+    return np.log(np.float64(total)) - np.float64(correct - largest)
+
+
 @sums
 def softmax_row(dx, x, label, share):
     """Overwrites dx (C,) with share * (softmax(x) - onehot(label)); returns the row's loss, in float64."""
@@ -36,7 +42,7 @@ def softmax_row(dx, x, label, share):
     for j in range(x.size):
         dx[j] *= factor
     dx[label] -= share
-    return np.log(np.float64(total)) - np.float64(x[label] - largest)
+    return _row_loss(total, x[label], largest)
 
 
 @inline
