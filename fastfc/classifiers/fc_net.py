@@ -264,12 +264,12 @@ class FullyConnectedNet:
         x = self._checked_inputs(X)
         x = x.astype(self.dtype, order="C", copy=False)
         if self.input_mean is not None:
-            x = x - self._per_feature("input_mean", x.shape[1:])
+            x = x - self.per_feature("input_mean", x.shape[1:])
         if self.input_scale is not None:
-            x = x * self._per_feature("input_scale", x.shape[1:])
+            x = x * self.per_feature("input_scale", x.shape[1:])
         return x
 
-    def _per_feature(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    def per_feature(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         """input_mean or input_scale in the shape of an example, or a number."""
         array = np.asarray(getattr(self, name))
         if array.dtype.kind not in "biuf" or array.size not in (1, self.dims[0]):
@@ -435,7 +435,7 @@ def _made_from(options: dict[str, Any], arrays: dict[str, np.ndarray]) -> FullyC
     for name in ("input_mean", "input_scale"):
         if name in arrays:
             setattr(net, name, arrays[name])
-            net._per_feature(name, (dims[0],))
+            net.per_feature(name, (dims[0],))
     return net
 
 

@@ -10,7 +10,10 @@ Only entry points are cached. A helper with a disk cache of its own would be lin
 finished machine code into the next kernel that calls it, and could not be inlined there.
 """
 
+import functools
+
 import numba
+import numpy as np
 from numba.extending import register_jitable
 
 from fastfc.kernels._cache import KernelCache
@@ -28,11 +31,23 @@ _OPTIONS = {"nogil": True, "error_model": "numpy"}
 
 
 def kernel(function):
-    """Compile an entry point, with Numba's global cache replaced by :class:`KernelCache`."""
+    """Compile an entry point, with Numba's own disk cache replaced by :class:`KernelCache`."""
+    if numba.config.DISABLE_JIT:
+        return _silent(function)
     dispatcher = numba.njit(fastmath=_FASTMATH, **_OPTIONS)(function)
-    if not numba.config.DISABLE_JIT:
-        dispatcher._cache = KernelCache(function)
+    dispatcher._cache = KernelCache(function)
     return dispatcher
+
+
+def _silent(function):
+    """What a kernel is without the compiler: compiled code does not warn of overflow either."""
+
+    @functools.wraps(function)
+    def run(*args):
+        with np.errstate(all="ignore"):
+            return function(*args)
+
+    return run
 
 
 def inline(function):

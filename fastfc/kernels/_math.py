@@ -75,3 +75,18 @@ def assign(out, x):
     """Overwrites out (n,) with x (n,); ``out[:] = x`` tests for overlap first and takes three times as long."""
     for i in range(out.size):
         out[i] = x[i]
+
+
+@inline
+def add(total, x):
+    """Adds x (n,) to total (n,)."""
+    for i in range(total.size):
+        total[i] += x[i]
+
+
+@inline
+def clear(out):
+    """Overwrites out (n,) with zeros."""
+    zero = out.dtype.type(0)
+    for i in range(out.size):
+        out[i] = zero

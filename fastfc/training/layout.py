@@ -1,7 +1,8 @@
 """Where everything lies in the memory of a run.
 
-One compiled signature serves every network of a dtype: sizes and offsets stand in integer
-tables, rules and normalizations are integer codes. Every array is allocated once for a run.
+One compiled signature serves every network of a dtype: sizes and offsets are numbers, rules
+and normalizations integer codes. All that a step touches stands in a few flat arrays,
+allocated once for a run: every array more that compiled code is handed costs compile time.
 """
 
 from typing import NamedTuple
@@ -16,16 +17,20 @@ import numpy as np
     B,
     GAMMA,
     BETA,
-    X_HAT,  # offset in the activations: (batch, D_OUT), what normalization keeps for the way back
-    OUT,  # offset in the activations: (batch, D_OUT), the layer's output; X_HAT's place without normalization
-    UNITS,  # offset in the running statistics
+    X_HAT,  # offset in `room`: (batch, D_OUT), what normalization keeps for the way back
+    OUT,  # offset in `room`: (batch, D_OUT), the layer's output; X_HAT's place without normalization
+    RUNNING_MEAN,  # offsets in `room`: (D_OUT,)
+    RUNNING_VAR,
     LAYER_COLUMNS,
-) = range(10)
+) = range(11)
 
 # Rows per layer of the table of hyperparameters.
 HYPER_W, HYPER_B, HYPER_GAMMA, HYPER_BETA, HYPER_ROWS = range(5)
 # Its columns. FIRST is momentum, decay_rate or beta1, SECOND is beta2; TAKEN counts Adam's steps.
 LEARNING_RATE, FIRST, SECOND, EPSILON, WEIGHT_DECAY, TAKEN, HYPER_COLUMNS = range(7)
+
+# Per layer, the numbers of its normalization.
+EPS, MOMENTUM, NORM_COLUMNS = range(3)
 
 NO_NORM, BATCH_NORM, LAYER_NORM = range(3)
 NORMS = {None: NO_NORM, "batchnorm": BATCH_NORM, "layernorm": LAYER_NORM}
@@ -34,10 +39,14 @@ SGD, SGD_MOMENTUM, NESTEROV, RMSPROP, ADAGRAD, ADAM, ADAMW = range(7)
 
 # What the members exchange, per layer: statistics on the way forward, sums on the way back.
 SHIFT, MEAN, VAR, D_GAMMA, D_BETA, D_B, EXCHANGED = range(7)
-# What each member merges from it for itself.
+# What each member merges from it for itself, per layer.
 OWN_SHIFT, OWN_MEAN, OWN_INV_STD, OWN_D_GAMMA, OWN_D_BETA, OWN = range(6)
 
-LOSS, SQUARES = range(2)
+# What the members add up, by parity of the step; a line of the cache each.
+LOSS, SQUARES, SUMS = 0, 1, 8
+
+# Words of the random generator's state, and its position.
+STREAM = 625
 
 # Weights whose gradient is computed at a time, before the rule is applied to them: the gradient
 # and what the rule reads and writes stay in the second-level cache.
@@ -54,44 +63,50 @@ class Examples(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """The memory of a run. T is the network's dtype, L its layers, n the batch, D the widest layer."""
+    """The memory of a run. T is the network's dtype, L its layers, n the batch, D its widest layer."""
 
-    # sizes and choices
     batch: int
     members: int
+    depth: int  # L
+    features: int
+    widest: int  # D
     norm: int
     rule: int
     dropout: bool
     seeded: bool  # the random stream starts anew at each dropout layer
+    standardized: bool
     keep_threshold: int  # 53-bit integers below it keep a value
     keep_scale: float  # 1 / p
-    standardized: bool
-    layers: np.ndarray  # (L, LAYER_COLUMNS) int64
-    rows: np.ndarray  # (members + 1,) int64: member i has rows[i] to rows[i + 1] of the batch
-    # the network
-    w: np.ndarray  # (P,) T
-    running_mean: np.ndarray  # (units,) T
-    running_var: np.ndarray  # (units,) T
-    norm_numbers: np.ndarray  # (L, 2) float64: eps, momentum
-    input_mean: np.ndarray  # (D_IN,) T
-    input_scale: np.ndarray  # (D_IN,) T
-    # the rule
-    m: np.ndarray  # (P,) T: velocity, cache or first moment; (0,) where the rule has none
-    v: np.ndarray  # (P,) T: second moment; likewise
-    hyper: np.ndarray  # (L, HYPER_ROWS, HYPER_COLUMNS) float64
-    reg: np.ndarray  # (1,) float64
-    # a step
-    indices: np.ndarray  # (members, n) int64: each member draws all of them
-    x: np.ndarray  # (n, D_IN) T
-    activations: np.ndarray  # T
-    gradients: np.ndarray  # (2, n * D) T: layers take turns
-    row_inv_std: np.ndarray  # (L, n) T: of layer normalization
-    scratch: np.ndarray  # (members, max(CHUNK, D)) T
-    exchanged: np.ndarray  # (members, L, EXCHANGED, D) T
-    own: np.ndarray  # (members, L, OWN, D) T
-    sums: np.ndarray  # (members, 2, 8) float64: LOSS and SQUARES of weights, by parity of the step
-    mask: np.ndarray  # (members, D) T
-    words: np.ndarray  # (members, 2 * D) uint32
-    streams: np.ndarray  # (members, 625) uint32: each member follows the whole stream
-    seeded_stream: np.ndarray  # (625,) uint32
-    barrier: np.ndarray
+    reg: float
+    # offsets in ints
+    rows: int  # (members + 1,): member i has rows[i] to rows[i + 1] of the batch
+    layers: int  # (L, LAYER_COLUMNS)
+    indices: int  # (members, n): each member draws all of them
+    # offsets in room
+    x: int  # (n, features)
+    input_mean: int  # (features,)
+    input_scale: int  # (features,)
+    gradients: int  # (2, n * D): layers take turns
+    row_inv_std: int  # (L, n): of layer normalization
+    scratch: int  # (members, scratch_size)
+    scratch_size: int
+    exchanged: int  # (members, L, EXCHANGED, D)
+    own: int  # (members, L, OWN, D)
+    mask: int  # (members, D)
+    # offsets in numbers
+    hyper: int  # (L, HYPER_ROWS, HYPER_COLUMNS)
+    norm_numbers: int  # (L, NORM_COLUMNS)
+    sums: int  # (members, 2, SUMS)
+    # offsets in words
+    streams: int  # (members, STREAM): each member follows the whole stream
+    seeded_stream: int  # (STREAM,)
+    drawn: int  # (members, 2 * D)
+    # the memory
+    ints: np.ndarray  # int64
+    w: np.ndarray  # T: the parameters
+    m: np.ndarray  # T: velocity, cache or first moment; empty where the rule has none
+    v: np.ndarray  # T: second moment; likewise
+    room: np.ndarray  # T
+    numbers: np.ndarray  # float64
+    words: np.ndarray  # uint32
+    barrier: np.ndarray  # int64

@@ -29,92 +29,123 @@ RULES: dict[Callable, tuple[int, tuple[str, ...]]] = {
 _KINDS_OF_PARAMETERS = ("W", "b", "gamma", "beta")
 
 
-def make_plan(model: FullyConnectedNet, batch: int, members: int, rule: Callable = optim.sgd) -> Plan:
+def make_plan(
+    model: FullyConnectedNet, batch: int, members: int, rule: Callable = optim.sgd, barrier: np.ndarray | None = None
+) -> Plan:
     """Allocate a run of `model` on batches of `batch` rows, split among `members` threads.
 
-    The parameters are the model's own; the rule's state, running statistics and random
-    stream are zeros, to be filled in.
+    The parameters are the model's own; the rule's state, hyperparameters, statistics and
+    random stream are zeros, to be filled in.
     """
-    dtype = np.dtype(model.dtype)
-    layers, activations, units = _table_of_layers(model, batch)
-    widest = int(layers[:, [layout.D_IN, layout.D_OUT]].max())
-    hidden = int(layers[:, layout.D_OUT].max())
-    features, count = int(layers[0, layout.D_IN]), len(layers)
+    dtype, dims = np.dtype(model.dtype), model.dims
+    count, widest, size = len(dims) - 1, max(dims[1:]), model.params.flat.size
     state = len(optim.STATE[rule.__name__])
-    size = model.params.flat.size
+    scratch_size = max(min(layout.CHUNK, size), widest)
     p = float(model.dropout_param["p"]) if model.use_dropout else 1.0
 
-    def zeros(*shape: int) -> np.ndarray:
-        return aligned_zeros(prod(shape), dtype).reshape(shape)
-
-    standardized = model.input_mean is not None or model.input_scale is not None
-    return Plan(
+    room = {
+        "x": batch * dims[0],
+        "input_mean": dims[0],
+        "input_scale": dims[0],
+        "gradients": 2 * batch * widest,
+        "row_inv_std": count * batch,
+        "scratch": members * scratch_size,
+        "exchanged": members * count * layout.EXCHANGED * widest,
+        "own": members * count * layout.OWN * widest,
+        "mask": members * widest,
+    }
+    for i, d in enumerate(dims[1:]):
+        room |= {f"X_HAT{i}": batch * d, f"OUT{i}": batch * d, f"RUNNING_MEAN{i}": d, f"RUNNING_VAR{i}": d}
+        if model.normalization is None or i == count - 1:
+            del room[f"X_HAT{i}"]
+    in_room, room_size = _allot(room, dtype.itemsize)
+    in_ints, ints_size = _allot(
+        {"rows": members + 1, "layers": count * layout.LAYER_COLUMNS, "indices": members * batch}, 8
+    )
+    in_numbers, numbers_size = _allot(
+        {
+            "hyper": count * layout.HYPER_ROWS * layout.HYPER_COLUMNS,
+            "norm_numbers": count * layout.NORM_COLUMNS,
+            "sums": members * 2 * layout.SUMS,
+        },
+        8,
+    )
+    in_words, words_size = _allot(
+        {"streams": members * layout.STREAM, "seeded_stream": layout.STREAM, "drawn": members * 2 * widest}, 4
+    )
+    plan = Plan(
         batch=batch,
         members=members,
+        depth=count,
+        features=dims[0],
+        widest=widest,
         norm=layout.NORMS[model.normalization],
         rule=RULES[rule][0],
         dropout=bool(model.use_dropout),
-        seeded="seed" in model.dropout_param,
+        seeded=model.use_dropout and model.dropout_param.get("seed") is not None,
+        standardized=model.input_mean is not None or model.input_scale is not None,
         keep_threshold=keep_threshold(p),
         keep_scale=1 / p,
-        standardized=standardized,
-        layers=layers,
-        rows=np.array([batch * i // members for i in range(members + 1)], np.int64),
+        reg=float(model.reg),
+        scratch_size=scratch_size,
+        **{name: in_room[name] for name in room if name in Plan._fields},
+        **in_ints,
+        **in_numbers,
+        **in_words,
+        ints=aligned_zeros(ints_size, np.dtype(np.int64)),
         w=model.params.flat,
-        running_mean=zeros(units),
-        running_var=zeros(units),
-        norm_numbers=np.zeros((count, 2)),
-        input_mean=_per_feature(model.input_mean, 0, features, dtype) if standardized else zeros(0),
-        input_scale=_per_feature(model.input_scale, 1, features, dtype) if standardized else zeros(0),
-        m=zeros(size if state > 0 else 0),
-        v=zeros(size if state > 1 else 0),
-        hyper=np.zeros((count, layout.HYPER_ROWS, layout.HYPER_COLUMNS)),
-        reg=np.zeros(1),
-        indices=np.zeros((members, batch), np.int64),
-        x=zeros(batch, features),
-        activations=zeros(activations),
-        gradients=zeros(2, batch * hidden),
-        row_inv_std=zeros(count, batch),
-        scratch=zeros(members, max(min(layout.CHUNK, size), hidden)),
-        exchanged=zeros(members, count, layout.EXCHANGED, hidden),
-        own=zeros(members, count, layout.OWN, hidden),
-        sums=np.zeros((members, 2, 8)),
-        mask=zeros(members, hidden),
-        words=np.zeros((members, 2 * widest), np.uint32),
-        streams=np.zeros((members, 625), np.uint32),
-        seeded_stream=np.zeros(625, np.uint32),
-        barrier=new_barrier(),
+        m=aligned_zeros(size if state > 0 else 0, dtype),
+        v=aligned_zeros(size if state > 1 else 0, dtype),
+        room=aligned_zeros(room_size, dtype),
+        numbers=aligned_zeros(numbers_size, np.dtype(np.float64)),
+        words=aligned_zeros(words_size, np.dtype(np.uint32)),
+        barrier=new_barrier() if barrier is None else barrier,
     )
+    plan.ints[plan.rows : plan.rows + members + 1] = [batch * i // members for i in range(members + 1)]
+    for i, entry in enumerate(layers_of(plan)):
+        entry[layout.D_IN], entry[layout.D_OUT] = dims[i], dims[i + 1]
+        entry[layout.OUT] = in_room[f"OUT{i}"]
+        entry[layout.X_HAT] = in_room.get(f"X_HAT{i}", entry[layout.OUT])
+        entry[layout.RUNNING_MEAN] = in_room[f"RUNNING_MEAN{i}"]
+        entry[layout.RUNNING_VAR] = in_room[f"RUNNING_VAR{i}"]
+        for column, kind in zip((layout.W, layout.B, layout.GAMMA, layout.BETA), _KINDS_OF_PARAMETERS, strict=True):
+            entry[column] = model.params.offsets.get(f"{kind}{i + 1}", 0)
+    for name, default in (("input_mean", 0), ("input_scale", 1)):
+        start = getattr(plan, name)
+        value = default if getattr(model, name) is None else model.per_feature(name, (dims[0],))
+        plan.room[start : start + dims[0]] = value
+    return plan
 
 
-def _table_of_layers(model: FullyConnectedNet, batch: int) -> tuple[np.ndarray, int, int]:
-    """The table, the size of the activations, and the number of hidden units."""
-    offsets, dims = model.params.offsets, model.dims
-    table = np.zeros((len(dims) - 1, layout.LAYER_COLUMNS), np.int64)
-    line = 64 // np.dtype(model.dtype).itemsize
-    end, units = 0, 0
-    for i, entry in enumerate(table, start=1):
-        d_out = dims[i]
-        entry[layout.D_IN], entry[layout.D_OUT] = dims[i - 1], d_out
-        entry[layout.W], entry[layout.B] = offsets[f"W{i}"], offsets[f"b{i}"]
-        room = -(-batch * d_out // line) * line
-        entry[layout.X_HAT], entry[layout.OUT] = end, end
-        end += room
-        if i < len(table):
-            if model.normalization is not None:
-                entry[layout.GAMMA], entry[layout.BETA] = offsets[f"gamma{i}"], offsets[f"beta{i}"]
-                entry[layout.OUT] = end
-                end += room
-            entry[layout.UNITS] = units
-            units += d_out
-    return table, end, units
+def _allot(sizes: Mapping[str, int], itemsize: int) -> tuple[dict[str, int], int]:
+    """Where each part starts in an array that holds them all, on cache lines of their own; and its size."""
+    line = 64 // itemsize
+    offsets, end = {}, 0
+    for name, size in sizes.items():
+        offsets[name] = end
+        end += -(-size // line) * line
+    return offsets, end
 
 
-def _per_feature(value: Any, default: float, features: int, dtype: np.dtype) -> np.ndarray:
-    array = np.asarray(default if value is None else value, dtype)
-    if array.size == features:
-        return array.reshape(-1).copy()
-    return np.full(features, array, dtype)
+def layers_of(plan: Plan) -> np.ndarray:
+    """The table of layers (L, LAYER_COLUMNS), a view."""
+    return plan.ints[plan.layers : plan.layers + plan.depth * layout.LAYER_COLUMNS].reshape(plan.depth, -1)
+
+
+def norm_numbers_of(plan: Plan) -> np.ndarray:
+    """The numbers of the layers' normalizations (L, NORM_COLUMNS), a view."""
+    size = plan.depth * layout.NORM_COLUMNS
+    return plan.numbers[plan.norm_numbers : plan.norm_numbers + size].reshape(plan.depth, -1)
+
+
+def streams_of(plan: Plan) -> np.ndarray:
+    """The members' copies of the random stream (members, STREAM), a view."""
+    return plan.words[plan.streams : plan.streams + plan.members * layout.STREAM].reshape(plan.members, -1)
+
+
+def seeded_stream_of(plan: Plan) -> np.ndarray:
+    """The stream that a dropout layer starts anew from (STREAM,), a view."""
+    return plan.words[plan.seeded_stream : plan.seeded_stream + layout.STREAM]
 
 
 def examples_of(X: np.ndarray) -> Examples:
@@ -138,7 +169,7 @@ def readable(X: Any) -> bool:
 
 def parameters_of(plan: Plan, model: FullyConnectedNet):
     """For each parameter: its name, the index of its hyperparameters, and its place in the flat buffers."""
-    for layer in range(len(plan.layers)):
+    for layer in range(plan.depth):
         for row, kind in enumerate(_KINDS_OF_PARAMETERS):
             name = f"{kind}{layer + 1}"
             if name in model.params.shapes:
@@ -149,8 +180,10 @@ def parameters_of(plan: Plan, model: FullyConnectedNet):
 def set_hyperparameters(plan: Plan, model: FullyConnectedNet, rule: Callable, configs: Mapping[str, dict]) -> None:
     """Copy learning rates and the like from the Solver's configurations, which are complete."""
     _, named = RULES[rule]
+    size = plan.depth * layout.HYPER_ROWS * layout.HYPER_COLUMNS
+    hyper = plan.numbers[plan.hyper : plan.hyper + size].reshape(plan.depth, layout.HYPER_ROWS, -1)
     for name, index, _ in parameters_of(plan, model):
-        config, row = configs[name], plan.hyper[index]
+        config, row = configs[name], hyper[index]
         row[layout.LEARNING_RATE] = config["learning_rate"]
         for column, key in zip((layout.FIRST, layout.SECOND), named, strict=False):
             row[column] = config[key]

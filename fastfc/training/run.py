@@ -13,7 +13,16 @@ from fastfc.kernels._team import Team
 from fastfc.layers import batchnorm_param, layernorm_param
 from fastfc.optim import STATE, checked_config, complete_config
 from fastfc.training import layout
-from fastfc.training.plan import examples_of, make_plan, parameters_of, set_hyperparameters
+from fastfc.training.plan import (
+    examples_of,
+    layers_of,
+    make_plan,
+    norm_numbers_of,
+    parameters_of,
+    seeded_stream_of,
+    set_hyperparameters,
+    streams_of,
+)
 from fastfc.training.step import predict_rows, train_steps
 
 # Return to Python after about this many seconds: for Ctrl-C, progress and printed lines.
@@ -37,9 +46,7 @@ class CompiledRun:
         self._examples = {split: examples_of(X) for split, X in self._X.items()}
         self._y = labels(solver.y_train, len(solver.X_train), model.dims[-1])
         self._team = Team(members)
-        plan = make_plan(model, int(solver.batch_size), members, solver.update_rule)
-        self._plan = plan._replace(barrier=self._team.barrier)
-        self._plan.reg[0] = model.reg
+        self._plan = make_plan(model, int(solver.batch_size), members, solver.update_rule, self._team.barrier)
         self._adopt_statistics()
         self._adopt_state()
         self._stream = np.random.RandomState()
@@ -62,16 +69,16 @@ class CompiledRun:
     def _adopt_statistics(self) -> None:
         """Running statistics move into the plan; the model's dictionaries hold views of them."""
         plan, model = self._plan, self._model
-        for layer, param in enumerate(model.bn_params):
-            d, start = int(plan.layers[layer, layout.D_OUT]), int(plan.layers[layer, layout.UNITS])
-            gamma = np.empty(d, model.dtype)
+        numbers = norm_numbers_of(plan)
+        for entry, number, param in zip(layers_of(plan), numbers, model.bn_params, strict=False):
+            gamma = np.empty(entry[layout.D_OUT], model.dtype)
             if model.normalization == "layernorm":
-                plan.norm_numbers[layer, 0] = layernorm_param(param, gamma)["eps"]
+                number[layout.EPS] = layernorm_param(param, gamma)["eps"]
                 continue
             checked = batchnorm_param({**param, "mode": "train"}, plan.batch, gamma)
-            plan.norm_numbers[layer] = checked["eps"], checked["momentum"]
-            for key in ("running_mean", "running_var"):
-                view = getattr(plan, key)[start : start + d]
+            number[layout.EPS], number[layout.MOMENTUM] = checked["eps"], checked["momentum"]
+            for key, column in (("running_mean", layout.RUNNING_MEAN), ("running_var", layout.RUNNING_VAR)):
+                view = plan.room[entry[column] : entry[column] + gamma.size]
                 view[:] = checked[key]
                 param[key] = view
 
@@ -91,13 +98,13 @@ class CompiledRun:
     def take_stream(self) -> None:
         """Go on where NumPy's global random stream stands."""
         self._stream.set_state(np.random.get_state())
-        _, key, position, *_ = self._stream.get_state()
-        self._plan.streams[:, :624] = key
-        self._plan.streams[:, 624] = position
+        self._follow_stream()
         if self._plan.seeded:
-            _, key, position, *_ = np.random.RandomState(self._model.dropout_param["seed"]).get_state()
-            self._plan.seeded_stream[:624] = key
-            self._plan.seeded_stream[624] = position
+            seeded_stream_of(self._plan)[:] = _words_of(np.random.RandomState(self._model.dropout_param["seed"]))
+
+    def _follow_stream(self) -> None:
+        """Bring every member to where the run's generator stands."""
+        streams_of(self._plan)[:] = _words_of(self._stream)
 
     def give_stream(self) -> None:
         """Leave NumPy's global random stream where the run stands."""
@@ -105,7 +112,7 @@ class CompiledRun:
 
     def _stream_state(self):
         name, _, _, has_gauss, gauss = self._stream.get_state()
-        words = self._plan.streams[0]
+        words = streams_of(self._plan)[0]
         return name, words[:624].copy(), int(words[624]), has_gauss, gauss
 
     def steps(self, limit: int) -> int:
@@ -138,8 +145,7 @@ class CompiledRun:
         if num_samples is not None and n > num_samples:
             self._stream.set_state(self._stream_state())
             subset = self._stream.choice(n, num_samples)
-            _, key, position, *_ = self._stream.get_state()
-            plan.streams[:, :624], plan.streams[:, 624] = key, position
+            self._follow_stream()
             n, y = num_samples, y[subset]
         if n == 0:
             return float("nan")
@@ -148,7 +154,7 @@ class CompiledRun:
         self._team.run(lambda member: predict_rows(plan, member, examples, subset, n, predictions))
         if plan.seeded:
             # The forward pass in test mode seeds the stream too.
-            plan.streams[:] = plan.seeded_stream
+            streams_of(plan)[:] = seeded_stream_of(plan)
         return np.mean(predictions == y)
 
     def _leave_modes(self) -> None:
@@ -159,3 +165,9 @@ class CompiledRun:
         if model.normalization == "batchnorm":
             for param in model.bn_params:
                 param["mode"] = "test"
+
+
+def _words_of(generator: np.random.RandomState) -> np.ndarray:
+    """The state of a generator (STREAM,): its words, then its position."""
+    _, key, position, *_ = generator.get_state()
+    return np.append(key, np.uint32(position))

@@ -9,11 +9,11 @@ repeats bit for bit with the same number of members.
 import numpy as np
 
 from fastfc.kernels._blas import gemm
-from fastfc.kernels._borrow import borrowed
 from fastfc.kernels._jit import inline, kernel, part
-from fastfc.kernels._math import assign
+from fastfc.kernels._math import add, assign, clear
 from fastfc.kernels._random import choose, keep_or_drop, next_words, skip_words
 from fastfc.kernels._team import meet
+from fastfc.kernels._views import borrowed, matrix, vector
 from fastfc.kernels.activation import gate_in_place, rectify
 from fastfc.kernels.affine import column_sums
 from fastfc.kernels.dropout import apply_mask
@@ -39,7 +39,7 @@ from fastfc.kernels.optim import (
     sgd_span,
 )
 from fastfc.training import layout
-from fastfc.training.data import gather_row
+from fastfc.training.data import gather_row, standardize
 
 
 @kernel
@@ -48,101 +48,124 @@ def train_steps(plan, member, examples, y, losses, progress):
 
     progress (1,) counts the steps that are done; the last ones are missing if the team was sent home.
     """
-    plan, examples, y, losses = borrowed(plan), borrowed(examples), borrowed(y), borrowed(losses)
-    progress = borrowed(progress)
+    plan, examples, y, losses, progress = borrowed((plan, examples, y, losses, progress))
+    last = plan.depth - 1
+    first_row, end_row = _bounds(plan, member)
+    indices = vector(plan.ints, plan.indices + member * plan.batch, plan.batch)
     for step in range(losses.size):
-        if not _train_step(plan, member, examples, y, losses, step):
-            break
-        if member == 0:
-            progress[0] = step + 1
-
-
-@part
-def _train_step(plan, member, examples, y, losses, step):
-    """One step; False if the team was sent home in the middle of it."""
-    last = plan.layers.shape[0] - 1
-    first_row, end_row = plan.rows[member], plan.rows[member + 1]
-    choose(plan.indices[member], plan.streams[member], y.size)
-    for i in range(first_row, end_row):
-        _fetch(plan, plan.x[i], examples, plan.indices[member, i])
-    for layer in range(last):
-        if not _hidden_forward(plan, member, layer):
-            return False
-    sums = plan.sums[member, step % 2]
-    sums[layout.LOSS] = _output_and_loss(plan, member, y)
-    squares = 0.0
-    for layer in range(last, -1, -1):
-        # every row of the layer's gradient is there
-        if not meet(plan.barrier, plan.members):
-            return False
-        if layer > 0:
-            _back_to_hidden(plan, member, layer)
-            # everybody has read the layer's weights
+        choose(indices, _stream(plan, member), y.size)
+        for i in range(first_row, end_row):
+            _fetch(plan, vector(plan.room, plan.x + i * plan.features, plan.features), examples, indices[i])
+        for layer in range(last):
+            if not _hidden_forward(plan, member, layer):
+                return
+        sums = _sums(plan, member, step)
+        sums[layout.LOSS] = _output_and_loss(plan, member, indices, y)
+        sums[layout.SQUARES] = 0
+        for layer in range(last, -1, -1):
+            # every row of the layer's gradient is there
             if not meet(plan.barrier, plan.members):
-                return False
-        squares += _update_layer(plan, member, layer, step)
-        if layer > 0 and plan.norm == layout.BATCH_NORM:
-            _batchnorm_backward(plan, member, layer - 1)
-    sums[layout.SQUARES] = squares
-    # every weight is new, and nobody reads the batch any more
-    if not meet(plan.barrier, plan.members):
-        return False
-    if member == 0:
-        loss = 0.0
-        squares = 0.0
-        for other in range(plan.members):
-            loss += plan.sums[other, step % 2, layout.LOSS]
-            squares += plan.sums[other, step % 2, layout.SQUARES]
-        losses[step] = loss / plan.batch + 0.5 * plan.reg[0] * squares
-    return True
+                return
+            if layer > 0:
+                _back_to_hidden(plan, member, layer)
+                # everybody has read the layer's weights
+                if not meet(plan.barrier, plan.members):
+                    return
+            sums[layout.SQUARES] += _update_layer(plan, member, layer, step)
+            if layer > 0 and plan.norm == layout.BATCH_NORM:
+                _batchnorm_backward(plan, member, layer - 1)
+        # every weight is new, and nobody reads the batch any more
+        if not meet(plan.barrier, plan.members):
+            return
+        if member == 0:
+            loss = 0.0
+            squares = 0.0
+            for other in range(plan.members):
+                loss += _sums(plan, other, step)[layout.LOSS]
+                squares += _sums(plan, other, step)[layout.SQUARES]
+            losses[step] = loss / plan.batch + 0.5 * plan.reg * squares
+            progress[0] = step + 1
 
 
 # --------------------------------------------------------------------------------------- parts of the memory
 
 
 @part
-def _matrix(flat, offset, rows, columns):
-    return flat[offset : offset + rows * columns].reshape((rows, columns))
+def _entry(plan, layer, column):
+    """A number of the table of layers."""
+    return plan.ints[plan.layers + layer * layout.LAYER_COLUMNS + column]
 
 
 @part
-def _layer_input(plan, layer):
-    """(n, D_IN): the batch itself, or the output of the layer before."""
+def _bounds(plan, member):
+    """The member's first row, and the one behind its last."""
+    return plan.ints[plan.rows + member], plan.ints[plan.rows + member + 1]
+
+
+@part
+def _stream(plan, member):
+    """(STREAM,) the member's copy of the random stream."""
+    return vector(plan.words, plan.streams + member * layout.STREAM, layout.STREAM)
+
+
+@part
+def _sums(plan, member, step):
+    """(SUMS,) what the member adds up in a step; the next step has another place."""
+    return vector(plan.numbers, plan.sums + (2 * member + step % 2) * layout.SUMS, layout.SUMS)
+
+
+@part
+def _input_rows(plan, layer, first, rows):
+    """(rows, D_IN): of the batch itself, or of the output of the layer before."""
     if layer == 0:
-        return plan.x
-    return _layer_output(plan, layer - 1)
+        return matrix(plan.room, plan.x + first * plan.features, rows, plan.features)
+    return _rows(plan, layer - 1, layout.OUT, first, rows)
 
 
 @part
-def _layer_output(plan, layer):
-    """(n, D_OUT)"""
-    return _matrix(plan.activations, plan.layers[layer, layout.OUT], plan.batch, plan.layers[layer, layout.D_OUT])
+def _rows(plan, layer, column, first, rows):
+    """(rows, D_OUT): of what the layer has in the column's place, from row `first` on."""
+    d = _entry(plan, layer, layout.D_OUT)
+    return matrix(plan.room, _entry(plan, layer, column) + first * d, rows, d)
 
 
 @part
-def _normalized(plan, layer):
-    """(n, D_OUT): x_hat of the layer's normalization; before that, the affine output."""
-    return _matrix(plan.activations, plan.layers[layer, layout.X_HAT], plan.batch, plan.layers[layer, layout.D_OUT])
-
-
-@part
-def _gradient(plan, layer):
-    """(n, D_OUT): the gradient at the layer's affine output."""
-    return _matrix(plan.gradients[layer % 2], 0, plan.batch, plan.layers[layer, layout.D_OUT])
+def _gradient_rows(plan, layer, first, rows):
+    """(rows, D_OUT): of the gradient at the layer's affine output."""
+    d = _entry(plan, layer, layout.D_OUT)
+    return matrix(plan.room, plan.gradients + layer % 2 * (plan.batch * plan.widest) + first * d, rows, d)
 
 
 @part
 def _weights(plan, layer):
     """(D_IN * D_OUT,)"""
-    start = plan.layers[layer, layout.W]
-    return plan.w[start : start + plan.layers[layer, layout.D_IN] * plan.layers[layer, layout.D_OUT]]
+    size = _entry(plan, layer, layout.D_IN) * _entry(plan, layer, layout.D_OUT)
+    return vector(plan.w, _entry(plan, layer, layout.W), size)
 
 
 @part
 def _units(plan, values, layer, column):
-    """(D_OUT,): the layer's part of values, which starts where `column` of the table says."""
-    start = plan.layers[layer, column]
-    return values[start : start + plan.layers[layer, layout.D_OUT]]
+    """(D_OUT,): the layer's part of values, which starts where the column says."""
+    return vector(values, _entry(plan, layer, column), _entry(plan, layer, layout.D_OUT))
+
+
+@part
+def _exchanged(plan, member, layer, row):
+    """(D_OUT,): one of the things that a member tells the others."""
+    start = plan.exchanged + ((member * plan.depth + layer) * layout.EXCHANGED + row) * plan.widest
+    return vector(plan.room, start, _entry(plan, layer, layout.D_OUT))
+
+
+@part
+def _own(plan, member, layer, row):
+    """(D_OUT,): one of the things that a member keeps for itself."""
+    start = plan.own + ((member * plan.depth + layer) * layout.OWN + row) * plan.widest
+    return vector(plan.room, start, _entry(plan, layer, layout.D_OUT))
+
+
+@part
+def _norm_number(plan, layer, column):
+    return plan.numbers[plan.norm_numbers + layer * layout.NORM_COLUMNS + column]
 
 
 # --------------------------------------------------------------------------------------------------- forward
@@ -153,15 +176,17 @@ def _fetch(plan, out, examples, example):
     """Overwrites out (D,) with an example, standardized."""
     gather_row(out, examples.address + example * examples.row_bytes, examples.offsets, examples.kind)
     if plan.standardized:
-        mean, scale = plan.input_mean, plan.input_scale
-        for j in range(out.size):
-            out[j] = (out[j] - mean[j]) * scale[j]
+        standardize(
+            out,
+            vector(plan.room, plan.input_mean, plan.features),
+            vector(plan.room, plan.input_scale, plan.features),
+        )
 
 
 @part
 def _affine(plan, out, x, layer):
     """Overwrites out (rows, D_OUT) with x (rows, D_IN) @ W + b."""
-    d_in, d_out = plan.layers[layer, layout.D_IN], plan.layers[layer, layout.D_OUT]
+    d_in, d_out = _entry(plan, layer, layout.D_IN), _entry(plan, layer, layout.D_OUT)
     b = _units(plan, plan.w, layer, layout.B)
     for i in range(out.shape[0]):
         assign(out[i], b)
@@ -171,35 +196,34 @@ def _affine(plan, out, x, layer):
 @part
 def _hidden_forward(plan, member, layer):
     """The member's rows through affine - norm - relu - dropout; False if the team was sent home."""
-    first, end, d = plan.rows[member], plan.rows[member + 1], plan.layers[layer, layout.D_OUT]
-    x_hat, out = _normalized(plan, layer)[first:end], _layer_output(plan, layer)[first:end]
-    _affine(plan, x_hat, _layer_input(plan, layer)[first:end], layer)
-    gamma, beta = _units(plan, plan.w, layer, layout.GAMMA), _units(plan, plan.w, layer, layout.BETA)
-    own = plan.own[member, layer]
-    shift, mean, inv_std = own[layout.OWN_SHIFT, :d], own[layout.OWN_MEAN, :d], own[layout.OWN_INV_STD, :d]
+    (first, end), d = _bounds(plan, member), _entry(plan, layer, layout.D_OUT)
+    rows = end - first
+    x_hat, out = _rows(plan, layer, layout.X_HAT, first, rows), _rows(plan, layer, layout.OUT, first, rows)
+    _affine(plan, x_hat, _input_rows(plan, layer, first, rows), layer)
     if plan.norm == layout.BATCH_NORM:
-        exchanged = plan.exchanged[member, layer]
-        assign(exchanged[layout.SHIFT, :d], x_hat[0])
-        batch_moments(exchanged[layout.MEAN, :d], exchanged[layout.VAR, :d], x_hat, exchanged[layout.SHIFT, :d])
+        shift = _exchanged(plan, member, layer, layout.SHIFT)
+        assign(shift, x_hat[0])
+        batch_moments(
+            _exchanged(plan, member, layer, layout.MEAN), _exchanged(plan, member, layer, layout.VAR), x_hat, shift
+        )
         if not meet(plan.barrier, plan.members):
             return False
-        _merge_statistics(plan, member, layer, shift, mean, inv_std)
-    stream, mask, words = plan.streams[member], plan.mask[member, :d], plan.words[member, : 2 * d]
+        _merge_statistics(plan, member, layer)
+    stream = _stream(plan, member)
+    mask = vector(plan.room, plan.mask + member * plan.widest, d)
+    drawn = vector(plan.words, plan.drawn + 2 * member * plan.widest, 2 * d)
     if plan.dropout:
         if plan.seeded:
-            assign(stream, plan.seeded_stream)
+            assign(stream, vector(plan.words, plan.seeded_stream, layout.STREAM))
         skip_words(stream, 2 * first * d)
-    for i in range(end - first):
-        if plan.norm == layout.BATCH_NORM:
-            standardize_by_columns(x_hat[i], shift, mean, inv_std)
-            scale_and_shift(out[i], x_hat[i], gamma, beta)
-        elif plan.norm == layout.LAYER_NORM:
-            plan.row_inv_std[layer, first + i] = standardize_row(x_hat[i], plan.norm_numbers[layer, 0])
-            scale_and_shift(out[i], x_hat[i], gamma, beta)
-        rectify(out[i])
+    for i in range(rows):
+        if plan.norm == layout.LAYER_NORM:
+            inv_std = standardize_row(x_hat[i], _norm_number(plan, layer, layout.EPS))
+            plan.room[plan.row_inv_std + layer * plan.batch + first + i] = inv_std
+        _activate_row(plan, member, layer, x_hat[i], out[i])
         if plan.dropout:
-            next_words(words, stream)
-            keep_or_drop(mask, words, plan.keep_threshold, plan.keep_scale)
+            next_words(drawn, stream)
+            keep_or_drop(mask, drawn, plan.keep_threshold, plan.keep_scale)
             apply_mask(out[i], mask)
     if plan.dropout:
         skip_words(stream, 2 * (plan.batch - end) * d)
@@ -207,40 +231,64 @@ def _hidden_forward(plan, member, layer):
 
 
 @part
-def _merge_statistics(plan, member, layer, shift, mean, inv_std):
-    """Overwrites shift, mean and inv_std (D,) with the batch's, from those of the members' rows."""
-    # inv_std is the room for the variance until it is needed itself.
-    first = plan.exchanged[0, layer]
-    assign(shift, first[layout.SHIFT, : shift.size])
-    assign(mean, first[layout.MEAN, : shift.size])
-    assign(inv_std, first[layout.VAR, : shift.size])
-    for other in range(1, plan.members):
-        added = plan.exchanged[other, layer]
-        share = (plan.rows[other + 1] - plan.rows[other]) / plan.rows[other + 1]
-        merge_moments(
-            mean, inv_std, shift,
-            added[layout.MEAN, : shift.size], added[layout.VAR, : shift.size], added[layout.SHIFT, : shift.size],
-            share,
-        )  # fmt: skip
-    if member == 0:
-        running_mean = _units(plan, plan.running_mean, layer, layout.UNITS)
-        running_var = _units(plan, plan.running_var, layer, layout.UNITS)
-        move_running(running_mean, running_var, shift, mean, inv_std, plan.norm_numbers[layer, 1])
-    inverse_std(inv_std, inv_std, plan.norm_numbers[layer, 0])
+def _activate_row(plan, member, layer, x_hat, out):
+    """Overwrites out (D_OUT,) with relu(gamma * x_hat + beta); x_hat, for batch normalization, is x on entry."""
+    if plan.norm == layout.BATCH_NORM:
+        standardize_by_columns(
+            x_hat,
+            _own(plan, member, layer, layout.OWN_SHIFT),
+            _own(plan, member, layer, layout.OWN_MEAN),
+            _own(plan, member, layer, layout.OWN_INV_STD),
+        )
+    if plan.norm != layout.NO_NORM:
+        scale_and_shift(out, x_hat, _units(plan, plan.w, layer, layout.GAMMA), _units(plan, plan.w, layer, layout.BETA))
+    rectify(out)
 
 
 @part
-def _output_and_loss(plan, member, y):
+def _merge_statistics(plan, member, layer):
+    """The batch's statistics from those of the members' rows, each member for itself."""
+    shift, mean = _own(plan, member, layer, layout.OWN_SHIFT), _own(plan, member, layer, layout.OWN_MEAN)
+    # Until it is needed itself, inv_std is the room for the variance.
+    inv_std = _own(plan, member, layer, layout.OWN_INV_STD)
+    assign(shift, _exchanged(plan, 0, layer, layout.SHIFT))
+    assign(mean, _exchanged(plan, 0, layer, layout.MEAN))
+    assign(inv_std, _exchanged(plan, 0, layer, layout.VAR))
+    for other in range(1, plan.members):
+        first, end = _bounds(plan, other)
+        merge_moments(
+            mean,
+            inv_std,
+            shift,
+            _exchanged(plan, other, layer, layout.MEAN),
+            _exchanged(plan, other, layer, layout.VAR),
+            _exchanged(plan, other, layer, layout.SHIFT),
+            (end - first) / end,
+        )
+    if member == 0:
+        move_running(
+            _units(plan, plan.room, layer, layout.RUNNING_MEAN),
+            _units(plan, plan.room, layer, layout.RUNNING_VAR),
+            shift,
+            mean,
+            inv_std,
+            _norm_number(plan, layer, layout.MOMENTUM),
+        )
+    inverse_std(inv_std, inv_std, _norm_number(plan, layer, layout.EPS))
+
+
+@part
+def _output_and_loss(plan, member, indices, y):
     """Scores, their gradient and its column sums for the member's rows; returns the sum of the rows' losses."""
-    layer = plan.layers.shape[0] - 1
-    first, end, classes = plan.rows[member], plan.rows[member + 1], plan.layers[layer, layout.D_OUT]
-    scores, dscores = _layer_output(plan, layer)[first:end], _gradient(plan, layer)[first:end]
-    _affine(plan, scores, _layer_input(plan, layer)[first:end], layer)
+    layer = plan.depth - 1
+    first, end = _bounds(plan, member)
+    rows = end - first
+    scores, dscores = _rows(plan, layer, layout.OUT, first, rows), _gradient_rows(plan, layer, first, rows)
+    _affine(plan, scores, _input_rows(plan, layer, first, rows), layer)
     loss = 0.0
-    for i in range(end - first):
-        label = y[plan.indices[member, first + i]]
-        loss += softmax_row(dscores[i], scores[i], label, 1 / plan.batch)
-    column_sums(plan.exchanged[member, layer, layout.D_B, :classes], dscores)
+    for i in range(rows):
+        loss += softmax_row(dscores[i], scores[i], y[indices[first + i]], 1 / plan.batch)
+    column_sums(_exchanged(plan, member, layer, layout.D_B), dscores)
     return loss
 
 
@@ -253,53 +301,53 @@ def _back_to_hidden(plan, member, layer):
 
     Batch normalization stops half way, at its output: what follows needs all members' sums.
     """
-    first, end = plan.rows[member], plan.rows[member + 1]
-    d, d_out = plan.layers[layer, layout.D_IN], plan.layers[layer, layout.D_OUT]
-    dout, dx = _gradient(plan, layer)[first:end], _gradient(plan, layer - 1)[first:end]
-    gemm(False, True, end - first, d, d_out, dout, d_out, _weights(plan, layer), d_out, 0, dx, d)
+    first, end = _bounds(plan, member)
+    before, rows = layer - 1, end - first
+    d, d_out = _entry(plan, layer, layout.D_IN), _entry(plan, layer, layout.D_OUT)
+    dout, dx = _gradient_rows(plan, layer, first, rows), _gradient_rows(plan, before, first, rows)
+    gemm(False, True, rows, d, d_out, dout, d_out, _weights(plan, layer), d_out, 0, dx, d)
 
-    before = layer - 1
-    out, x_hat = _layer_output(plan, before)[first:end], _normalized(plan, before)[first:end]
-    sums = plan.exchanged[member, before]
-    dgamma, dbeta, db = sums[layout.D_GAMMA, :d], sums[layout.D_BETA, :d], sums[layout.D_B, :d]
+    out, x_hat = _rows(plan, before, layout.OUT, first, rows), _rows(plan, before, layout.X_HAT, first, rows)
+    dgamma, dbeta = _exchanged(plan, member, before, layout.D_GAMMA), _exchanged(plan, member, before, layout.D_BETA)
     gamma = _units(plan, plan.w, before, layout.GAMMA)
     scale = dx.dtype.type(plan.keep_scale)
-    dgamma[:] = 0
-    dbeta[:] = 0
-    for i in range(end - first):
+    clear(dgamma)
+    clear(dbeta)
+    for i in range(rows):
         gate_in_place(dx[i], out[i], scale)
         if plan.norm != layout.NO_NORM:
             add_parameter_gradients(dgamma, dbeta, dx[i], x_hat[i])
         if plan.norm == layout.LAYER_NORM:
-            layer_input_gradient(dx[i], x_hat[i], plan.row_inv_std[before, first + i], gamma)
+            inv_std = plan.room[plan.row_inv_std + before * plan.batch + first + i]
+            layer_input_gradient(dx[i], x_hat[i], inv_std, gamma)
     if plan.norm != layout.BATCH_NORM:
-        column_sums(db, dx)
+        column_sums(_exchanged(plan, member, before, layout.D_B), dx)
 
 
 @part
 def _batchnorm_backward(plan, member, layer):
     """The member's rows of the gradient, from batch normalization's output back to its input."""
-    first, end, d = plan.rows[member], plan.rows[member + 1], plan.layers[layer, layout.D_OUT]
-    dx, x_hat = _gradient(plan, layer)[first:end], _normalized(plan, layer)[first:end]
-    own = plan.own[member, layer]
-    dgamma, dbeta, inv_std = own[layout.OWN_D_GAMMA, :d], own[layout.OWN_D_BETA, :d], own[layout.OWN_INV_STD, :d]
+    first, end = _bounds(plan, member)
+    rows = end - first
+    dx, x_hat = _gradient_rows(plan, layer, first, rows), _rows(plan, layer, layout.X_HAT, first, rows)
+    dgamma = _own(plan, member, layer, layout.OWN_D_GAMMA)
+    dbeta = _own(plan, member, layer, layout.OWN_D_BETA)
+    inv_std = _own(plan, member, layer, layout.OWN_INV_STD)
     _sum_over_members(dgamma, plan, layer, layout.D_GAMMA, 0)
     _sum_over_members(dbeta, plan, layer, layout.D_BETA, 0)
     gamma = _units(plan, plan.w, layer, layout.GAMMA)
     share = dx.dtype.type(1 / plan.batch)
-    for i in range(end - first):
+    for i in range(rows):
         batch_input_gradient(dx[i], dgamma, dbeta, x_hat[i], inv_std, gamma, share)
-    column_sums(plan.exchanged[member, layer, layout.D_B, :d], dx)
+    column_sums(_exchanged(plan, member, layer, layout.D_B), dx)
 
 
 @part
 def _sum_over_members(total, plan, layer, row, start):
     """Overwrites total (n,) with the members' sums of a row of what they exchange, from column `start` on."""
-    assign(total, plan.exchanged[0, layer, row, start : start + total.size])
+    assign(total, vector(_exchanged(plan, 0, layer, row), start, total.size))
     for other in range(1, plan.members):
-        part = plan.exchanged[other, layer, row, start : start + total.size]
-        for j in range(total.size):
-            total[j] += part[j]
+        add(total, vector(_exchanged(plan, other, layer, row), start, total.size))
 
 
 # --------------------------------------------------------------------------------------------------- updates
@@ -311,47 +359,51 @@ def _update_layer(plan, member, layer, step):
 
     The gradient of the weights is computed chunk by chunk and never stored as a whole.
     """
-    d_in, d_out = plan.layers[layer, layout.D_IN], plan.layers[layer, layout.D_OUT]
-    x, dout = _layer_input(plan, layer).reshape(-1), _gradient(plan, layer)
-    reg, rule, hyper = plan.reg[0], plan.rule, plan.hyper[layer]
+    d_in, d_out = _entry(plan, layer, layout.D_IN), _entry(plan, layer, layout.D_OUT)
+    x, dout = _input_rows(plan, layer, 0, plan.batch), _gradient_rows(plan, layer, 0, plan.batch)
     first, end = d_in * member // plan.members, d_in * (member + 1) // plan.members
-    chunk = max(1, layout.CHUNK // d_out)
+    chunk = max(1, plan.scratch_size // d_out)
     squares = 0.0
     for k in range(first, end, chunk):
         rows = min(chunk, end - k)
-        dw = plan.scratch[member, : rows * d_out]
-        gemm(True, False, rows, d_out, plan.batch, x[k:], d_in, dout, d_out, 0, dw, d_out)
-        start = plan.layers[layer, layout.W] + k * d_out
-        stop = start + rows * d_out
-        w = plan.w[start:stop]
-        if reg != 0:
-            squares += l2_span(dw, w, reg)
-        _update(rule, w, dw, plan.m[start:stop], plan.v[start:stop], hyper[layout.HYPER_W], step)
-
+        dw = vector(plan.room, plan.scratch + member * plan.scratch_size, rows * d_out)
+        gemm(
+            True, False, rows, d_out, plan.batch, vector(x.reshape(-1), k, x.size - k), d_in, dout, d_out, 0, dw, d_out
+        )
+        start = _entry(plan, layer, layout.W) + k * d_out
+        if plan.reg != 0:
+            squares += l2_span(dw, vector(plan.w, start, dw.size), plan.reg)
+        _update(plan, dw, start, layer, layout.HYPER_W, step)
     first, end = d_out * member // plan.members, d_out * (member + 1) // plan.members
-    _update_units(plan, member, layer, first, end, layout.D_B, layout.B, layout.HYPER_B, step)
-    if plan.norm != layout.NO_NORM and layer < plan.layers.shape[0] - 1:
-        _update_units(plan, member, layer, first, end, layout.D_GAMMA, layout.GAMMA, layout.HYPER_GAMMA, step)
-        _update_units(plan, member, layer, first, end, layout.D_BETA, layout.BETA, layout.HYPER_BETA, step)
+    normalized = plan.norm != layout.NO_NORM and layer < plan.depth - 1
+    for kind in range(3 if normalized else 1):
+        row, column = layout.D_B, layout.B
+        hyper_row = layout.HYPER_B
+        if kind == 1:
+            row, column, hyper_row = layout.D_GAMMA, layout.GAMMA, layout.HYPER_GAMMA
+        elif kind == 2:
+            row, column, hyper_row = layout.D_BETA, layout.BETA, layout.HYPER_BETA
+        dw = vector(plan.room, plan.scratch + member * plan.scratch_size, end - first)
+        _sum_over_members(dw, plan, layer, row, first)
+        _update(plan, dw, _entry(plan, layer, column) + first, layer, hyper_row, step)
     return squares
 
 
 @part
-def _update_units(plan, member, layer, first, end, row, column, hyper_row, step):
-    """Columns first to end of a bias, scale or shift take a step."""
-    dw = plan.scratch[member, : end - first]
-    _sum_over_members(dw, plan, layer, row, first)
-    start, stop = plan.layers[layer, column] + first, plan.layers[layer, column] + end
-    hyper = plan.hyper[layer, hyper_row]
-    _update(plan.rule, plan.w[start:stop], dw, plan.m[start:stop], plan.v[start:stop], hyper, step)
+def _update(plan, dw, start, layer, hyper_row, step):
+    """The parameters from `start` on take a step along their gradient dw (n,)."""
+    hyper_start = plan.hyper + (layer * layout.HYPER_ROWS + hyper_row) * layout.HYPER_COLUMNS
+    hyper = vector(plan.numbers, hyper_start, layout.HYPER_COLUMNS)
+    m = vector(plan.m, min(start, plan.m.size), min(dw.size, plan.m.size))
+    v = vector(plan.v, min(start, plan.v.size), min(dw.size, plan.v.size))
+    update_span(plan.rule, vector(plan.w, start, dw.size), dw, m, v, hyper, step)
 
 
 @inline
-def _update(rule, w, dw, m, v, hyper, step):
-    """Every array (n,); hyper (HYPER_COLUMNS,) as it was before the first step of this call."""
-    rate, first, second, epsilon = (
-        hyper[layout.LEARNING_RATE], hyper[layout.FIRST], hyper[layout.SECOND], hyper[layout.EPSILON],
-    )  # fmt: skip
+def update_span(rule, w, dw, m, v, hyper, step):
+    """Every array (n,); hyper (HYPER_COLUMNS,) as it was before the first step of the call."""
+    rate, first, second = hyper[layout.LEARNING_RATE], hyper[layout.FIRST], hyper[layout.SECOND]
+    epsilon = hyper[layout.EPSILON]
     if rule == layout.SGD:
         sgd_span(w, dw, rate)
     elif rule == layout.SGD_MOMENTUM:
@@ -378,55 +430,45 @@ def predict_rows(plan, member, examples, subset, count, predictions):
 
     subset is (count,) or (0,). Statistics are the running ones; nothing is dropped.
     """
-    plan, examples, subset, predictions = borrowed(plan), borrowed(examples), borrowed(subset), borrowed(predictions)
-    _use_running_statistics(plan, member)
-    last = plan.layers.shape[0] - 1
-    room = plan.rows[member + 1] - plan.rows[member]
+    plan, examples, subset, predictions = borrowed((plan, examples, subset, predictions))
+    last = plan.depth - 1
+    first_row, end_row = _bounds(plan, member)
+    if plan.norm == layout.BATCH_NORM:
+        for layer in range(last):
+            _use_running_statistics(plan, member, layer)
     end = count * (member + 1) // plan.members
-    for start in range(count * member // plan.members, end, room):
-        rows = min(room, end - start)
-        first = plan.rows[member]
+    for start in range(count * member // plan.members, end, end_row - first_row):
+        rows = min(end_row - first_row, end - start)
         for i in range(rows):
             example = subset[start + i] if subset.size > 0 else start + i
-            _fetch(plan, plan.x[first + i], examples, example)
+            x = vector(plan.room, plan.x + (first_row + i) * plan.features, plan.features)
+            _fetch(plan, x, examples, example)
         for layer in range(last):
-            _hidden_test(plan, member, layer, rows)
-        scores = _layer_output(plan, last)[first : first + rows]
-        _affine(plan, scores, _layer_input(plan, last)[first : first + rows], last)
+            _hidden_test(plan, member, layer, first_row, rows)
+        scores = _rows(plan, last, layout.OUT, first_row, rows)
+        _affine(plan, scores, _input_rows(plan, last, first_row, rows), last)
         for i in range(rows):
             predictions[start + i] = _argmax(scores[i])
 
 
 @part
-def _use_running_statistics(plan, member):
-    """Put each layer's running statistics where a batch's own would stand."""
-    if plan.norm == layout.BATCH_NORM:
-        for layer in range(plan.layers.shape[0] - 1):
-            d = plan.layers[layer, layout.D_OUT]
-            own = plan.own[member, layer]
-            assign(own[layout.OWN_SHIFT, :d], _units(plan, plan.running_mean, layer, layout.UNITS))
-            own[layout.OWN_MEAN, :d] = 0
-            running_var = _units(plan, plan.running_var, layer, layout.UNITS)
-            inverse_std(own[layout.OWN_INV_STD, :d], running_var, plan.norm_numbers[layer, 0])
+def _use_running_statistics(plan, member, layer):
+    """Put the layer's running statistics where a batch's own would stand."""
+    assign(_own(plan, member, layer, layout.OWN_SHIFT), _units(plan, plan.room, layer, layout.RUNNING_MEAN))
+    clear(_own(plan, member, layer, layout.OWN_MEAN))
+    running_var = _units(plan, plan.room, layer, layout.RUNNING_VAR)
+    inverse_std(_own(plan, member, layer, layout.OWN_INV_STD), running_var, _norm_number(plan, layer, layout.EPS))
 
 
 @part
-def _hidden_test(plan, member, layer, rows):
-    """The first `rows` of the member's rows through affine - norm - relu, in test mode."""
-    first, d = plan.rows[member], plan.layers[layer, layout.D_OUT]
-    x_hat, out = _normalized(plan, layer)[first : first + rows], _layer_output(plan, layer)[first : first + rows]
-    _affine(plan, x_hat, _layer_input(plan, layer)[first : first + rows], layer)
-    gamma, beta = _units(plan, plan.w, layer, layout.GAMMA), _units(plan, plan.w, layer, layout.BETA)
-    own = plan.own[member, layer]
-    shift, mean, inv_std = own[layout.OWN_SHIFT, :d], own[layout.OWN_MEAN, :d], own[layout.OWN_INV_STD, :d]
+def _hidden_test(plan, member, layer, first, rows):
+    """Rows from `first` on through affine - norm - relu, in test mode."""
+    x_hat, out = _rows(plan, layer, layout.X_HAT, first, rows), _rows(plan, layer, layout.OUT, first, rows)
+    _affine(plan, x_hat, _input_rows(plan, layer, first, rows), layer)
     for i in range(rows):
-        if plan.norm == layout.BATCH_NORM:
-            standardize_by_columns(x_hat[i], shift, mean, inv_std)
-            scale_and_shift(out[i], x_hat[i], gamma, beta)
-        elif plan.norm == layout.LAYER_NORM:
-            standardize_row(x_hat[i], plan.norm_numbers[layer, 0])
-            scale_and_shift(out[i], x_hat[i], gamma, beta)
-        rectify(out[i])
+        if plan.norm == layout.LAYER_NORM:
+            standardize_row(x_hat[i], _norm_number(plan, layer, layout.EPS))
+        _activate_row(plan, member, layer, x_hat[i], out[i])
 
 
 @inline
