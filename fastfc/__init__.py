@@ -19,6 +19,8 @@ _EXPORTS = {
     "load_dataset": "fastfc.data_utils",
     "get_backend": "fastfc.backend",
     "use_backend": "fastfc.backend",
+    "get_num_threads": "fastfc._threads",
+    "set_num_threads": "fastfc._threads",
     "tolerance": "fastfc._tolerance",
 }
 

@@ -39,37 +39,54 @@ def gemm(trans_a, trans_b, m, n, k, a, lda, b, ldb, beta, c, ldc):
 
 _limit_lock = threading.Lock()
 _limit_users = 0
-_limit: contextlib.ExitStack | None = None
+_numbers_before: list[int] = []
 
 
 @contextlib.contextmanager
 def single_threaded() -> Iterator[None]:
     """Hold BLAS to one thread: a run has threads of its own, and two pools on one machine disturb each other.
 
-    The limit is the process's; it ends when the last of those who asked for it leaves.
+    The limit is the process's; it ends when the last of those who asked for it leaves, in whatever thread.
     """
-    global _limit_users, _limit
+    global _limit_users, _numbers_before
     with _limit_lock:
         if _limit_users == 0:
-            stack = contextlib.ExitStack()
-            stack.enter_context(_controller().limit(limits=1, user_api="blas"))
-            _limit = stack
+            _numbers_before = [library.num_threads for library in _libraries()]
+            _set_num_threads([1] * len(_numbers_before))
         _limit_users += 1
     try:
         yield
     finally:
         with _limit_lock:
             _limit_users -= 1
-            if _limit_users == 0 and _limit is not None:
-                _limit.close()
-                _limit = None
+            if _limit_users == 0:
+                _set_num_threads(_numbers_before)
+
+
+def limit_this_thread() -> None:
+    """Hold BLAS to one thread in a new thread, for libraries whose limit is each thread's own."""
+    for library in _libraries():
+        if getattr(library, "threading_layer", None) == "openmp":
+            library.set_num_threads(1)
+
+
+def _set_num_threads(numbers: list[int]) -> None:
+    for library, number in zip(_libraries(), numbers, strict=True):
+        # threadpoolctl lets only the thread that set a limit change it; ours may end in another.
+        release = getattr(library, "clear_controlling_thread", None)
+        if release is not None:
+            release(force=True)
+        library.set_num_threads(number)
+        if release is not None:
+            release(force=True)
 
 
 @functools.lru_cache(maxsize=1)
-def _controller():
+def _libraries():
+    """The BLAS libraries of the process; SciPy's, which kernels call, is among them."""
     from threadpoolctl import ThreadpoolController
 
-    return ThreadpoolController()
+    return ThreadpoolController().select(user_api="blas").lib_controllers
 
 
 def _matrix(array, rows, columns, stride):

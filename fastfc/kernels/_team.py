@@ -15,9 +15,10 @@ from queue import SimpleQueue
 
 import numpy as np
 from llvmlite import binding, ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.extending import intrinsic, overload
 
+from fastfc.kernels._blas import limit_this_thread
 from fastfc.kernels._jit import inline
 
 # Words of a barrier, each on a cache line of its own.
@@ -170,8 +171,6 @@ def _pause_instruction(typingctx):
 @intrinsic
 def _yield_call(typingctx):
     def codegen(context, builder, sig, args):
-        from numba.core import cgutils
-
         function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.IntType(32), []), "fastfc_yield")
         builder.call(function, [])
         return context.get_dummy_value()
@@ -230,6 +229,7 @@ class Team:
                 raise error
 
     def _work(self, jobs: SimpleQueue) -> None:
+        limit_this_thread()
         while (job := jobs.get()) is not None:
             function, index = job
             error = None

@@ -50,6 +50,7 @@ class CompiledRun:
         self._adopt_statistics()
         self._adopt_state()
         self._stream = np.random.RandomState()
+        self.take_stream()
         self._seconds_per_step = float("inf")
         self._stack = contextlib.ExitStack()
 
@@ -57,7 +58,6 @@ class CompiledRun:
         with contextlib.ExitStack() as stack:
             stack.enter_context(single_threaded())
             stack.enter_context(self._team)
-            self.take_stream()
             stack.callback(self.give_stream)
             self._stack = stack.pop_all()
         return self

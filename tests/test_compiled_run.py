@@ -1,0 +1,612 @@
+"""The compiled training run against the generic loop on the reference backend: the same numbers."""
+
+import itertools
+import logging
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info
+
+import fastfc
+from fastfc import FullyConnectedNet, Solver, optim, tolerance
+from fastfc.training import refusal
+
+JIT = not numba.config.DISABLE_JIT
+needs_compiler = pytest.mark.skipif(not JIT, reason="needs the compiler")
+
+RULES = {
+    "sgd": 0.1,
+    "sgd_momentum": 0.02,
+    "nesterov": 0.02,
+    "rmsprop": 1e-3,
+    "adagrad": 1e-2,
+    "adam": 1e-3,
+    "adamw": 1e-3,
+}
+NORMALIZATIONS = [None, "batchnorm", "layernorm"]
+ROWS, FEATURES, CLASSES, HIDDEN, BATCH = 41, 9, 4, (11, 7), 13
+
+
+def make(
+    rule="adam", normalization="batchnorm", keep=0.6, dtype=np.float64, reg=0.1, seed=None, threads=None,
+    X=None, batch=BATCH, hidden=HIDDEN, epochs=4, **options,
+):  # fmt: skip
+    """A Solver on a small random problem, always the same."""
+    rng = np.random.default_rng(3)
+    if X is None:
+        X = rng.standard_normal((ROWS, FEATURES))
+    y = rng.integers(0, CLASSES, len(X))
+    data = {"X_train": X, "y_train": y, "X_val": X[:10], "y_val": y[:10]}
+    np.random.seed(7)
+    net = FullyConnectedNet(
+        hidden, int(np.prod(X.shape[1:])), CLASSES, dropout_keep_ratio=keep, normalization=normalization, reg=reg,
+        weight_scale=0.3, dtype=dtype, seed=seed,
+    )  # fmt: skip
+    options = {"num_train_samples": 20, "num_val_samples": 7, "lr_decay": 0.9, "verbose": False, **options}
+    return Solver(
+        net, data, update_rule=rule, optim_config={"learning_rate": RULES[rule]}, batch_size=batch,
+        num_epochs=epochs, threads=threads, **options,
+    )  # fmt: skip
+
+
+def train(backend, solver):
+    with fastfc.use_backend(backend):
+        solver.train()
+    assert solver.engine_ == {"fast": "compiled", "reference": "generic"}[backend]
+    return solver, np.random.get_state()
+
+
+def bound(dtype, solver):
+    """For values of the size of 1: see test_training.py on how rounding errors grow with the steps."""
+    steps = len(solver.loss_history)
+    terms = 2 * (FEATURES + sum(HIDDEN) + CLASSES) + 6 * BATCH
+    return 2.0**steps * tolerance(dtype, terms * steps)
+
+
+def assert_same_run(compiled, generic, atol):
+    """Histories, parameters, moments, statistics; not what batch normalization makes noise of."""
+    np.testing.assert_allclose(compiled.loss_history, generic.loss_history, rtol=atol, atol=atol)
+    assert [type(loss) for loss in compiled.loss_history] == [type(loss) for loss in generic.loss_history]
+    assert compiled.train_acc_history == generic.train_acc_history
+    assert compiled.val_acc_history == generic.val_acc_history
+    assert (compiled.epoch, compiled.best_val_acc) == (generic.epoch, generic.best_val_acc)
+    assert set(compiled.best_params) == set(generic.best_params)
+    noise = set()
+    if generic.model.normalization == "batchnorm":
+        noise = {f"b{i}" for i in range(1, generic.model.num_layers)}
+    for name in generic.model.params:
+        theirs, mine = generic.optim_configs[name], compiled.optim_configs[name]
+        assert set(mine) == set(theirs)
+        if name in noise:
+            continue
+        for expected, got in [
+            (generic.best_params or generic.model.params, compiled.best_params or compiled.model.params),
+            (generic.model.params, compiled.model.params),
+        ]:
+            np.testing.assert_allclose(got[name], expected[name], rtol=atol, atol=atol, err_msg=name)
+        for key, value in theirs.items():
+            np.testing.assert_allclose(mine[key], value, rtol=atol, atol=atol, err_msg=f"{name} {key}")
+    for expected, got in zip(generic.model.bn_params, compiled.model.bn_params, strict=True):
+        assert set(got) == set(expected)
+        if "mode" in expected:
+            assert got["mode"] == expected["mode"] == "test"
+            np.testing.assert_allclose(got["running_var"], expected["running_var"], rtol=atol, atol=atol)
+    assert compiled.model.dropout_param == generic.model.dropout_param
+
+
+def assert_same_stream(state, expected):
+    np.testing.assert_array_equal(state[1], expected[1])
+    assert state[2:] == expected[2:]
+
+
+COMBINATIONS = list(itertools.product(RULES, NORMALIZATIONS, [(1, None), (0.6, None), (0.6, 5)], [0.0, 0.1]))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize(("rule", "normalization", "dropout", "reg"), COMBINATIONS)
+def test_same_numbers(rule, normalization, dropout, reg, threads):
+    keep, seed = dropout
+    options = {"rule": rule, "normalization": normalization, "keep": keep, "seed": seed, "reg": reg}
+    generic, expected = train("reference", make(**options))
+    compiled, state = train("fast", make(**options, threads=threads))
+    assert_same_run(compiled, generic, bound(np.float64, generic))
+    assert_same_stream(state, expected)
+
+
+@pytest.mark.parametrize("rule", ["sgd", "sgd_momentum", "nesterov", "adagrad"])
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_same_numbers_in_float32(rule, normalization, threads):
+    """The first steps, within their bound; the rules that turn rounding noise into steps are left to float64."""
+    generic, expected = train("reference", make(rule, normalization, dtype=np.float32, epochs=1))
+    compiled, state = train("fast", make(rule, normalization, dtype=np.float32, epochs=1, threads=threads))
+    assert len(generic.loss_history) == 3
+    atol = bound(np.float32, generic)
+    np.testing.assert_allclose(compiled.loss_history, generic.loss_history, rtol=atol, atol=atol)
+    assert all(isinstance(loss, np.float32) for loss in compiled.loss_history)
+    assert_same_stream(state, expected)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"batch": 1, "normalization": "layernorm"},
+        {"batch": 1},
+        {"batch": 2},
+        {"batch": 100},
+        {"hidden": ()},
+        {"hidden": (1,)},
+        {"hidden": (3, 1, 5, 2, 4, 3)},
+        {"hidden": (64, 33)},
+        {"num_train_samples": None, "num_val_samples": None},
+        {"num_train_samples": 1000},
+        {"keep": 1, "reg": 0.0, "normalization": None},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_uneven_shapes(options, threads):
+    generic, expected = train("reference", make("sgd", epochs=2, **options))
+    compiled, state = train("fast", make("sgd", epochs=2, threads=threads, **options))
+    atol = 2.0 ** len(generic.loss_history[:6]) * tolerance(np.float64, 4000)
+    np.testing.assert_allclose(compiled.loss_history[:6], generic.loss_history[:6], rtol=atol, atol=atol)
+    assert_same_stream(state, expected)
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_same_threads_repeat_bit_for_bit(dtype):
+    for threads in (1, 2, 3):
+        first, _ = train("fast", make(dtype=dtype, threads=threads))
+        second, _ = train("fast", make(dtype=dtype, threads=threads))
+        assert first.loss_history == second.loss_history
+        np.testing.assert_array_equal(first.model.params.flat, second.model.params.flat)
+
+
+LAYOUTS = {
+    "float64": lambda X: X,
+    "float32": lambda X: X.astype(np.float32),
+    "uint8": lambda X: X.astype(np.uint8),
+    "bool": lambda X: X > 3,
+    "fortran": np.asfortranarray,
+    "every other row": lambda X: np.repeat(X, 2, axis=0)[::2],
+    "backwards": lambda X: X[::-1].copy()[::-1],
+    "every other feature": lambda X: np.repeat(X, 2, axis=1)[:, ::2],
+    "one row for all": lambda X: np.broadcast_to(X[:1], X.shape),
+    "read-only": lambda X: _read_only(X),
+    "pictures": lambda X: X.reshape(len(X), 3, 3),
+    "transposed pictures": lambda X: X.reshape(len(X), 3, 3).transpose(0, 2, 1),
+    "channels last": lambda X: np.moveaxis(X.reshape(len(X), 1, 3, 3), 1, 3),
+}
+
+
+def _read_only(X):
+    X = X.copy()
+    X.flags.writeable = False
+    return X
+
+
+@pytest.mark.parametrize("standardized", [False, True])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_data_as_it_lies(layout, standardized):
+    X = LAYOUTS[layout](np.random.default_rng(1).integers(0, 8, (ROWS, FEATURES)).astype(np.float64))
+    before = X.copy()
+    results = []
+    for backend in ("reference", "fast"):
+        solver = make("sgd", X=X, epochs=2)
+        if standardized:
+            solver.model.input_mean, solver.model.input_scale = X.astype(float).mean(axis=0), 0.25
+        results.append(train(backend, solver))
+    (generic, expected), (compiled, state) = results
+    assert_same_run(compiled, generic, bound(np.float64, generic))
+    assert_same_stream(state, expected)
+    np.testing.assert_array_equal(X, before)
+
+
+def test_memory_mapped_data(tmp_path):
+    X = np.random.default_rng(1).standard_normal((ROWS, FEATURES)).astype(np.float32)
+    np.save(tmp_path / "X.npy", X)
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    in_memory, _ = train("fast", make("sgd", X=X))
+    on_disk, _ = train("fast", make("sgd", X=mapped))
+    assert on_disk.loss_history == in_memory.loss_history
+
+
+# ----------------------------------------------------------------------------------- which engine, and why
+
+
+class OwnLoss(FullyConnectedNet):
+    def loss(self, X, y=None):
+        return super().loss(X, y)
+
+
+class OwnStep(Solver):
+    def _step(self):
+        super()._step()
+
+
+def own_rule(w, dw, config=None):
+    config.setdefault("learning_rate", 0.1)
+    return w - config["learning_rate"] * dw, config
+
+
+def test_refusals(caplog):
+    def reason(solver):
+        return refusal(solver) or ""
+
+    assert refusal(make()) is None
+    with fastfc.use_backend("reference"):
+        assert "backend" in reason(make())
+    solver = make()
+    solver.model = OwnLoss([3], FEATURES, CLASSES)
+    assert "OwnLoss.loss" in reason(solver)
+    solver = make()
+    solver.model.loss = lambda X, y=None: None
+    assert "loss is not fastfc's own" in reason(solver)
+    solver = make()
+    solver.__class__ = OwnStep
+    assert "OwnStep._step" in reason(solver)
+    solver = make()
+    solver.update_rule = own_rule
+    assert "own_rule" in reason(solver)
+    solver = make()
+    solver.model.params["extra"] = np.zeros(3)
+    assert "other parameters" in reason(solver)
+    for X in (np.zeros((5, FEATURES), np.int32), np.zeros((5, FEATURES), ">f4"), [[0.0] * FEATURES] * 5):
+        solver = make()
+        solver.X_train = X
+        assert "X_train" in reason(solver)
+    solver = make()
+    solver.X_val = np.zeros((5, FEATURES + 1))
+    assert "number of features" in reason(solver)
+    with caplog.at_level(logging.DEBUG, "fastfc"):
+        solver = make()
+        solver.update_rule = own_rule
+        solver.train()
+    assert solver.engine_ == "generic"
+    assert "own_rule" in caplog.text
+
+
+def test_a_rule_under_a_known_name_is_not_the_packages_own(monkeypatch):
+    def adam(w, dw, config=None):
+        return own_rule(w, dw, config)
+
+    monkeypatch.setattr(optim, "adam", adam)
+    solver = make()
+    solver.train()
+    assert solver.engine_ == "generic"
+
+
+def test_integer_data_runs_in_the_generic_loop():
+    X = np.random.default_rng(1).integers(0, 8, (ROWS, FEATURES))
+    solver = make("sgd", X=X)
+    solver.train()
+    assert solver.engine_ == "generic"
+    same, _ = train("fast", make("sgd", X=X.astype(np.float64)))
+    np.testing.assert_allclose(solver.loss_history, same.loss_history, rtol=bound(np.float64, same))
+
+
+# --------------------------------------------------------------------------------- what users see of a run
+
+
+def test_hyperparameters_of_single_parameters():
+    results = []
+    for backend in ("reference", "fast"):
+        solver = make("adam")
+        solver.optim_configs["W1"]["learning_rate"] = 0.01
+        solver.optim_configs["b3"]["beta1"] = 0.5
+        solver.optim_configs["gamma2"]["t"] = 10
+        solver.optim_configs["W2"]["m"] = np.full((11, 7), 0.01)
+        results.append(train(backend, solver))
+    assert_same_run(results[1][0], results[0][0], bound(np.float64, results[0][0]))
+
+
+@pytest.mark.parametrize("entry", [{"learning_rate": "fast"}, {"m": np.zeros((2, 2))}, {"t": -1}])
+def test_bad_configurations_are_refused_before_anything_changes(entry):
+    solver = make("adam")
+    solver.optim_configs["W2"].update(entry)
+    before = {name: dict(config) for name, config in solver.optim_configs.items()}
+    flat = solver.model.params.flat.copy()
+    with pytest.raises((TypeError, ValueError), match=next(iter(entry))):
+        solver.train()
+    assert {name: list(config) for name, config in solver.optim_configs.items()} == {
+        name: list(config) for name, config in before.items()
+    }
+    np.testing.assert_array_equal(solver.model.params.flat, flat)
+    assert solver.loss_history == []
+
+
+def test_labels_out_of_range_are_refused():
+    solver = make()
+    solver.y_train = solver.y_train + 1
+    with pytest.raises(ValueError, match="y: expected labels from 0 to 3"):
+        solver.train()
+
+
+def test_training_goes_on_where_it_stopped():
+    """Two trainings of two epochs are the generic loop's two trainings."""
+    results = []
+    for backend in ("reference", "fast"):
+        solver = make("adam", epochs=2)
+        train(backend, solver)
+        results.append(train(backend, solver))
+    (generic, expected), (compiled, state) = results
+    assert len(compiled.loss_history) == 12
+    assert_same_run(compiled, generic, bound(np.float64, generic))
+    assert_same_stream(state, expected)
+
+
+def test_a_callback_may_use_the_random_stream_and_change_the_rates():
+    """The course's loop would hand it the same numbers: both engines are asked once per epoch."""
+    results = []
+    for backend in ("reference", "fast"):
+        drawn = []
+
+        def halve(solver, drawn=drawn):
+            if len(solver.loss_history) in (3, 6, 9):
+                drawn.append(np.random.random_sample())
+                for config in solver.optim_configs.values():
+                    config["learning_rate"] *= 0.5
+
+        results.append((*train(backend, make(callback=halve)), drawn))
+    (generic, expected, numbers), (compiled, state, same_numbers) = results
+    assert same_numbers == numbers
+    assert len(numbers) == 3
+    assert_same_run(compiled, generic, bound(np.float64, generic))
+    assert_same_stream(state, expected)
+
+
+def test_a_gaussian_in_waiting_survives_a_run():
+    solver = make("sgd")
+    np.random.randn()
+    waiting = np.random.get_state()[3:]
+    solver.train()
+    assert np.random.get_state()[3:] == waiting
+
+
+def test_printed_lines_and_checkpoints_are_the_same(capsys, tmp_path):
+    printed, checkpoints = [], []
+    for backend in ("reference", "fast"):
+        name = tmp_path / backend
+        train(backend, make("sgd", verbose=True, print_every=2, checkpoint_name=str(name)))
+        printed.append(capsys.readouterr().out.replace(str(name), "name"))
+        checkpoints.append([pickle.loads((tmp_path / f"{backend}_epoch_{i}.pkl").read_bytes()) for i in range(5)])
+    assert printed[0] == printed[1]
+    for generic, compiled in zip(*checkpoints, strict=True):
+        assert list(compiled) == list(generic)
+        np.testing.assert_allclose(compiled["loss_history"], generic["loss_history"], rtol=1e-9)
+        assert compiled["model"].loss(np.zeros((2, FEATURES))).shape == (2, CLASSES)
+
+
+def test_the_models_dictionaries_stay_usable_after_a_run():
+    """Statistics and moments are views of the run's memory, and live on after it."""
+    solver, _ = train("fast", make("adam"))
+    loss, _ = solver.model.loss(np.zeros((5, FEATURES)), np.zeros(5, int))
+    assert np.isfinite(loss)
+    copied = pickle.loads(pickle.dumps(solver.model))
+    np.testing.assert_array_equal(copied.bn_params[0]["running_mean"], solver.model.bn_params[0]["running_mean"])
+
+
+def test_a_diverging_run_ends(capfd):
+    """Infinity and NaN stop no thread, and show in the histories as the generic loop's do."""
+    results = []
+    for backend in ("reference", "fast"):
+        solver = make("sgd", normalization=None, keep=1, threads=2)
+        for config in solver.optim_configs.values():
+            config["learning_rate"] = 1e12
+        with np.errstate(all="ignore"):
+            results.append(train(backend, solver)[0])
+    finite = [np.isfinite(solver.loss_history) for solver in results]
+    np.testing.assert_array_equal(*finite)
+    assert not finite[0].all()
+
+
+# ----------------------------------------------------------------------------------- threads and processes
+
+
+def blas_threads():
+    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+
+def own_threads():
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("fastfc")]
+
+
+@needs_compiler
+def test_nothing_is_left_behind():
+    make().train()
+    before = blas_threads()
+    for threads in (1, 2, 4):
+        make(threads=threads).train()
+        assert own_threads() == []
+        assert blas_threads() == before
+
+    def stop(solver):
+        raise RuntimeError("stop")
+
+    solver = make(threads=2, callback=stop)
+    with pytest.raises(RuntimeError, match="stop"):
+        solver.train()
+    assert own_threads() == []
+    assert blas_threads() == before
+    assert len(solver.loss_history) == 1
+    # Usable again.
+    solver.callback = None
+    solver.train()
+    assert len(solver.loss_history) == 13
+
+
+@needs_compiler
+def test_runs_side_by_side_are_equal_to_runs_in_turn():
+    """Each follows its own copy of the random stream, from where that stood when the run was set up."""
+    before = blas_threads()
+
+    def set_up():
+        for reg in (0.0, 0.1, 0.2) * 2:
+            solver = make("adam", reg=reg, threads=2)
+            yield solver, solver._engine()
+
+    def run(pair):
+        solver, engine = pair
+        with engine:
+            while len(solver.loss_history) < 30:
+                engine.steps(30 - len(solver.loss_history))
+        return solver.loss_history
+
+    in_turn = [run(pair) for pair in set_up()]
+    with ThreadPoolExecutor(6) as pool:
+        side_by_side = list(pool.map(run, list(set_up())))
+    assert side_by_side == in_turn
+    assert own_threads() == []
+    assert blas_threads() == before
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, "two", True])
+def test_bad_thread_counts(threads):
+    with pytest.raises(ValueError, match="threads: expected a positive integer"):
+        make(threads=threads)
+
+
+def test_thread_counts(monkeypatch):
+    from fastfc import _threads
+    from fastfc.training import threads_for
+
+    net = make().model
+    monkeypatch.delenv("FASTFC_NUM_THREADS", raising=False)
+    monkeypatch.setattr(_threads, "_chosen", None)
+    assert fastfc.get_num_threads() is None
+    assert 1 <= threads_for(net, 100) <= _threads.available_cpus()
+    assert threads_for(net, 100, 3) == 3
+    assert threads_for(net, 2, 3) == 2
+    monkeypatch.setenv("FASTFC_NUM_THREADS", "5")
+    assert fastfc.get_num_threads() == threads_for(net, 100) == 5
+    fastfc.set_num_threads(4)
+    assert fastfc.get_num_threads() == threads_for(net, 100) == 4
+    assert threads_for(net, 100, 2) == 2
+    fastfc.set_num_threads(None)
+    for nonsense in ("0", "-1", "two", "1.5"):
+        monkeypatch.setenv("FASTFC_NUM_THREADS", nonsense)
+        with pytest.raises(ValueError, match="FASTFC_NUM_THREADS"):
+            fastfc.get_num_threads()
+    with pytest.raises(ValueError, match="n: expected a positive integer"):
+        fastfc.set_num_threads(0)
+
+
+LONG_RUN = """
+import sys
+import time
+import numpy as np
+from threadpoolctl import threadpool_info
+import fastfc
+import threading
+
+fastfc.set_num_threads(2)
+rng = np.random.default_rng(0)
+X, y = rng.standard_normal((2000, 64)).astype(np.float32), rng.integers(0, 10, 2000)
+data = {"X_train": X, "y_train": y, "X_val": X[:50], "y_val": y[:50]}
+net = fastfc.FullyConnectedNet([100, 100], 64, 10, normalization="batchnorm", dropout_keep_ratio=0.8)
+
+def solver(epochs, **options):
+    return fastfc.Solver(net, data, update_rule="adam", num_epochs=epochs, verbose=False, **options)
+
+def blas():
+    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+solver(1).train()
+"""
+
+
+def run_script(code, **options):
+    return subprocess.run(
+        [sys.executable, "-c", LONG_RUN + code], capture_output=True, text=True, timeout=120, **options
+    )
+
+
+@needs_compiler
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal")
+def test_ctrl_c_ends_a_run_and_leaves_everything_usable():
+    code = """
+before = blas()
+long = solver(10**6)
+print("ready", flush=True)
+try:
+    long.train()
+except KeyboardInterrupt:
+    interrupted = time.monotonic()
+print(time.clock_gettime(time.CLOCK_MONOTONIC))
+steps = len(long.loss_history)
+assert steps > 0 and np.isfinite(long.loss_history).all()
+assert all(config["t"] == steps for config in long.optim_configs.values())
+assert blas() == before, (blas(), before)
+assert threading.active_count() == 1
+long.num_epochs = 1
+long.train()
+assert len(long.loss_history) == steps + 20
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", LONG_RUN + code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(0.7)
+    sent = time.clock_gettime(time.CLOCK_MONOTONIC)
+    process.send_signal(signal.SIGINT)
+    out, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    # 0.2 seconds on a quiet machine; this one may be busy with other tests.
+    assert float(out) - sent < 2
+
+
+@needs_compiler
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_fork_after_a_run():
+    code = """
+import os
+import warnings
+warnings.simplefilter("ignore")
+child = os.fork()
+if child == 0:
+    solver(1).train()
+    os._exit(0 if threading.active_count() == 1 else 1)
+_, status = os.waitpid(child, 0)
+assert os.waitstatus_to_exitcode(status) == 0
+solver(1).train()
+"""
+    result = run_script(code)
+    assert result.returncode == 0, result.stderr
+
+
+@needs_compiler
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_other_start_methods(tmp_path, method):
+    if method == "forkserver" and os.name != "posix":
+        pytest.skip("no forkserver here")
+    script = tmp_path / "script.py"
+    script.write_text(
+        LONG_RUN.replace("\nsolver(1).train()\n", "\n")
+        + f"""
+def work(seed):
+    np.random.seed(seed)
+    run = solver(1)
+    run.train()
+    return len(run.loss_history)
+
+if __name__ == "__main__":
+    import multiprocessing
+    work(0)
+    with multiprocessing.get_context("{method}").Pool(2) as pool:
+        assert pool.map(work, range(3)) == [20] * 3
+"""
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(fastfc.__file__).parents[1])}
+    result = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120, env=environment)
+    assert result.returncode == 0, result.stderr
