@@ -544,7 +544,7 @@ def batchnorm_param(bn_param: dict, n: int, gamma: np.ndarray) -> dict:
         raise ValueError("x: expected at least one row in mode 'train', got none")
     param: dict[str, Any] = {
         "mode": mode,
-        "eps": _eps("bn_param", bn_param),
+        "eps": checked_eps("bn_param", bn_param),
         "momentum": number("bn_param['momentum']", bn_param.get("momentum", 0.9)),
     }
     if np.isnan(param["momentum"]):
@@ -571,10 +571,11 @@ def layernorm_param(ln_param: dict, gamma: np.ndarray) -> dict:
     require_mapping("ln_param", ln_param)
     if gamma.size == 0:
         raise ValueError("x: expected at least one feature a row, got none")
-    return {"eps": _eps("ln_param", ln_param)}
+    return {"eps": checked_eps("ln_param", ln_param)}
 
 
-def _eps(name: str, param: dict) -> float:
+def checked_eps(name: str, param: dict) -> float:
+    """The eps of a normalization's dictionary; ValueError unless it is at least 0."""
     eps = number(f"{name}['eps']", param.get("eps", 1e-5))
     if not eps >= 0:
         raise ValueError(f"{name}['eps']: expected a number of at least 0, got {eps}")

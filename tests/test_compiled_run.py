@@ -37,6 +37,13 @@ NORMALIZATIONS = [None, "batchnorm", "layernorm"]
 ROWS, FEATURES, CLASSES, HIDDEN, BATCH = 41, 9, 4, (11, 7), 13
 
 
+@pytest.fixture(autouse=True)
+def _fast_by_default():
+    """Whatever the suite's default backend is, here it is the compiled run that is tested."""
+    with fastfc.use_backend("fast"):
+        yield
+
+
 def make(
     rule="adam", normalization="batchnorm", keep=0.6, dtype=np.float64, reg=0.1, seed=None, threads=None,
     X=None, batch=BATCH, hidden=HIDDEN, epochs=4, **options,
@@ -510,6 +517,7 @@ from threadpoolctl import threadpool_info
 import fastfc
 import threading
 
+fastfc.use_backend("fast")
 fastfc.set_num_threads(2)
 rng = np.random.default_rng(0)
 X, y = rng.standard_normal((2000, 64)).astype(np.float32), rng.integers(0, 10, 2000)

@@ -39,6 +39,17 @@ def kernel(function):
     return dispatcher
 
 
+def entry_point(dispatcher, *args):
+    """The machine code of a kernel for arguments of these very types, without the choice among signatures.
+
+    The choice takes longer than a small network's prediction. Whoever calls the result
+    answers for the types.
+    """
+    if numba.config.DISABLE_JIT:
+        return dispatcher
+    return dispatcher.compile(tuple(numba.typeof(arg) for arg in args))
+
+
 def _silent(function):
     """What a kernel is without the compiler: compiled code does not warn of overflow either."""
 

@@ -26,6 +26,7 @@ RULES: dict[Callable, tuple[int, tuple[str, ...]]] = {
     optim.adamw: (layout.ADAMW, ("beta1", "beta2")),
 }
 
+_ADJACENT = np.zeros(0, np.int64)
 _KINDS_OF_PARAMETERS = ("W", "b", "gamma", "beta")
 
 
@@ -110,11 +111,16 @@ def make_plan(
         entry[layout.RUNNING_VAR] = in_room[f"RUNNING_VAR{i}"]
         for column, kind in zip((layout.W, layout.B, layout.GAMMA, layout.BETA), _KINDS_OF_PARAMETERS, strict=True):
             entry[column] = model.params.offsets.get(f"{kind}{i + 1}", 0)
+    set_standardization(plan, model)
+    return plan
+
+
+def set_standardization(plan: Plan, model: FullyConnectedNet) -> None:
+    """Copy the model's input_mean and input_scale."""
     for name, default in (("input_mean", 0), ("input_scale", 1)):
         start = getattr(plan, name)
-        value = default if getattr(model, name) is None else model.per_feature(name, (dims[0],))
-        plan.room[start : start + dims[0]] = value
-    return plan
+        value = default if getattr(model, name) is None else model.per_feature(name, (plan.features,))
+        plan.room[start : start + plan.features] = value
 
 
 def _allot(sizes: Mapping[str, int], itemsize: int) -> tuple[dict[str, int], int]:
@@ -150,12 +156,13 @@ def seeded_stream_of(plan: Plan) -> np.ndarray:
 
 def examples_of(X: np.ndarray) -> Examples:
     """Where the examples X (N, ...) lie; X must outlive the result."""
-    shape, strides = X.shape[1:], X.strides[1:]
-    offsets = np.zeros(1, np.int64)
-    for size, stride in zip(shape, strides, strict=True):
-        offsets = np.add.outer(offsets, np.arange(size) * stride).reshape(-1)
-    if np.array_equal(offsets, np.arange(offsets.size) * X.itemsize):
-        offsets = np.zeros(0, np.int64)
+    offsets = _ADJACENT
+    if not X.flags.c_contiguous:
+        offsets = np.zeros(1, np.int64)
+        for size, stride in zip(X.shape[1:], X.strides[1:], strict=True):
+            offsets = np.add.outer(offsets, np.arange(size) * stride).reshape(-1)
+        if np.array_equal(offsets, np.arange(offsets.size) * X.itemsize):
+            offsets = _ADJACENT
     kind = KINDS.index(np.dtype(np.uint8) if X.dtype == np.bool_ else X.dtype)
     return Examples(address=X.__array_interface__["data"][0], row_bytes=X.strides[0], kind=kind, offsets=offsets)
 

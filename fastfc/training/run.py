@@ -150,8 +150,8 @@ class CompiledRun:
         if n == 0:
             return float("nan")
         predictions = np.empty(n, np.int64)
-        examples = self._examples[split]
-        self._team.run(lambda member: predict_rows(plan, member, examples, subset, n, predictions))
+        examples, no_scores = self._examples[split], np.empty((0, 0), self._model.dtype)
+        self._team.run(lambda member: predict_rows(plan, member, examples, subset, n, predictions, no_scores))
         if plan.seeded:
             # The forward pass in test mode seeds the stream too.
             streams_of(plan)[:] = seeded_stream_of(plan)

@@ -425,12 +425,12 @@ def update_span(rule, w, dw, m, v, hyper, step):
 
 
 @kernel
-def predict_rows(plan, member, examples, subset, count, predictions):
-    """Overwrites predictions (count,) with the classes of the examples in subset, or of the first `count`.
+def predict_rows(plan, member, examples, subset, count, predictions, scores):
+    """Overwrites predictions (count,) and scores (count, C), each unless it is empty, in test mode.
 
-    subset is (count,) or (0,). Statistics are the running ones; nothing is dropped.
+    The examples are those in subset (count,), or the first `count` if it is empty.
     """
-    plan, examples, subset, predictions = borrowed((plan, examples, subset, predictions))
+    plan, examples, subset, predictions, scores = borrowed((plan, examples, subset, predictions, scores))
     last = plan.depth - 1
     first_row, end_row = _bounds(plan, member)
     if plan.norm == layout.BATCH_NORM:
@@ -445,10 +445,13 @@ def predict_rows(plan, member, examples, subset, count, predictions):
             _fetch(plan, x, examples, example)
         for layer in range(last):
             _hidden_test(plan, member, layer, first_row, rows)
-        scores = _rows(plan, last, layout.OUT, first_row, rows)
-        _affine(plan, scores, _input_rows(plan, last, first_row, rows), last)
+        out = _rows(plan, last, layout.OUT, first_row, rows)
+        _affine(plan, out, _input_rows(plan, last, first_row, rows), last)
         for i in range(rows):
-            predictions[start + i] = _argmax(scores[i])
+            if predictions.size > 0:
+                predictions[start + i] = _argmax(out[i])
+            if scores.size > 0:
+                assign(scores[start + i], out[i])
 
 
 @part

@@ -1,0 +1,94 @@
+"""Compiled prediction: the scores of a network in test mode, in one call."""
+
+import numpy as np
+
+from fastfc._threads import available_cpus, get_num_threads
+from fastfc.classifiers.fc_net import FullyConnectedNet
+from fastfc.kernels._blas import single_threaded
+from fastfc.kernels._jit import entry_point
+from fastfc.kernels._team import Team
+from fastfc.layers import batchnorm_param, checked_eps, layernorm_param, write_back
+from fastfc.training import layout
+from fastfc.training.plan import examples_of, layers_of, make_plan, norm_numbers_of, readable, set_standardization
+from fastfc.training.step import predict_rows
+
+# Rows that go through the net at a time, when there are more than one.
+_ROWS = 256
+# Multiplications from which a team of threads pays: about a millisecond of work.
+_TEAM_WORK = 10**8
+
+_NO_SUBSET = np.zeros(0, np.int64)
+_NO_PREDICTIONS = np.zeros(0, np.int64)
+
+
+def predict_scores(model: FullyConnectedNet, X: np.ndarray) -> np.ndarray:
+    """Scores (N, C) of examples X (N, ...), whose shape and kind have been checked."""
+    if not readable(X):
+        X = X.astype(model.dtype)
+    n = len(X)
+    scores = np.empty((n, model.dims[-1]), model.dtype)
+    if n == 0:
+        return scores
+    examples = examples_of(X)
+    members = 1
+    if n > _ROWS and n * model.params.flat.size >= _TEAM_WORK:
+        members = get_num_threads() or available_cpus()
+    standardized = model.input_mean is not None or model.input_scale is not None
+    # A plan in use is not in the pool: other threads may predict with the same model.
+    pool = model.plans.setdefault((min(n, 2), members, standardized), [])
+    plan, statistics, run = pool.pop() if pool else _make(model, examples, 1 if n == 1 else _ROWS * members, members)
+    try:
+        if standardized:
+            set_standardization(plan, model)
+        for param, gamma, mean, var, number in statistics:
+            _take_over(param, model.normalization, gamma, mean, var, number)
+        if members == 1:
+            run(plan, 0, examples, _NO_SUBSET, n, _NO_PREDICTIONS, scores)
+        else:
+            with single_threaded(), Team(members) as team:
+                team.run(lambda i: run(plan, i, examples, _NO_SUBSET, n, _NO_PREDICTIONS, scores))
+    finally:
+        pool.append((plan, statistics, run))
+    return scores
+
+
+def _make(model: FullyConnectedNet, examples: layout.Examples, rows: int, members: int):
+    """A plan, the compiled function, and for each normalization where the plan has its statistics and numbers."""
+    plan = make_plan(model, rows, members)
+    statistics = []
+    for i, (entry, number, param) in enumerate(
+        zip(layers_of(plan), norm_numbers_of(plan), model.bn_params, strict=False), start=1
+    ):
+        gamma = model.params[f"gamma{i}"]
+        mean, var = (
+            plan.room[entry[column] : entry[column] + gamma.size]
+            for column in (layout.RUNNING_MEAN, layout.RUNNING_VAR)
+        )
+        statistics.append((param, gamma, mean, var, number))
+    no_scores = np.empty((0, 0), model.dtype)
+    run = entry_point(predict_rows, plan, 0, examples, _NO_SUBSET, 1, _NO_PREDICTIONS, no_scores)
+    return plan, statistics, run
+
+
+def _take_over(param, normalization, gamma, mean, var, number) -> None:
+    """Copy a layer's statistics and eps, which may have changed since the plan was last used."""
+    if normalization == "layernorm":
+        number[layout.EPS] = layernorm_param(param, gamma)["eps"]
+        return
+    given_mean, given_var = param.get("running_mean"), param.get("running_var")
+    if _fits(given_mean, mean) and _fits(given_var, var):
+        # The usual case, without the full check: it would take longer than a small network's prediction.
+        number[layout.EPS] = checked_eps("bn_param", param)
+        mean[:] = given_mean
+        var[:] = given_var
+        return
+    checked = batchnorm_param(param, 1, gamma)
+    number[layout.EPS] = checked["eps"]
+    mean[:] = checked["running_mean"]
+    var[:] = checked["running_var"]
+    # The course's forward pass writes them back in both modes.
+    write_back(param, checked)
+
+
+def _fits(given, view: np.ndarray) -> bool:
+    return type(given) is np.ndarray and given.dtype == view.dtype and given.shape == view.shape
