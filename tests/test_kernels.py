@@ -297,3 +297,33 @@ def test_exp_of_special_values(dtype):
     out = np.empty_like(x)
     _exponentials(out, x)
     np.testing.assert_array_equal(out, [np.nan, 0, 0, 1])
+
+
+# ------------------------------------------------------------------------------------------- the notice
+
+TRAINING = """
+import numpy as np, fastfc
+fastfc.use_backend("fast")
+X, y = np.zeros((20, 3), np.float32), np.zeros(20, int)
+net = fastfc.FullyConnectedNet([4], 3, 2)
+fastfc.Solver(net, {"X_train": X, "y_train": y, "X_val": X, "y_val": y}, num_epochs=1, verbose=False).train()
+"""
+
+
+@needs_compiler
+def test_a_long_compilation_is_said_once(tmp_path):
+    def errors(**environment):
+        result = subprocess.run(
+            [sys.executable, "-c", TRAINING],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(Path(fastfc.__file__).parents[1]), **environment},
+            timeout=300,
+        )
+        assert result.returncode == 0, result.stderr
+        return result.stderr
+
+    cold = {"NUMBA_CACHE_DIR": str(tmp_path / "loud"), "FASTFC_QUIET": "0"}
+    assert errors(**cold).count("fastfc: compiling kernels") == 1
+    assert errors(**cold) == ""
+    assert errors(NUMBA_CACHE_DIR=str(tmp_path / "quiet"), FASTFC_QUIET="1") == ""

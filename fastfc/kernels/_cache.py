@@ -16,6 +16,8 @@ import pickle
 import platform
 import sys
 import tempfile
+import threading
+import time
 from pathlib import Path
 
 import llvmlite
@@ -65,6 +67,42 @@ def cache_folder() -> Path | None:
     return None
 
 
+class _Notice:
+    """Says once per process, on stderr, that kernels are being compiled, when that takes longer than a second."""
+
+    _PATIENCE = 1.0
+
+    def __init__(self) -> None:
+        self._spent = 0.0
+        self._started: float | None = None
+        self._timer: threading.Timer | None = None
+        self._said = False
+
+    def start(self) -> None:
+        """A compilation begins; those inside another one are part of it."""
+        if self._said or self._started is not None or os.environ.get("FASTFC_QUIET", "0") not in ("", "0"):
+            return
+        self._started = time.monotonic()
+        self._timer = threading.Timer(max(0.0, self._PATIENCE - self._spent), self._say)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def stop(self) -> None:
+        """The compilation has ended."""
+        if self._timer is not None and self._started is not None:
+            self._timer.cancel()
+            self._spent += time.monotonic() - self._started
+            self._started = None
+
+    def _say(self) -> None:
+        self._said = True
+        kept = "once" if cache_folder() is not None else "in every process, as no folder for them can be written"
+        print(f"fastfc: compiling kernels for this machine ({kept}; FASTFC_QUIET=1 hides this)", file=sys.stderr)
+
+
+_notice = _Notice()
+
+
 class KernelCache(_Cache):
     """The cache of one entry point, in the shape that a Numba dispatcher expects."""
 
@@ -110,21 +148,27 @@ class KernelCache(_Cache):
     def load_overload(self, sig, target_context):
         """The compiled function kept for `sig`, or None."""
         target_context.refresh()
-        path = self._path(sig, target_context.codegen())
-        if path is None:
+        payload = self._read(self._path(sig, target_context.codegen()))
+        if payload is None:
+            _notice.start()
             return None
+        return CompileResult._rebuild(target_context, *pickle.loads(payload))
+
+    def _read(self, path: Path | None) -> bytes | None:
+        """What is kept in a file; None if there is none, or a damaged one."""
         try:
-            data = path.read_bytes()
+            data = b"" if path is None else path.read_bytes()
         except OSError:
             return None
         checksum, payload = data[:32], data[32:]
         if hashlib.sha256(payload).digest() != checksum:
-            logger.debug("damaged kernel cache file %s", path)
+            logger.debug("no kernel in cache file %s", path)
             return None
-        return CompileResult._rebuild(target_context, *pickle.loads(payload))
+        return payload
 
     def save_overload(self, sig, cres):
         """Keep the compiled function; a folder that is full or gone costs only the next start."""
+        _notice.stop()
         path = self._path(sig, cres.library.codegen)
         if path is None:
             return
