@@ -32,9 +32,9 @@ def keep_mask(shape, p, dtype):
     state = _state(bit_generator)
     if state is None:
         return ((np.random.random_sample(shape) < p) / p).astype(dtype)
-    mask = np.empty(shape, dtype)
+    mask = np.ones(shape, dtype)
     with bit_generator.lock:
-        _fill_keep_mask(mask.reshape(-1), state, keep_threshold(p), 1 / p)
+        _drop_all(mask.reshape(-1), state, keep_threshold(p), 1 / p)
     return mask
 
 
@@ -141,18 +141,23 @@ def choose(out, state, n):
 
 
 @inline
-def keep_or_drop(mask, words, threshold, scale):
-    """Overwrites mask (n,) with scale where the number made of two words (2n,) is below threshold, else 0."""
-    scale, zero = mask.dtype.type(scale), mask.dtype.type(0)
-    for i in range(mask.size):
-        number = (np.int64(words[2 * i] >> np.uint32(5)) << 26) | np.int64(words[2 * i + 1] >> np.uint32(6))
-        mask[i] = scale if number < threshold else zero
+def drop(x, words, threshold, scale):
+    """Multiplies x (n,) by scale where the number made of two words (2n,) is below threshold, else by 0.
+
+    The 53 bits are compared in two parts, so that vectors of 32-bit numbers do.
+    """
+    scale, zero = x.dtype.type(scale), x.dtype.type(0)
+    high, low = np.uint32(threshold >> 26), np.uint32(threshold & 0x3FFFFFF)
+    for i in range(x.size):
+        first, second = words[2 * i] >> np.uint32(5), words[2 * i + 1] >> np.uint32(6)
+        kept = first < high or (first == high and second < low)
+        x[i] *= scale if kept else zero
 
 
 @kernel
-def _fill_keep_mask(mask, state, threshold, scale):
+def _drop_all(x, state, threshold, scale):
     words = np.empty(_CHUNK, np.uint32)
-    for start in range(0, mask.size, _CHUNK // 2):
-        part = mask[start : start + _CHUNK // 2]
+    for start in range(0, x.size, _CHUNK // 2):
+        part = x[start : start + _CHUNK // 2]
         next_words(words[: 2 * part.size], state)
-        keep_or_drop(part, words, threshold, scale)
+        drop(part, words, threshold, scale)

@@ -5,6 +5,7 @@ as every member of the team carries it out, ``data.py`` reads examples as they l
 ``run.py`` drives the run from Python. This module says which trainings it can do.
 """
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,14 @@ def _solver_class():
     return Solver
 
 
+# Floating-point operations of a step from which another thread pays: some 50 microseconds of work each.
+_WORK_PER_THREAD = 5e6
+
+
 def threads_for(model: FullyConnectedNet, batch: int, threads: int | None = None) -> int:
     """How many threads a run takes: `threads` if given, else the process's choice, else what pays."""
     chosen = checked_count("threads", threads) if threads is not None else get_num_threads()
-    return min(chosen if chosen is not None else available_cpus(), batch)
+    if chosen is None:
+        work = 6.0 * batch * sum(d_in * d_out for d_in, d_out in itertools.pairwise(model.dims))
+        chosen = max(1, min(available_cpus(), int(work / _WORK_PER_THREAD)))
+    return min(chosen, batch)

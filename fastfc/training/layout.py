@@ -92,7 +92,6 @@ class Plan(NamedTuple):
     scratch_size: int
     exchanged: int  # (members, L, EXCHANGED, D)
     own: int  # (members, L, OWN, D)
-    mask: int  # (members, D)
     # offsets in numbers
     hyper: int  # (L, HYPER_ROWS, HYPER_COLUMNS)
     norm_numbers: int  # (L, NORM_COLUMNS)

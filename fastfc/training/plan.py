@@ -53,7 +53,6 @@ def make_plan(
         "scratch": members * scratch_size,
         "exchanged": members * count * layout.EXCHANGED * widest,
         "own": members * count * layout.OWN * widest,
-        "mask": members * widest,
     }
     for i, d in enumerate(dims[1:]):
         room |= {f"X_HAT{i}": batch * d, f"OUT{i}": batch * d, f"RUNNING_MEAN{i}": d, f"RUNNING_VAR{i}": d}

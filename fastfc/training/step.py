@@ -11,12 +11,11 @@ import numpy as np
 from fastfc.kernels._blas import gemm
 from fastfc.kernels._jit import inline, kernel, part
 from fastfc.kernels._math import add, assign, clear
-from fastfc.kernels._random import choose, keep_or_drop, next_words, skip_words
+from fastfc.kernels._random import choose, drop, next_words, skip_words
 from fastfc.kernels._team import meet
 from fastfc.kernels._views import borrowed, matrix, vector
 from fastfc.kernels.activation import gate_in_place, rectify
 from fastfc.kernels.affine import column_sums
-from fastfc.kernels.dropout import apply_mask
 from fastfc.kernels.loss import l2_span, softmax_row
 from fastfc.kernels.norm import (
     add_parameter_gradients,
@@ -210,7 +209,6 @@ def _hidden_forward(plan, member, layer):
             return False
         _merge_statistics(plan, member, layer)
     stream = _stream(plan, member)
-    mask = vector(plan.room, plan.mask + member * plan.widest, d)
     drawn = vector(plan.words, plan.drawn + 2 * member * plan.widest, 2 * d)
     if plan.dropout:
         if plan.seeded:
@@ -223,8 +221,7 @@ def _hidden_forward(plan, member, layer):
         _activate_row(plan, member, layer, x_hat[i], out[i])
         if plan.dropout:
             next_words(drawn, stream)
-            keep_or_drop(mask, drawn, plan.keep_threshold, plan.keep_scale)
-            apply_mask(out[i], mask)
+            drop(out[i], drawn, plan.keep_threshold, plan.keep_scale)
     if plan.dropout:
         skip_words(stream, 2 * (plan.batch - end) * d)
     return True
