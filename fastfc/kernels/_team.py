@@ -6,6 +6,7 @@ microseconds between two meetings, sleeping and waking would cost more than the 
 """
 
 import ctypes
+import operator
 import platform
 import sys
 import threading
@@ -13,10 +14,11 @@ import time
 from collections.abc import Callable
 from queue import SimpleQueue
 
+import numba
 import numpy as np
 from llvmlite import binding, ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic, overload
+from numba.extending import intrinsic
 
 from fastfc.kernels._blas import limit_this_thread
 from fastfc.kernels._jit import inline
@@ -41,87 +43,6 @@ else:
 def new_barrier():
     """The shared words of a barrier: members arrived, round, and whether the team is to go home."""
     return np.zeros(3 * _LINE, np.int64)
-
-
-@inline
-def meet(barrier, members):
-    """Wait until all members are here; False if the team was sent home instead.
-
-    What a member wrote before is seen by all others after.
-    """
-    if members == 1:
-        return True
-    current = _load(barrier, _ROUND)
-    if _add(barrier, _ARRIVED, 1) == members - 1:
-        _store(barrier, _ARRIVED, 0)
-        _store(barrier, _ROUND, current + 1)
-        return True
-    spins = 0
-    while _load(barrier, _ROUND) == current:
-        if _load(barrier, _ABORT) != 0:
-            return False
-        spins += 1
-        if spins < _SPINS:
-            _pause()
-        else:
-            _yield()
-    return True
-
-
-def dismiss(barrier):
-    """Send home every member that waits at the barrier, or will."""
-    _store(barrier, _ABORT, 1)
-
-
-def _load(words, index):
-    return words[index]
-
-
-def _store(words, index, value):
-    words[index] = value
-
-
-_lock = threading.Lock()
-
-
-def _add(words, index, value):
-    with _lock:
-        before = words[index]
-        words[index] += value
-    return before
-
-
-def _pause():
-    pass
-
-
-def _yield():
-    time.sleep(0)
-
-
-@overload(_load)
-def _load_compiled(words, index):
-    return lambda words, index: _atomic_load(words, index)
-
-
-@overload(_store)
-def _store_compiled(words, index, value):
-    return lambda words, index, value: _atomic_store(words, index, value)
-
-
-@overload(_add)
-def _add_compiled(words, index, value):
-    return lambda words, index, value: _atomic_add(words, index, value)
-
-
-@overload(_pause)
-def _pause_compiled():
-    return lambda: _pause_instruction()
-
-
-@overload(_yield)
-def _yield_compiled():
-    return lambda: _yield_call()
 
 
 def _address(context, builder, array_type, array, index):
@@ -176,6 +97,55 @@ def _yield_call(typingctx):
         return context.get_dummy_value()
 
     return types.void(), codegen
+
+
+_lock = threading.Lock()
+
+
+def _plain_add(words, index, value):
+    with _lock:
+        before = words[index]
+        words[index] += value
+    return before
+
+
+if numba.config.DISABLE_JIT:
+    _load, _store, _add = operator.getitem, operator.setitem, _plain_add
+    _pause, _yield = (lambda: None), (lambda: time.sleep(0))
+else:
+    _load, _store, _add = _atomic_load, _atomic_store, _atomic_add
+    _pause, _yield = _pause_instruction, _yield_call
+
+
+@inline
+def meet(barrier, members):
+    """Wait until all members are here; False if the team was sent home instead.
+
+    What a member wrote before is seen by all others after.
+    """
+    if members == 1:
+        return True
+    current = _load(barrier, _ROUND)
+    if _add(barrier, _ARRIVED, 1) == members - 1:
+        _store(barrier, _ARRIVED, 0)
+        _store(barrier, _ROUND, current + 1)
+        return True
+    spins = 0
+    while _load(barrier, _ROUND) == current:
+        if _load(barrier, _ABORT) != 0:
+            return False
+        spins += 1
+        if spins < _SPINS:
+            _pause()
+        else:
+            _yield()
+    return True
+
+
+def dismiss(barrier):
+    """Send home every member that waits at the barrier, or will."""
+    # An aligned word is written whole; members read it atomically.
+    barrier[_ABORT] = 1
 
 
 class Team:

@@ -9,64 +9,13 @@ size. The caller keeps the memory alive, and vouches for the bounds; with
 import numba
 from numba.core import cgutils, types
 from numba.core.types.containers import BaseTuple
-from numba.extending import intrinsic, overload
+from numba.extending import intrinsic
 
-
-def borrowed(value):
-    """The same array, or named tuple with arrays, without an owner; for what an entry point was handed."""
-    return value
-
-
-def vector(array, start, size):
-    """The `size` values of a flat array from `start` on."""
-    _check(array, start, size)
-    return array[start : start + size]
-
-
-def matrix(array, start, rows, columns):
-    """The ``rows * columns`` values of a flat array from `start` on, as a matrix."""
-    _check(array, start, rows * columns)
-    return array[start : start + rows * columns].reshape((rows, columns))
-
-
-def _check(array, start, size):
-    if start < 0 or size < 0 or start + size > array.size:
-        raise IndexError("view is out of the array's bounds")
-
-
-@overload(borrowed)
-def _borrowed_compiled(value):
-    return lambda value: _without_owner(value)
-
-
-@overload(vector, inline="always")
-def _vector_compiled(array, start, size):
-    if numba.config.BOUNDSCHECK:
-
-        def checked(array, start, size):
-            if start < 0 or size < 0 or start + size > array.size:
-                raise IndexError("view is out of the array's bounds")
-            return _vector(array, start, size)
-
-        return checked
-    return lambda array, start, size: _vector(array, start, size)
-
-
-@overload(matrix, inline="always")
-def _matrix_compiled(array, start, rows, columns):
-    if numba.config.BOUNDSCHECK:
-
-        def checked(array, start, rows, columns):
-            if start < 0 or rows < 0 or columns < 0 or start + rows * columns > array.size:
-                raise IndexError("view is out of the array's bounds")
-            return _matrix(array, start, rows, columns)
-
-        return checked
-    return lambda array, start, rows, columns: _matrix(array, start, rows, columns)
+from fastfc.kernels._jit import inline
 
 
 @intrinsic
-def _without_owner(typingctx, value):
+def _borrowed(typingctx, value):
     def strip(context, builder, kind, item):
         if isinstance(kind, types.Array):
             array = context.make_array(kind)(context, builder, item)
@@ -119,3 +68,32 @@ def _view(context, builder, sig, source, kinds, sizes):
     view.meminfo = cgutils.get_null_value(view.meminfo.type)
     view.parent = cgutils.get_null_value(view.parent.type)
     return view._getvalue()
+
+
+def _plain_borrowed(value):
+    """The same array, or tuple with arrays, without an owner; for what an entry point was handed."""
+    return value
+
+
+def _plain_vector(array, start, size):
+    """The `size` values of a flat array from `start` on."""
+    if start < 0 or size < 0 or start + size > array.size:
+        raise IndexError("view is out of the array's bounds")
+    return array[start : start + size]
+
+
+def _plain_matrix(array, start, rows, columns):
+    """The ``rows * columns`` values of a flat array from `start` on, as a matrix."""
+    if start < 0 or rows < 0 or columns < 0 or start + rows * columns > array.size:
+        raise IndexError("view is out of the array's bounds")
+    return array[start : start + rows * columns].reshape((rows, columns))
+
+
+# The intrinsics themselves, without a Python function that stands for them: there are hundreds
+# of views in a training step, and each would be compiled as a call.
+if numba.config.DISABLE_JIT:
+    borrowed, vector, matrix = _plain_borrowed, _plain_vector, _plain_matrix
+elif numba.config.BOUNDSCHECK:
+    borrowed, vector, matrix = _borrowed, inline(_plain_vector), inline(_plain_matrix)
+else:
+    borrowed, vector, matrix = _borrowed, _vector, _matrix

@@ -2,8 +2,9 @@
 
 import ctypes
 
+import numba
 import numpy as np
-from numba.extending import intrinsic, overload
+from numba.extending import intrinsic
 
 from fastfc.kernels._jit import inline
 
@@ -11,25 +12,23 @@ from fastfc.kernels._jit import inline
 KINDS = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.uint8))
 
 
-def value_at(address, index, dtype):
+def _plain_value_at(address, index, dtype):
     """The value of `dtype` that lies `index` places behind an address."""
     size = np.dtype(dtype).itemsize
     return np.frombuffer((ctypes.c_char * size).from_address(int(address) + int(index) * size), dtype)[0]
 
 
-@overload(value_at)
-def _value_at_compiled(address, index, dtype):
-    return lambda address, index, dtype: _load(address, index, dtype)
-
-
 @intrinsic
-def _load(typingctx, address, index, dtype):
+def _value_at(typingctx, address, index, dtype):
     def codegen(context, builder, sig, args):
         value = context.get_data_type(sig.return_type)
         pointer = builder.inttoptr(args[0], value.as_pointer())
         return builder.load(builder.gep(pointer, [args[1]]))
 
     return dtype.dtype(address, index, dtype), codegen
+
+
+value_at = _plain_value_at if numba.config.DISABLE_JIT else _value_at
 
 
 @inline

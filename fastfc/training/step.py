@@ -56,8 +56,13 @@ def train_steps(plan, member, examples, y, losses, progress):
         for i in range(first_row, end_row):
             _fetch(plan, vector(plan.room, plan.x + i * plan.features, plan.features), examples, indices[i])
         for layer in range(last):
-            if not _hidden_forward(plan, member, layer):
-                return
+            _hidden_affine(plan, member, layer)
+            if plan.norm == layout.BATCH_NORM:
+                _tell_statistics(plan, member, layer)
+                if not meet(plan.barrier, plan.members):
+                    return
+                _merge_statistics(plan, member, layer)
+            _activate(plan, member, layer)
         sums = _sums(plan, member, step)
         sums[layout.LOSS] = _output_and_loss(plan, member, indices, y)
         sums[layout.SQUARES] = 0
@@ -70,7 +75,8 @@ def train_steps(plan, member, examples, y, losses, progress):
                 # everybody has read the layer's weights
                 if not meet(plan.barrier, plan.members):
                     return
-            sums[layout.SQUARES] += _update_layer(plan, member, layer, step)
+            sums[layout.SQUARES] += _update_weights(plan, member, layer, step)
+            _update_units(plan, member, layer, step)
             if layer > 0 and plan.norm == layout.BATCH_NORM:
                 _batchnorm_backward(plan, member, layer - 1)
         # every weight is new, and nobody reads the batch any more
@@ -193,21 +199,30 @@ def _affine(plan, out, x, layer):
 
 
 @part
-def _hidden_forward(plan, member, layer):
-    """The member's rows through affine - norm - relu - dropout; False if the team was sent home."""
+def _hidden_affine(plan, member, layer):
+    """The member's rows of the layer's affine output."""
+    first, end = _bounds(plan, member)
+    x_hat = _rows(plan, layer, layout.X_HAT, first, end - first)
+    _affine(plan, x_hat, _input_rows(plan, layer, first, end - first), layer)
+
+
+@part
+def _tell_statistics(plan, member, layer):
+    """The statistics of the member's rows, for the others to read."""
+    first, end = _bounds(plan, member)
+    x_hat = _rows(plan, layer, layout.X_HAT, first, end - first)
+    shift = _exchanged(plan, member, layer, layout.SHIFT)
+    assign(shift, x_hat[0])
+    mean, var = _exchanged(plan, member, layer, layout.MEAN), _exchanged(plan, member, layer, layout.VAR)
+    batch_moments(mean, var, x_hat, shift)
+
+
+@part
+def _activate(plan, member, layer):
+    """The member's rows from the affine output on: norm - relu - dropout."""
     (first, end), d = _bounds(plan, member), _entry(plan, layer, layout.D_OUT)
     rows = end - first
     x_hat, out = _rows(plan, layer, layout.X_HAT, first, rows), _rows(plan, layer, layout.OUT, first, rows)
-    _affine(plan, x_hat, _input_rows(plan, layer, first, rows), layer)
-    if plan.norm == layout.BATCH_NORM:
-        shift = _exchanged(plan, member, layer, layout.SHIFT)
-        assign(shift, x_hat[0])
-        batch_moments(
-            _exchanged(plan, member, layer, layout.MEAN), _exchanged(plan, member, layer, layout.VAR), x_hat, shift
-        )
-        if not meet(plan.barrier, plan.members):
-            return False
-        _merge_statistics(plan, member, layer)
     stream = _stream(plan, member)
     drawn = vector(plan.words, plan.drawn + 2 * member * plan.widest, 2 * d)
     if plan.dropout:
@@ -224,7 +239,6 @@ def _hidden_forward(plan, member, layer):
             drop(out[i], drawn, plan.keep_threshold, plan.keep_scale)
     if plan.dropout:
         skip_words(stream, 2 * (plan.batch - end) * d)
-    return True
 
 
 @part
@@ -351,49 +365,59 @@ def _sum_over_members(total, plan, layer, row, start):
 
 
 @part
-def _update_layer(plan, member, layer, step):
-    """The member's share of the layer's parameters takes a step; returns the sum of squares of its old weights.
+def _update_weights(plan, member, layer, step):
+    """The member's share of the layer's weights takes a step; returns the sum of squares of the old ones.
 
-    The gradient of the weights is computed chunk by chunk and never stored as a whole.
+    Their gradient is computed chunk by chunk and never stored as a whole.
     """
     d_in, d_out = _entry(plan, layer, layout.D_IN), _entry(plan, layer, layout.D_OUT)
-    x, dout = _input_rows(plan, layer, 0, plan.batch), _gradient_rows(plan, layer, 0, plan.batch)
+    x, dout = _input_rows(plan, layer, 0, plan.batch).reshape(-1), _gradient_rows(plan, layer, 0, plan.batch)
     first, end = d_in * member // plan.members, d_in * (member + 1) // plan.members
     chunk = max(1, plan.scratch_size // d_out)
     squares = 0.0
     for k in range(first, end, chunk):
         rows = min(chunk, end - k)
         dw = vector(plan.room, plan.scratch + member * plan.scratch_size, rows * d_out)
-        gemm(
-            True, False, rows, d_out, plan.batch, vector(x.reshape(-1), k, x.size - k), d_in, dout, d_out, 0, dw, d_out
-        )
+        gemm(True, False, rows, d_out, plan.batch, vector(x, k, x.size - k), d_in, dout, d_out, 0, dw, d_out)
         start = _entry(plan, layer, layout.W) + k * d_out
+        w = vector(plan.w, start, dw.size)
         if plan.reg != 0:
-            squares += l2_span(dw, vector(plan.w, start, dw.size), plan.reg)
-        _update(plan, dw, start, layer, layout.HYPER_W, step)
+            squares += l2_span(dw, w, plan.reg)
+        m, v = _state(plan.m, start, dw.size), _state(plan.v, start, dw.size)
+        update_span(plan.rule, w, dw, m, v, _hyper(plan, layer, layout.HYPER_W), step)
+    return squares
+
+
+@part
+def _update_units(plan, member, layer, step):
+    """The member's share of the layer's bias, scale and shift takes a step."""
+    d_out = _entry(plan, layer, layout.D_OUT)
     first, end = d_out * member // plan.members, d_out * (member + 1) // plan.members
     normalized = plan.norm != layout.NO_NORM and layer < plan.depth - 1
     for kind in range(3 if normalized else 1):
-        row, column = layout.D_B, layout.B
-        hyper_row = layout.HYPER_B
+        row, column, hyper_row = layout.D_B, layout.B, layout.HYPER_B
         if kind == 1:
             row, column, hyper_row = layout.D_GAMMA, layout.GAMMA, layout.HYPER_GAMMA
         elif kind == 2:
             row, column, hyper_row = layout.D_BETA, layout.BETA, layout.HYPER_BETA
         dw = vector(plan.room, plan.scratch + member * plan.scratch_size, end - first)
         _sum_over_members(dw, plan, layer, row, first)
-        _update(plan, dw, _entry(plan, layer, column) + first, layer, hyper_row, step)
-    return squares
+        start = _entry(plan, layer, column) + first
+        m, v = _state(plan.m, start, dw.size), _state(plan.v, start, dw.size)
+        update_span(plan.rule, vector(plan.w, start, dw.size), dw, m, v, _hyper(plan, layer, hyper_row), step)
 
 
 @part
-def _update(plan, dw, start, layer, hyper_row, step):
-    """The parameters from `start` on take a step along their gradient dw (n,)."""
-    hyper_start = plan.hyper + (layer * layout.HYPER_ROWS + hyper_row) * layout.HYPER_COLUMNS
-    hyper = vector(plan.numbers, hyper_start, layout.HYPER_COLUMNS)
-    m = vector(plan.m, min(start, plan.m.size), min(dw.size, plan.m.size))
-    v = vector(plan.v, min(start, plan.v.size), min(dw.size, plan.v.size))
-    update_span(plan.rule, vector(plan.w, start, dw.size), dw, m, v, hyper, step)
+def _state(values, start, size):
+    """(size,): a part of the rule's state, which is empty if the rule has none."""
+    return vector(values, min(start, values.size), min(size, values.size))
+
+
+@part
+def _hyper(plan, layer, row):
+    """(HYPER_COLUMNS,)"""
+    start = plan.hyper + (layer * layout.HYPER_ROWS + row) * layout.HYPER_COLUMNS
+    return vector(plan.numbers, start, layout.HYPER_COLUMNS)
 
 
 @inline
