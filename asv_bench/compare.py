@@ -69,6 +69,8 @@ CHECK_SEED = 7
 LOSS_TOLERANCE = 1e-3
 #: OpenBLAS's threads spin for 80 ms after a call.
 PAUSE_SECONDS = 0.1
+#: A turn has at least so many steps: the first one finds cold caches and sleeping threads.
+LEAST_STEPS = 3
 
 
 @dataclass(frozen=True)
@@ -459,8 +461,10 @@ def _jax_step(task: Task, threads: int):
         remaining = iter(keys)
 
         def dropout(h):
-            kept = jax.random.bits(next(remaining), h.shape, jnp.uint16) < threshold
-            return jnp.where(kept, h * (1 / task.keep), 0)
+            # Two masks from a word: half the time of drawing as many 16-bit numbers.
+            words = jax.random.bits(next(remaining), ((h.size + 1) // 2,))
+            halves = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(-1)[: h.size]
+            return jnp.where(halves.reshape(h.shape) < threshold, h * (1 / task.keep), 0)
 
         X, y = data
         loss, arrays = _functional_step(ops, task, arrays, t + 1, X[batch], y[batch], dropout)
@@ -675,7 +679,7 @@ class Engine:
 
 
 ENGINES = {
-    "fastfc": Engine("fastfc", fastfc_run, "fastfc", ("fastfc", "numba", "scipy")),
+    "fastfc": Engine("fastfc", fastfc_run, "fastfc", ("fastfc", "numba", "numpy", "scipy")),
     "numpy": Engine("course NumPy", course_numpy, "numpy", ("numpy",)),
     "torch": Engine("PyTorch eager", torch_eager, "torch", ("torch",)),
     "torch-compile": Engine("torch.compile", torch_compile, "torch", ("torch",)),
@@ -692,7 +696,7 @@ ENGINES = {
     ),
 }
 KERNEL_ENGINES = {
-    "fastfc": Engine("fastfc", fastfc_operation, "fastfc", ("fastfc", "numba"), single_threaded=True),
+    "fastfc": Engine("fastfc", fastfc_operation, "fastfc", ("fastfc", "numba", "numpy"), single_threaded=True),
     "numpy": Engine("NumPy reference", numpy_operation, "fastfc", ("numpy",), single_threaded=True),
     "torch": Engine("PyTorch", torch_operation, "torch", ("torch",)),
 }
@@ -745,11 +749,11 @@ def calibrated(run: Run, seconds: float) -> int:
     n = 1
     while True:
         run(n)
-        taken = timed(run, n)
+        taken = min(timed(run, n) for _ in range(2))
         if taken >= seconds / 3 or n >= 10**6:
             break
         n = max(2 * n, min(20 * n, int(n * seconds / taken)))
-    n = max(1, round(n * seconds / taken))
+    n = max(LEAST_STEPS, round(n * seconds / taken))
     run(n)
     return n
 
@@ -810,6 +814,8 @@ class Worker:
         count = str(config["threads"])
         names = ("OMP", "OPENBLAS", "MKL", "NUMBA", "FASTFC", "VECLIB")
         environment = os.environ | {f"{name}_NUM_THREADS": count for name in names} | {"FASTFC_QUIET": "1"}
+        # Compile in the process itself: no helpers that outlive it.
+        environment["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
         # The worker imports what this process would.
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
         if preload:
@@ -856,11 +862,15 @@ class Worker:
 
 
 def measure_rounds(workers: list[Worker], rounds: int) -> None:
-    """A B C A B C, with a pause before each turn."""
+    """A B C A B C, with a pause before each turn; a worker that fails leaves the list."""
     for _ in range(rounds):
-        for one in workers:
+        for one in list(workers):
             time.sleep(PAUSE_SECONDS)
-            one.samples.append(one.ask()["seconds"])
+            try:
+                one.samples.append(one.ask()["seconds"])
+            except RuntimeError as error:
+                log(f"  {one.engine}, threads {one.threads}: left out, {error}")
+                workers.remove(one)
 
 
 def summary(one: Worker) -> dict[str, Any]:
@@ -1034,6 +1044,11 @@ def markdown(report: dict[str, Any]) -> str:
         f"{machine['cpu']}, {machine['cores']} cores, threads {report['threads']}; Python {report['python']}, "
         f"{versions}; {report['date']}. Medians of {report['rounds']} rounds (lowest deciles in brackets); "
         "peers as multiples of fastfc's time."
+        + (
+            f" MLX with {report['mlx_blas'] or 'the reference BLAS of its wheel'}."
+            if "mlx" in report["versions"]
+            else ""
+        )
     )
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + f"\n\n{notes}\n"
 
