@@ -165,6 +165,9 @@ class CompiledRun:
         if model.normalization == "batchnorm":
             for param in model.bn_params:
                 param["mode"] = "test"
+                for key in ("running_mean", "running_var"):
+                    # A view would keep the whole memory of the run.
+                    param[key] = param[key].copy()
 
 
 def _words_of(generator: np.random.RandomState) -> np.ndarray:
