@@ -192,10 +192,17 @@ def _fetch(plan, out, examples, example):
 def _affine(plan, out, x, layer):
     """Overwrites out (rows, D_OUT) with x (rows, D_IN) @ W + b."""
     d_in, d_out = _entry(plan, layer, layout.D_IN), _entry(plan, layer, layout.D_OUT)
-    b = _units(plan, plan.w, layer, layout.B)
-    for i in range(out.shape[0]):
+    rows, b, w = out.shape[0], _units(plan, plan.w, layer, layout.B), _weights(plan, layer)
+    for i in range(rows):
         assign(out[i], b)
-    gemm(False, False, out.shape[0], d_out, d_in, x, d_in, _weights(plan, layer), d_out, 1, out, d_out)
+    flat = x.reshape(-1)
+    piece = min(layout.LARGEST_PIECE, layout.SMALL_PRODUCT // max(1, rows * d_out))
+    if piece < layout.LEAST_PIECE:
+        piece = d_in
+    for k in range(0, d_in, piece):
+        inner = min(piece, d_in - k)
+        x_k, w_k = vector(flat, k, flat.size - k), vector(w, k * d_out, inner * d_out)
+        gemm(False, False, rows, d_out, inner, x_k, d_in, w_k, d_out, 1, out, d_out)
 
 
 @part
@@ -373,7 +380,10 @@ def _update_weights(plan, member, layer, step):
     d_in, d_out = _entry(plan, layer, layout.D_IN), _entry(plan, layer, layout.D_OUT)
     x, dout = _input_rows(plan, layer, 0, plan.batch).reshape(-1), _gradient_rows(plan, layer, 0, plan.batch)
     first, end = d_in * member // plan.members, d_in * (member + 1) // plan.members
-    chunk = max(1, plan.scratch_size // d_out)
+    chunk = layout.SMALL_PRODUCT // (plan.batch * d_out)
+    if chunk < layout.LEAST_PIECE:
+        chunk = plan.scratch_size // d_out
+    chunk = max(1, min(chunk, plan.scratch_size // d_out))
     squares = 0.0
     for k in range(first, end, chunk):
         rows = min(chunk, end - k)
