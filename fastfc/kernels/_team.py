@@ -27,17 +27,25 @@ from fastfc.kernels._jit import inline
 _LINE = 8
 _ARRIVED, _ROUND, _ABORT = 0, _LINE, 2 * _LINE
 
-# Spins before the processor is offered to others: about 20 microseconds.
+# Spins before the processor is offered to others, some 50 microseconds, and offers before it
+# is left for a moment: only a processor that idles takes over a member that waits for its turn
+# on a busy one.
 _SPINS = 1000
+_OFFERS = 500
+_SLEEP_MICROSECONDS = 50
 
 # For the one instruction below that LLVM knows only by its assembler name.
 binding.initialize_native_asmparser()
 _PAUSE = {"x86_64": "pause", "AMD64": "pause", "aarch64": "yield", "arm64": "yield"}.get(platform.machine())
 
 if sys.platform == "win32":
-    binding.add_symbol("fastfc_yield", ctypes.cast(ctypes.windll.kernel32.SwitchToThread, ctypes.c_void_p).value)
+    _SYSTEM = ctypes.windll.kernel32
+    _SYSTEM_CALLS = {"fastfc_yield": _SYSTEM.SwitchToThread, "fastfc_sleep": _SYSTEM.Sleep}
 else:
-    binding.add_symbol("fastfc_yield", ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value)
+    _SYSTEM = ctypes.CDLL(None)
+    _SYSTEM_CALLS = {"fastfc_yield": _SYSTEM.sched_yield, "fastfc_sleep": _SYSTEM.usleep}
+for _name, _function in _SYSTEM_CALLS.items():
+    binding.add_symbol(_name, ctypes.cast(_function, ctypes.c_void_p).value)
 
 
 def new_barrier():
@@ -90,6 +98,18 @@ def _pause_instruction(typingctx):
 
 
 @intrinsic
+def _sleep_call(typingctx):
+    def codegen(context, builder, sig, args):
+        duration = ir.IntType(32)
+        function_type = ir.FunctionType(duration, [duration])
+        function = cgutils.get_or_insert_function(builder.module, function_type, "fastfc_sleep")
+        builder.call(function, [duration(1 if sys.platform == "win32" else _SLEEP_MICROSECONDS)])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
 def _yield_call(typingctx):
     def codegen(context, builder, sig, args):
         function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.IntType(32), []), "fastfc_yield")
@@ -111,10 +131,10 @@ def _plain_add(words, index, value):
 
 if numba.config.DISABLE_JIT:
     _load, _store, _add = operator.getitem, operator.setitem, _plain_add
-    _pause, _yield = (lambda: None), (lambda: time.sleep(0))
+    _pause, _yield, _sleep = (lambda: None), (lambda: time.sleep(0)), (lambda: time.sleep(1e-4))
 else:
     _load, _store, _add = _atomic_load, _atomic_store, _atomic_add
-    _pause, _yield = _pause_instruction, _yield_call
+    _pause, _yield, _sleep = _pause_instruction, _yield_call, _sleep_call
 
 
 @inline
@@ -137,8 +157,10 @@ def meet(barrier, members):
         spins += 1
         if spins < _SPINS:
             _pause()
-        else:
+        elif spins < _SPINS + _OFFERS:
             _yield()
+        else:
+            _sleep()
     return True
 
 
