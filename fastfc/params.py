@@ -87,8 +87,11 @@ class FlatParameters(dict[str, np.ndarray]):
         missing = [name for name in self._views if name not in values]
         if missing:
             raise ValueError(f"params: expected {', '.join(self._views)}; missing {', '.join(missing)}")
-        # Copies first: the values may be views on this very buffer.
-        checked = {name: self._checked(name, value).copy() for name, value in values.items() if name in self._views}
+        checked = {name: self._checked(name, value) for name, value in values.items() if name in self._views}
+        for name, array in checked.items():
+            # Views on this very buffer would change while it is written.
+            if np.may_share_memory(array, self.flat):
+                checked[name] = array.copy()
         extra = {name: value for name, value in values.items() if name not in self._views}
         super().clear()
         for name, array in checked.items():
