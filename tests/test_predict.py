@@ -13,6 +13,13 @@ from fastfc.training import predict
 FEATURES, CLASSES = 12, 5
 
 
+@pytest.fixture(autouse=True)
+def _fast_by_default():
+    """Whatever the suite's default backend is, here it is compiled prediction that is tested."""
+    with fastfc.use_backend("fast"):
+        yield
+
+
 def trained_net(normalization="batchnorm", keep=0.7, dtype=np.float64, seed=None, hidden=(9, 17)):
     """A net whose running statistics are not those it was born with."""
     np.random.seed(3)
@@ -100,9 +107,14 @@ def test_modes_and_stream_are_left_as_the_reference_leaves_them(seed):
 def test_threads_may_share_a_model():
     net, X = trained_net(), np.random.default_rng(0).standard_normal((40, FEATURES))
     expected = net.loss(X)
+
+    def scores(_):
+        with fastfc.use_backend("fast"):
+            return net.loss(X)
+
     with ThreadPoolExecutor(4) as pool:
-        for scores in pool.map(lambda _: net.loss(X), range(200)):
-            np.testing.assert_array_equal(scores, expected)
+        for got in pool.map(scores, range(200)):
+            np.testing.assert_array_equal(got, expected)
 
 
 def test_the_memory_of_predictions_is_not_pickled():
