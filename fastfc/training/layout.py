@@ -96,6 +96,7 @@ class Plan(NamedTuple):
     row_inv_std: int  # (L, n): of layer normalization
     scratch: int  # (members, scratch_size)
     scratch_size: int
+    panel: int  # (members, PANEL)
     exchanged: int  # (members, L, EXCHANGED, D)
     own: int  # (members, L, OWN, D)
     # offsets in numbers

@@ -8,6 +8,7 @@ import numpy as np
 
 from fastfc import optim
 from fastfc.classifiers.fc_net import FullyConnectedNet
+from fastfc.kernels._matmul import PANEL
 from fastfc.kernels._random import keep_threshold
 from fastfc.kernels._team import new_barrier
 from fastfc.params import aligned_zeros
@@ -51,6 +52,7 @@ def make_plan(
         "gradients": 2 * batch * widest,
         "row_inv_std": count * batch,
         "scratch": members * scratch_size,
+        "panel": members * PANEL,
         "exchanged": members * count * layout.EXCHANGED * widest,
         "own": members * count * layout.OWN * widest,
     }

@@ -8,9 +8,9 @@ repeats bit for bit with the same number of members.
 
 import numpy as np
 
-from fastfc.kernels._blas import gemm
 from fastfc.kernels._jit import inline, kernel, part
 from fastfc.kernels._math import add, assign, clear
+from fastfc.kernels._matmul import PANEL, multiply
 from fastfc.kernels._random import choose, drop, next_words, skip_words
 from fastfc.kernels._team import meet
 from fastfc.kernels._views import borrowed, matrix, vector
@@ -93,6 +93,12 @@ def train_steps(plan, member, examples, y, losses, progress):
 
 
 # --------------------------------------------------------------------------------------- parts of the memory
+
+
+@part
+def _panel(plan, member):
+    """(PANEL,): the member's room for a copy of a part of a matrix."""
+    return vector(plan.room, plan.panel + member * PANEL, PANEL)
 
 
 @part
@@ -189,20 +195,14 @@ def _fetch(plan, out, examples, example):
 
 
 @part
-def _affine(plan, out, x, layer):
+def _affine(plan, member, out, x, layer):
     """Overwrites out (rows, D_OUT) with x (rows, D_IN) @ W + b."""
     d_in, d_out = _entry(plan, layer, layout.D_IN), _entry(plan, layer, layout.D_OUT)
     rows, b, w = out.shape[0], _units(plan, plan.w, layer, layout.B), _weights(plan, layer)
     for i in range(rows):
         assign(out[i], b)
-    flat = x.reshape(-1)
-    piece = min(layout.LARGEST_PIECE, layout.SMALL_PRODUCT // max(1, rows * d_out))
-    if piece < layout.LEAST_PIECE:
-        piece = d_in
-    for k in range(0, d_in, piece):
-        inner = min(piece, d_in - k)
-        x_k, w_k = vector(flat, k, flat.size - k), vector(w, k * d_out, inner * d_out)
-        gemm(False, False, rows, d_out, inner, x_k, d_in, w_k, d_out, 1, out, d_out)
+    panel = _panel(plan, member)
+    multiply(rows, d_out, d_in, x.reshape(-1), d_in, 1, w, d_out, 1, True, out.reshape(-1), d_out, panel)
 
 
 @part
@@ -210,7 +210,7 @@ def _hidden_affine(plan, member, layer):
     """The member's rows of the layer's affine output."""
     first, end = _bounds(plan, member)
     x_hat = _rows(plan, layer, layout.X_HAT, first, end - first)
-    _affine(plan, x_hat, _input_rows(plan, layer, first, end - first), layer)
+    _affine(plan, member, x_hat, _input_rows(plan, layer, first, end - first), layer)
 
 
 @part
@@ -302,7 +302,7 @@ def _output_and_loss(plan, member, indices, y):
     first, end = _bounds(plan, member)
     rows = end - first
     scores, dscores = _rows(plan, layer, layout.OUT, first, rows), _gradient_rows(plan, layer, first, rows)
-    _affine(plan, scores, _input_rows(plan, layer, first, rows), layer)
+    _affine(plan, member, scores, _input_rows(plan, layer, first, rows), layer)
     loss = 0.0
     for i in range(rows):
         loss += softmax_row(dscores[i], scores[i], y[indices[first + i]], 1 / plan.batch)
@@ -323,7 +323,8 @@ def _back_to_hidden(plan, member, layer):
     before, rows = layer - 1, end - first
     d, d_out = _entry(plan, layer, layout.D_IN), _entry(plan, layer, layout.D_OUT)
     dout, dx = _gradient_rows(plan, layer, first, rows), _gradient_rows(plan, before, first, rows)
-    gemm(False, True, rows, d, d_out, dout, d_out, _weights(plan, layer), d_out, 0, dx, d)
+    w, panel = _weights(plan, layer), _panel(plan, member)
+    multiply(rows, d, d_out, dout.reshape(-1), d_out, 1, w, 1, d_out, False, dx.reshape(-1), d, panel)
 
     out, x_hat = _rows(plan, before, layout.OUT, first, rows), _rows(plan, before, layout.X_HAT, first, rows)
     dgamma, dbeta = _exchanged(plan, member, before, layout.D_GAMMA), _exchanged(plan, member, before, layout.D_BETA)
@@ -380,15 +381,13 @@ def _update_weights(plan, member, layer, step):
     d_in, d_out = _entry(plan, layer, layout.D_IN), _entry(plan, layer, layout.D_OUT)
     x, dout = _input_rows(plan, layer, 0, plan.batch).reshape(-1), _gradient_rows(plan, layer, 0, plan.batch)
     first, end = d_in * member // plan.members, d_in * (member + 1) // plan.members
-    chunk = layout.SMALL_PRODUCT // (plan.batch * d_out)
-    if chunk < layout.LEAST_PIECE:
-        chunk = plan.scratch_size // d_out
-    chunk = max(1, min(chunk, plan.scratch_size // d_out))
+    chunk, panel = max(1, plan.scratch_size // d_out), _panel(plan, member)
     squares = 0.0
     for k in range(first, end, chunk):
         rows = min(chunk, end - k)
         dw = vector(plan.room, plan.scratch + member * plan.scratch_size, rows * d_out)
-        gemm(True, False, rows, d_out, plan.batch, vector(x, k, x.size - k), d_in, dout, d_out, 0, dw, d_out)
+        x_k = vector(x, k, x.size - k)
+        multiply(rows, d_out, plan.batch, x_k, 1, d_in, dout.reshape(-1), d_out, 1, False, dw, d_out, panel)
         start = _entry(plan, layer, layout.W) + k * d_out
         w = vector(plan.w, start, dw.size)
         if plan.reg != 0:
@@ -477,7 +476,7 @@ def predict_rows(plan, member, examples, subset, count, predictions, scores):
         for layer in range(last):
             _hidden_test(plan, member, layer, first_row, rows)
         out = _rows(plan, last, layout.OUT, first_row, rows)
-        _affine(plan, out, _input_rows(plan, last, first_row, rows), last)
+        _affine(plan, member, out, _input_rows(plan, last, first_row, rows), last)
         for i in range(rows):
             if predictions.size > 0:
                 predictions[start + i] = _argmax(out[i])
@@ -498,7 +497,7 @@ def _use_running_statistics(plan, member, layer):
 def _hidden_test(plan, member, layer, first, rows):
     """Rows from `first` on through affine - norm - relu, in test mode."""
     x_hat, out = _rows(plan, layer, layout.X_HAT, first, rows), _rows(plan, layer, layout.OUT, first, rows)
-    _affine(plan, x_hat, _input_rows(plan, layer, first, rows), layer)
+    _affine(plan, member, x_hat, _input_rows(plan, layer, first, rows), layer)
     for i in range(rows):
         if plan.norm == layout.LAYER_NORM:
             standardize_row(x_hat[i], _norm_number(plan, layer, layout.EPS))
