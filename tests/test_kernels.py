@@ -240,6 +240,18 @@ def test_masks_are_numpys_own_numbers(count, skip):
         np.testing.assert_array_equal(np.random.random_sample(3), following)
 
 
+@pytest.mark.parametrize("place", [0, 15, 16, 40, 311, 312, 399])
+def test_masks_where_the_first_word_does_not_decide(place):
+    """One number in 2**27 shares its first word's bits with p: the second word decides."""
+    np.random.seed(5)
+    state = np.random.get_state()
+    numbers = np.random.random_sample(400)
+    for p in (numbers[place], np.nextafter(numbers[place], 1), np.nextafter(numbers[place], 0)):
+        np.random.set_state(state)
+        expected = ((numbers < p) / p).astype(np.float32)
+        np.testing.assert_array_equal(_random.keep_mask((400,), p, np.float32), expected)
+
+
 @pytest.mark.parametrize("p", [2.0**-53, 5e-324, 1 / 3, np.nextafter(0.5, 0), np.nextafter(1, 0)])
 def test_the_threshold_splits_exactly_where_floats_do(p):
     """random_sample gives k / 2**53; k is below the threshold exactly where k / 2**53 < p."""

@@ -10,7 +10,11 @@ import ctypes
 import functools
 import math
 
+import numba
 import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
 
 from fastfc.kernels._jit import inline, kernel
 
@@ -22,8 +26,8 @@ _MATRIX = np.uint32(0x9908B0DF)
 _TEMPER_B = np.uint32(0x9D2C5680)
 _TEMPER_C = np.uint32(0xEFC60000)
 
-# Words made at a time: small enough to stay in the first-level cache.
-_CHUNK = 2048
+# Numbers at a time.
+_BLOCK = 16
 
 
 def keep_mask(shape, p, dtype):
@@ -80,30 +84,6 @@ def tempered(y):
 
 
 @inline
-def temper(out, key):
-    """Overwrites out (n,) with the outputs that belong to the words key (n,)."""
-    for i in range(out.size):
-        out[i] = tempered(key[i])
-
-
-@inline
-def next_words(out, state):
-    """Overwrites out (n,) with the next words of the stream."""
-    key = state[:_LENGTH]
-    position = np.int64(state[_LENGTH])
-    done = 0
-    while done < out.size:
-        if position == _LENGTH:
-            twist(key)
-            position = 0
-        count = min(_LENGTH - position, out.size - done)
-        temper(out[done : done + count], key[position : position + count])
-        position += count
-        done += count
-    state[_LENGTH] = position
-
-
-@inline
 def skip_words(state, count):
     """Pass over the next `count` words of the stream."""
     position = np.int64(state[_LENGTH]) + count
@@ -141,23 +121,114 @@ def choose(out, state, n):
 
 
 @inline
-def drop(x, words, threshold, scale):
-    """Multiplies x (n,) by scale where the number made of two words (2n,) is below threshold, else by 0.
+def drop(x, state, threshold, scale):
+    """Multiplies x (n,) by scale where the stream's next number, as a 53-bit integer, is below threshold, else by 0."""
+    key = state[:_LENGTH]
+    position = np.int64(state[_LENGTH])
+    done = 0
+    while done < x.size:
+        if position == _LENGTH:
+            twist(key)
+            position = 0
+        count = min((_LENGTH - position) // 2, x.size - done)
+        if count > 0:
+            _drop_span(x[done : done + count], key[position : position + 2 * count], threshold, scale)
+            position += 2 * count
+            done += count
+        else:
+            # A number of the last word and of the first one of the next 624.
+            first = key[_LENGTH - 1]
+            twist(key)
+            position = 1
+            x[done] *= x.dtype.type(scale if _number(first, key[0]) < threshold else 0)
+            done += 1
+    state[_LENGTH] = position
 
-    The 53 bits are compared in two parts, so that vectors of 32-bit numbers do.
+
+@inline
+def _number(first, second):
+    """The 53-bit integer of two words."""
+    return (np.int64(tempered(first) >> np.uint32(5)) << 26) + np.int64(tempered(second) >> np.uint32(6))
+
+
+@inline
+def _drop_span(x, words, threshold, scale):
+    """:func:`drop` for words (2n,) that are there.
+
+    The first word of a number decides but for one case in 2**27: the others' second word is not needed.
     """
-    scale, zero = x.dtype.type(scale), x.dtype.type(0)
-    high, low = np.uint32(threshold >> 26), np.uint32(threshold & 0x3FFFFFF)
-    for i in range(x.size):
-        first, second = words[2 * i] >> np.uint32(5), words[2 * i + 1] >> np.uint32(6)
-        kept = first < high or (first == high and second < low)
-        x[i] *= scale if kept else zero
+    factor, zero = x.dtype.type(scale), x.dtype.type(0)
+    high = np.uint32(threshold >> 26)
+    undecided = np.uint32(0)
+    whole = x.size - x.size % _BLOCK
+    for i in range(0, whole, _BLOCK):
+        undecided |= _keep_block(x, words, i, high, factor)
+    for i in range(whole, x.size):
+        first = tempered(words[2 * i]) >> np.uint32(5)
+        undecided |= np.uint32(first == high)
+        x[i] *= factor if first <= high else zero
+    if undecided > 0:
+        for i in range(x.size):
+            # Kept so far.
+            if tempered(words[2 * i]) >> np.uint32(5) == high and _number(words[2 * i], words[2 * i + 1]) >= threshold:
+                x[i] *= zero
+
+
+def _plain_keep_block(x, words, start, high, factor):
+    """Multiplies the _BLOCK values of x from start on by factor where a number's first part is at most high, else by 0.
+
+    Returns whether any is equal to it.
+    """
+    first = np.array([tempered(word) for word in words[2 * start : 2 * (start + _BLOCK) : 2]]) >> np.uint32(5)
+    x[start : start + _BLOCK] *= np.where(first <= high, factor, 0).astype(x.dtype)
+    return np.uint32(np.any(first == high))
+
+
+@intrinsic
+def _vector_keep_block(typingctx, x, words, start, high, factor):
+    def codegen(context, builder, sig, args):
+        number = ir.VectorType(ir.IntType(32), _BLOCK)
+        start = context.cast(builder, args[2], sig.args[2], types.int64)
+
+        def load(position, index, count):
+            kind = sig.args[position]
+            data = builder.gep(context.make_array(kind)(context, builder, args[position]).data, [index])
+            vector = ir.VectorType(data.type.pointee, count)
+            place = builder.bitcast(data, vector.as_pointer())
+            return place, builder.load(place, align=kind.dtype.bitwidth // 8)
+
+        def splat(value):
+            undefined = ir.Constant(ir.VectorType(value.type, _BLOCK), ir.Undefined)
+            zeros = ir.Constant(number, [0] * _BLOCK)
+            return builder.shuffle_vector(builder.insert_element(undefined, value, ir.IntType(32)(0)), undefined, zeros)
+
+        def constant(value):
+            return ir.Constant(number, [int(value)] * _BLOCK)
+
+        _, pairs = load(1, builder.mul(start, ir.IntType(64)(2)), 2 * _BLOCK)
+        evens = ir.Constant(number, [2 * lane for lane in range(_BLOCK)])
+        y = builder.shuffle_vector(pairs, ir.Constant(pairs.type, ir.Undefined), evens)
+        y = builder.xor(y, builder.lshr(y, constant(11)))
+        y = builder.xor(y, builder.and_(builder.shl(y, constant(7)), constant(_TEMPER_B)))
+        y = builder.xor(y, builder.and_(builder.shl(y, constant(15)), constant(_TEMPER_C)))
+        y = builder.xor(y, builder.lshr(y, constant(18)))
+        first = builder.lshr(y, constant(5))
+        high = splat(args[3])
+        place, values = load(0, start, _BLOCK)
+        factors = builder.select(
+            builder.icmp_unsigned("<=", first, high), splat(args[4]), ir.Constant(values.type, None)
+        )
+        builder.store(builder.fmul(values, factors), place, align=sig.args[0].dtype.bitwidth // 8)
+        equal = builder.bitcast(builder.icmp_unsigned("==", first, high), ir.IntType(_BLOCK))
+        return builder.zext(equal, ir.IntType(32))
+
+    return types.uint32(x, words, types.int64, types.uint32, x.dtype), codegen
+
+
+# Written with vector types: LLVM, left to itself, gathers every other word one by one.
+_keep_block = _plain_keep_block if numba.config.DISABLE_JIT else _vector_keep_block
 
 
 @kernel
 def _drop_all(x, state, threshold, scale):
-    words = np.empty(_CHUNK, np.uint32)
-    for start in range(0, x.size, _CHUNK // 2):
-        part = x[start : start + _CHUNK // 2]
-        next_words(words[: 2 * part.size], state)
-        drop(part, words, threshold, scale)
+    drop(x, state, threshold, scale)

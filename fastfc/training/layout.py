@@ -45,18 +45,13 @@ OWN_SHIFT, OWN_MEAN, OWN_INV_STD, OWN_D_GAMMA, OWN_D_BETA, OWN = range(6)
 # What the members add up, by parity of the step; a line of the cache each.
 LOSS, SQUARES, SUMS = 0, 1, 8
 
-# Words of the random generator's state, and its position.
-STREAM = 625
+# Words of the random generator's state, and its position; and what they take, in whole lines of the
+# cache: a state that starts within one took three times as long to go on.
+STREAM, STREAM_ROOM = 625, 640
 
 # Weights whose gradient is computed at a time, before the rule is applied to them: the gradient
 # and what the rule reads and writes stay in the second-level cache.
 CHUNK = 1 << 16
-
-# OpenBLAS multiplies without packing its operands first up to this many multiplications (its
-# small-matrix kernels): narrow layers are 1.5 times as fast in pieces of this size, measured at
-# (50, 3072) @ (3072, 64). Pieces of fewer rows than the second number lose more than that.
-SMALL_PRODUCT = 10**6
-LEAST_PIECE, LARGEST_PIECE = 64, 160
 
 
 class Examples(NamedTuple):
@@ -104,9 +99,8 @@ class Plan(NamedTuple):
     norm_numbers: int  # (L, NORM_COLUMNS)
     sums: int  # (members, 2, SUMS)
     # offsets in words
-    streams: int  # (members, STREAM): each member follows the whole stream
+    streams: int  # (members, STREAM_ROOM): each member follows the whole stream
     seeded_stream: int  # (STREAM,)
-    drawn: int  # (members, 2 * D)
     # the memory
     ints: np.ndarray  # int64
     w: np.ndarray  # T: the parameters

@@ -72,9 +72,7 @@ def make_plan(
         },
         8,
     )
-    in_words, words_size = _allot(
-        {"streams": members * layout.STREAM, "seeded_stream": layout.STREAM, "drawn": members * 2 * widest}, 4
-    )
+    in_words, words_size = _allot({"streams": members * layout.STREAM_ROOM, "seeded_stream": layout.STREAM}, 4)
     plan = Plan(
         batch=batch,
         members=members,
@@ -147,7 +145,9 @@ def norm_numbers_of(plan: Plan) -> np.ndarray:
 
 def streams_of(plan: Plan) -> np.ndarray:
     """The members' copies of the random stream (members, STREAM), a view."""
-    return plan.words[plan.streams : plan.streams + plan.members * layout.STREAM].reshape(plan.members, -1)
+    return plan.words[plan.streams : plan.streams + plan.members * layout.STREAM_ROOM].reshape(plan.members, -1)[
+        :, : layout.STREAM
+    ]
 
 
 def seeded_stream_of(plan: Plan) -> np.ndarray:

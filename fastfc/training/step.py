@@ -11,7 +11,7 @@ import numpy as np
 from fastfc.kernels._jit import inline, kernel, part
 from fastfc.kernels._math import add, assign, clear
 from fastfc.kernels._matmul import PANEL, multiply
-from fastfc.kernels._random import choose, drop, next_words, skip_words
+from fastfc.kernels._random import choose, drop, skip_words
 from fastfc.kernels._team import meet
 from fastfc.kernels._views import borrowed, matrix, vector
 from fastfc.kernels.activation import gate_in_place, rectify
@@ -116,7 +116,7 @@ def _bounds(plan, member):
 @part
 def _stream(plan, member):
     """(STREAM,) the member's copy of the random stream."""
-    return vector(plan.words, plan.streams + member * layout.STREAM, layout.STREAM)
+    return vector(plan.words, plan.streams + member * layout.STREAM_ROOM, layout.STREAM)
 
 
 @part
@@ -199,10 +199,8 @@ def _affine(plan, member, out, x, layer):
     """Overwrites out (rows, D_OUT) with x (rows, D_IN) @ W + b."""
     d_in, d_out = _entry(plan, layer, layout.D_IN), _entry(plan, layer, layout.D_OUT)
     rows, b, w = out.shape[0], _units(plan, plan.w, layer, layout.B), _weights(plan, layer)
-    for i in range(rows):
-        assign(out[i], b)
-    panel = _panel(plan, member)
-    multiply(rows, d_out, d_in, x.reshape(-1), d_in, 1, w, d_out, 1, True, out.reshape(-1), d_out, panel)
+    flat, panel = out.reshape(-1), _panel(plan, member)
+    multiply(rows, d_out, d_in, x.reshape(-1), d_in, 1, w, d_out, 1, b, flat, d_out, panel)
 
 
 @part
@@ -231,7 +229,6 @@ def _activate(plan, member, layer):
     rows = end - first
     x_hat, out = _rows(plan, layer, layout.X_HAT, first, rows), _rows(plan, layer, layout.OUT, first, rows)
     stream = _stream(plan, member)
-    drawn = vector(plan.words, plan.drawn + 2 * member * plan.widest, 2 * d)
     if plan.dropout:
         if plan.seeded:
             assign(stream, vector(plan.words, plan.seeded_stream, layout.STREAM))
@@ -242,8 +239,7 @@ def _activate(plan, member, layer):
             plan.room[plan.row_inv_std + layer * plan.batch + first + i] = inv_std
         _activate_row(plan, member, layer, x_hat[i], out[i])
         if plan.dropout:
-            next_words(drawn, stream)
-            drop(out[i], drawn, plan.keep_threshold, plan.keep_scale)
+            drop(out[i], stream, plan.keep_threshold, plan.keep_scale)
     if plan.dropout:
         skip_words(stream, 2 * (plan.batch - end) * d)
 
@@ -323,8 +319,8 @@ def _back_to_hidden(plan, member, layer):
     before, rows = layer - 1, end - first
     d, d_out = _entry(plan, layer, layout.D_IN), _entry(plan, layer, layout.D_OUT)
     dout, dx = _gradient_rows(plan, layer, first, rows), _gradient_rows(plan, before, first, rows)
-    w, panel = _weights(plan, layer), _panel(plan, member)
-    multiply(rows, d, d_out, dout.reshape(-1), d_out, 1, w, 1, d_out, False, dx.reshape(-1), d, panel)
+    w, no_bias, panel = _weights(plan, layer), vector(plan.w, 0, 0), _panel(plan, member)
+    multiply(rows, d, d_out, dout.reshape(-1), d_out, 1, w, 1, d_out, no_bias, dx.reshape(-1), d, panel)
 
     out, x_hat = _rows(plan, before, layout.OUT, first, rows), _rows(plan, before, layout.X_HAT, first, rows)
     dgamma, dbeta = _exchanged(plan, member, before, layout.D_GAMMA), _exchanged(plan, member, before, layout.D_BETA)
@@ -381,13 +377,14 @@ def _update_weights(plan, member, layer, step):
     d_in, d_out = _entry(plan, layer, layout.D_IN), _entry(plan, layer, layout.D_OUT)
     x, dout = _input_rows(plan, layer, 0, plan.batch).reshape(-1), _gradient_rows(plan, layer, 0, plan.batch)
     first, end = d_in * member // plan.members, d_in * (member + 1) // plan.members
-    chunk, panel = max(1, plan.scratch_size // d_out), _panel(plan, member)
+    chunk = max(1, plan.scratch_size // d_out)
+    no_bias, panel = vector(plan.w, 0, 0), _panel(plan, member)
     squares = 0.0
     for k in range(first, end, chunk):
         rows = min(chunk, end - k)
         dw = vector(plan.room, plan.scratch + member * plan.scratch_size, rows * d_out)
         x_k = vector(x, k, x.size - k)
-        multiply(rows, d_out, plan.batch, x_k, 1, d_in, dout.reshape(-1), d_out, 1, False, dw, d_out, panel)
+        multiply(rows, d_out, plan.batch, x_k, 1, d_in, dout.reshape(-1), d_out, 1, no_bias, dw, d_out, panel)
         start = _entry(plan, layer, layout.W) + k * d_out
         w = vector(plan.w, start, dw.size)
         if plan.reg != 0:

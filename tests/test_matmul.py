@@ -1,0 +1,70 @@
+"""The compiled run's matrix product, by tiles and by BLAS, against NumPy."""
+
+import numba
+import numpy as np
+import pytest
+
+from fastfc import tolerance
+from fastfc.kernels import _matmul
+from fastfc.kernels._jit import kernel
+
+SIZES = [1, 2, 5, 6, 7, 12, 16, 17, 33, 64, 65, 129, 200]
+
+
+def compiled(function):
+    """The helper as compiled code can call it, in a wrapper that Python can."""
+    return numba.njit(error_model="numpy")(lambda *args: function(*args))
+
+
+@pytest.fixture(scope="module", params=["tiles", "blas"])
+def multiply(request):
+    if request.param == "tiles" and not _matmul.tiles_supported():
+        pytest.skip("no vectors of 64 bytes on this machine, or no compiler")
+    helper = {"tiles": _matmul._multiply_tiles, "blas": _matmul._multiply_blas}[request.param]
+
+    @kernel
+    def product(m, n, k, a, a_row, a_step, b, b_row, b_step, bias, c, c_row, panel):
+        helper(m, n, k, a, a_row, a_step, b, b_row, b_step, bias, c, c_row, panel)
+
+    # A function of a test has no place in the package's cache.
+    return compiled(helper) if not numba.config.DISABLE_JIT else product
+
+
+def stored(matrix, transposed, pad):
+    """The matrix in a flat array with `pad` unused NaN behind each stored row, and its two steps."""
+    lying = matrix.T if transposed else matrix
+    flat = np.full((lying.shape[0], lying.shape[1] + pad), np.nan, matrix.dtype)
+    flat[:, : lying.shape[1]] = lying
+    row = flat.shape[1]
+    return flat.reshape(-1), (1, row) if transposed else (row, 1)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_products_of_all_sizes_and_layouts(multiply, dtype):
+    rng = np.random.default_rng(0)
+    for case in range(150):
+        m, n, k = (int(size) for size in rng.choice(SIZES, 3))
+        A, B = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
+        bias = rng.standard_normal(n if case % 2 else 0).astype(dtype)
+        pad = case % 3
+        a, (a_row, a_step) = stored(A, bool(case & 4), pad)
+        b, (b_row, b_step) = stored(B, bool(case & 8), pad)
+        c = np.full(m * (n + pad) + 40, 7, dtype)
+        panel = np.full(_matmul.PANEL + 40, 7, dtype)
+        multiply(m, n, k, a, a_row, a_step, b, b_row, b_step, bias, c, n + pad, panel[: _matmul.PANEL])
+        written = c[: m * (n + pad)].reshape(m, n + pad)
+        expected = A.astype(np.float64) @ B + (bias if bias.size else 0)
+        magnitude = np.abs(A).astype(np.float64) @ np.abs(B) + (np.abs(bias) if bias.size else 0)
+        assert np.all(np.abs(written[:, :n] - expected) <= tolerance(dtype, k + 1) * magnitude), (m, n, k, case)
+        assert np.all(written[:, n:] == 7), "wrote between the rows"
+        assert np.all(c[m * (n + pad) :] == 7), "wrote behind C"
+        assert np.all(panel[_matmul.PANEL :] == 7), "wrote behind the panel"
+
+
+def test_nan_and_infinity_reach_only_their_rows_and_columns(multiply):
+    A, B = np.ones((20, 30), np.float32), np.ones((30, 40), np.float32)
+    A[3, 7], B[5, 11] = np.nan, np.inf
+    c = np.zeros(20 * 40, np.float32)
+    empty, panel = np.zeros(0, np.float32), np.zeros(_matmul.PANEL, np.float32)
+    multiply(20, 40, 30, A.reshape(-1), 30, 1, B.reshape(-1), 40, 1, empty, c, 40, panel)
+    np.testing.assert_array_equal(c.reshape(20, 40), A @ B)
