@@ -22,6 +22,10 @@ _EXPORTS = {
     "get_num_threads": "fastfc._threads",
     "set_num_threads": "fastfc._threads",
     "tolerance": "fastfc._tolerance",
+    "PatchWarning": "fastfc._patch",
+    "patch": "fastfc._patch",
+    "patched": "fastfc._patch",
+    "unpatch": "fastfc._patch",
 }
 
 __all__ = ["__version__", *_EXPORTS]

@@ -11,7 +11,7 @@ def affine_forward(x, w, b):
 
 
 def affine_backward(dout, cache):
-    x, w, b = cache
+    x, w, _ = cache
     rows = x.reshape(x.shape[0], -1)
     dx = np.dot(dout, w.T).reshape(x.shape)
     dw = np.dot(rows.T, dout)
