@@ -125,14 +125,14 @@ def patch(package: ModuleType | str) -> None:
     with quiet():
         replacements = _checked_replacements(_own_functions(modules), problems)
         before = _answers(modules.get("classifiers.fc_net"))
-        methods = _checked_methods(modules, replacements, problems)
         _rebind({id(each.own): each for each in replacements})
         try:
             _check_answers(modules.get("classifiers.fc_net"), before)
         except Differs as difference:
             _rebind({id(each): each.own for each in replacements})
             problems.append(f"none of the functions was replaced: with them, {difference}")
-            replacements, methods = [], []
+            replacements = []
+        methods = _checked_methods(modules, replacements, problems)
     _functions.extend(replacements)
     for method in methods:
         method.solver.train = method.ours
