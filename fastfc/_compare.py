@@ -8,6 +8,7 @@ import copy
 import functools
 import inspect
 import io
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -45,6 +46,10 @@ _SEED = 231
 _NEXT = "the next random number"
 
 
+# What a check sets aside belongs to the whole process: one check at a time.
+_one_at_a_time = threading.RLock()
+
+
 class Differs(Exception):
     """Somebody's own code gives something else than fastfc's; the text says what."""
 
@@ -69,6 +74,7 @@ def quiet() -> Iterator[io.StringIO]:
     """What runs inside leaves no trace: no warnings, the random stream as it was, what it prints in a buffer."""
     printed = io.StringIO()
     with (
+        _one_at_a_time,
         preserved_stream(),
         contextlib.redirect_stdout(printed),
         warnings.catch_warnings(),

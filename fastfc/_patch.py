@@ -125,15 +125,16 @@ def patch(package: ModuleType | str) -> None:
     with quiet():
         replacements = _checked_replacements(_own_functions(modules), problems)
         before = _answers(modules.get("classifiers.fc_net"))
+        _functions.extend(replacements)
         _rebind({id(each.own): each for each in replacements})
         try:
             _check_answers(modules.get("classifiers.fc_net"), before)
         except Differs as difference:
             _rebind({id(each): each.own for each in replacements})
             problems.append(f"none of the functions was replaced: with them, {difference}")
+            del _functions[len(_functions) - len(replacements) :]
             replacements = []
         methods = _checked_methods(modules, replacements, problems)
-    _functions.extend(replacements)
     for method in methods:
         method.solver.train = method.ours
         _methods.append(method)
@@ -348,8 +349,8 @@ def _training(solver: type, own: Callable, networks: list[type]) -> Callable:
             reason: str | None = None
             if not is_checked(self):
                 reason = "the Solver's methods are others than those that were checked"
-            elif type(self.model) not in networks:
-                reason = f"the model is a {type(self.model).__name__}"
+            elif type(self.model) not in networks or "loss" in vars(self.model):
+                reason = f"the model is a {type(self.model).__name__} of another kind"
             elif rule is None:
                 reason = f"the rule {getattr(held, '__name__', held)!r} is not replaced"
             else:

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import importlib
 import inspect
 import logging
 import pickle
@@ -464,6 +465,72 @@ def test_a_network_that_looks_into_a_cache_takes_everything_back(broken):
     assert fastfc.patched() == {}
 
 
+def test_a_mended_function_is_replaced_by_the_next_patch(broken, tmp_path):
+    package = broken(("optim.py", 'config["t"] += 1', "pass"))
+    (message,) = patched_with_warnings(package)
+    assert "adam" in message
+    assert "cs231n.optim.adam" not in fastfc.patched()
+    (tmp_path / "cs231n" / "optim.py").write_text((course.SOURCE / "cs231n" / "optim.py").read_text())
+    importlib.reload(package.optim)
+    own = vars(package.optim).copy()
+    assert patched_with_warnings(package) == []
+    assert "cs231n.optim.adam" in fastfc.patched()
+    assert "cs231n.optim.sgd" in fastfc.patched()
+    assert package.optim.sgd is not own["sgd"]
+    fastfc.unpatch()
+    assert vars(package.optim) == own
+
+
+# fc_net.py and layers.py as they were until 2017.
+OLD_NETWORK = {
+    "        dropout_keep_ratio=1,\n        normalization=None,": "        dropout=0,\n        use_batchnorm=False,",
+    "self.normalization = normalization": "self.use_batchnorm = use_batchnorm",
+    "dropout_keep_ratio != 1": "dropout > 0",
+    "dropout_keep_ratio": "dropout",
+    "self.normalization is not None": "self.use_batchnorm",
+    "self.normalization is None": "not self.use_batchnorm",
+    'self.normalization == "batchnorm"': "self.use_batchnorm",
+    'self.normalization == "layernorm"': "False",
+}
+
+
+def test_a_package_of_2017(tmp_path, caplog):
+    """Batch normalization or nothing; p is the probability to drop, so that dropout stays their own."""
+    caplog.set_level(logging.DEBUG, "fastfc")
+    folder = course.edited(tmp_path, ("layers.py", "< p) / p", ">= p) / (1 - p)"))
+    path = folder / "cs231n" / "classifiers" / "fc_net.py"
+    text = path.read_text()
+    for old, new in OLD_NETWORK.items():
+        text = text.replace(old, new)
+    path.write_text(text)
+
+    def trained(package, **options):
+        like = made(package)
+        np.random.seed(7)
+        model = package.classifiers.fc_net.FullyConnectedNet(
+            HIDDEN, FEATURES, CLASSES, reg=0.1, weight_scale=0.3, dtype=np.float64, **options
+        )
+        data = {key: getattr(like, key) for key in ("X_train", "y_train", "X_val", "y_val")}
+        solver = package.solver.Solver(model, data, batch_size=BATCH, num_epochs=3, verbose=False)
+        solver.train()
+        return solver
+
+    with course.imported(folder) as package, fastfc.use_backend("fast"):
+        assert not hasattr(package.classifiers.fc_net.FullyConnectedNet([2]), "normalization")
+        expected = [trained(package, use_batchnorm=True), trained(package, use_batchnorm=True, dropout=0.4)]
+        layer, networks = patched_with_warnings(package)
+        assert layer.startswith("left alone: cs231n.layers.dropout_forward")
+        assert networks.count("\n") == 2
+        assert "use_batchnorm=True, dropout=0.7" in networks
+        got = [trained(package, use_batchnorm=True)]
+        assert "a compiled run" in engine(caplog)
+        got.append(trained(package, use_batchnorm=True, dropout=0.4))
+        assert "its own training loop" in engine(caplog)
+    for mine, theirs in zip(got, expected, strict=True):
+        assert_close(mine.loss_history, theirs.loss_history, "loss_history")
+        assert_close(mine.model.params["W2"], theirs.model.params["W2"], "W2")
+
+
 @pytest.mark.parametrize("package", [None, 3, ["cs231n"]])
 def test_neither_module_nor_name(package):
     with pytest.raises(TypeError, match="package: expected a module or its name"):
@@ -593,16 +660,27 @@ def signed(w, dw, config=None):
     return w - config["learning_rate"] * np.sign(dw), config
 
 
+def _with_a_parameter_more(solver):
+    solver.model.params["temperature"] = np.ones(1)
+    own = type(solver.model).loss
+
+    def loss(self, X, y=None):
+        if y is None:
+            return own(self, X)
+        value, grads = own(self, X, y)
+        return value, {**grads, "temperature": np.zeros(1)}
+
+    type(solver.model).loss = loss
+    solver.optim_configs["temperature"] = dict(solver.optim_config)
+
+
 UNCHECKED = {
     "methods": lambda solver: setattr(solver, "__class__", type("Mine", (type(solver),), {})),
     "the model is a MyNet": lambda solver: setattr(solver.model, "__class__", type("MyNet", (type(solver.model),), {})),
     "the rule 'signed'": lambda solver: setattr(solver, "update_rule", signed),
     "_step": lambda solver: setattr(solver, "_step", solver._step),
-    "scores has shape": lambda solver: setattr(
-        solver.model,
-        "loss",
-        lambda X, y=None: np.eye(1, CLASSES) if y is None else type(solver.model).loss(solver.model, X, y),
-    ),
+    "the model is a FullyConnectedNet of another kind": lambda solver: setattr(solver.model, "loss", solver.model.loss),
+    "expected the parameters": lambda solver: _with_a_parameter_more(solver),
     "X_train is not an array": lambda solver: setattr(solver, "X_train", solver.X_train.astype(np.float16)),
 }
 
