@@ -85,28 +85,44 @@ def quiet() -> Iterator[io.StringIO]:
 
 
 def compare(got: Mapping[str, Any], expected: Mapping[str, Any], terms: int, sizes: Mapping[str, float]) -> None:
-    """Raise Differs at the first result that is further off than `terms` roundings, relative to its size."""
+    """Raise Differs if results are further off than `terms` roundings, relative to their size.
+
+    The text shows the first of them, and names the others.
+    """
+    differences = {}
     for what, wanted in expected.items():
-        if what not in got:
-            raise Differs(f"{what} is missing")
-        try:
-            a, b = np.asarray(got[what], np.float64), np.asarray(wanted, np.float64)
-        except (TypeError, ValueError):
-            raise Differs(f"{what} is {got[what]!r}, not an array of numbers") from None
-        if a.shape != b.shape:
-            raise Differs(f"{what} has shape {a.shape} instead of {b.shape}")
-        same = (a == b) | (np.isnan(a) & np.isnan(b))
-        error = np.where(same, 0.0, np.abs(a - b))
-        error = np.where(np.isnan(error), np.inf, error)
-        size = max(float(np.max(np.abs(b), initial=0.0)), sizes.get(what, 0.0))
-        allowed = 0.0 if what == _NEXT else _SLACK * tolerance(np.float64, terms) * size
-        if np.max(error, initial=0.0) > allowed:
-            place = np.unravel_index(int(np.argmax(error)), error.shape)
-            where = f" at [{', '.join(map(str, place))}]" if place else ""
-            raise Differs(
-                f"{what} differs by up to {error[place]:.2g}, where {allowed:.2g} is allowed: "
-                f"{a[place]:.6g} instead of {b[place]:.6g}{where}"
-            )
+        size = sizes.get(what, 0.0)
+        difference = _difference(got.get(what), wanted, terms, size, exact=what == _NEXT)
+        if difference is not None:
+            differences[what] = difference
+    if differences:
+        (first, text), *others = differences.items()
+        also = f"; also: {', '.join(what for what, _ in others)}" if others else ""
+        raise Differs(f"{first} {text}{also}")
+
+
+def _difference(got: Any, wanted: Any, terms: int, size: float, exact: bool) -> str | None:
+    """How a result differs from the one wanted, None if it does not."""
+    if got is None:
+        return "is missing"
+    try:
+        a, b = np.asarray(got, np.float64), np.asarray(wanted, np.float64)
+    except (TypeError, ValueError):
+        return f"is no array of numbers but {type(got).__name__}"
+    if a.shape != b.shape:
+        return f"has shape {a.shape} instead of {b.shape}"
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    error = np.where(same, 0.0, np.abs(a - b))
+    error = np.where(np.isnan(error), np.inf, error)
+    allowed = 0.0 if exact else _SLACK * tolerance(np.float64, terms) * max(float(np.max(np.abs(b), initial=0.0)), size)
+    if np.max(error, initial=0.0) <= allowed:
+        return None
+    place = np.unravel_index(int(np.argmax(error)), error.shape)
+    where = f" at [{', '.join(map(str, place))}]" if place else ""
+    return (
+        f"differs by up to {error[place]:.2g}, where {allowed:.2g} is allowed: "
+        f"{a[place]:.6g} instead of {b[place]:.6g}{where}"
+    )
 
 
 def _guarded(what: str, call: Callable[[], Any]) -> Any:

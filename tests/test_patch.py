@@ -398,6 +398,7 @@ def test_a_last_layer_without_l2_is_shown(broken, caplog):
     own = package.solver.Solver.train
     (message,) = patched_with_warnings(package)
     assert "FullyConnectedNet(normalization='batchnorm', dropout_keep_ratio=0.7): loss differs" in message
+    assert message.count("; also: grads['W3']\n") == 5
     assert package.solver.Solver.train is own
     assert "cs231n.layers.affine_forward" in fastfc.patched()
     expected, got = made(package), made(package)
