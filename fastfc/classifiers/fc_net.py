@@ -207,7 +207,7 @@ class FullyConnectedNet:
         TypeError
             For an X that does not hold real numbers, or labels that are not integers.
         """
-        if y is None and get_backend() == "fast" and _has_own_methods(cast(Any, type(self))):
+        if y is None and self._predicts_compiled():
             return self._compiled_scores(self._checked_inputs(X))
         x = self._inputs(X)
         if y is not None:
@@ -241,7 +241,10 @@ class FullyConnectedNet:
             for bn_param in self.bn_params:
                 bn_param["mode"] = mode
 
-    def _compiled_scores(self, X: np.ndarray) -> np.ndarray:
+    def _predicts_compiled(self) -> bool:
+        return get_backend() == "fast" and _has_own_methods(cast(Any, type(self)))
+
+    def _compiled_scores(self, X: np.ndarray, softmax: bool = False) -> np.ndarray:
         """Scores in test mode from one compiled call; the dictionaries and the random stream end up the same."""
         from fastfc.training.predict import predict_scores
 
@@ -249,7 +252,7 @@ class FullyConnectedNet:
         seed = self.dropout_param.get("seed") if self.num_layers > 1 else None
         if seed is not None:
             np.random.seed(seed)
-        return predict_scores(self, X)
+        return predict_scores(self, X, softmax)
 
     def predict(self, X: ArrayLike) -> np.ndarray:
         """The class with the highest score, by example: X (N, d1, ..., dk) -> integers (N,)."""
@@ -257,6 +260,8 @@ class FullyConnectedNet:
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
         """The softmax of the scores: X (N, d1, ..., dk) -> probabilities (N, C) in the model's dtype."""
+        if self._predicts_compiled() and type(self).loss is FullyConnectedNet.loss:
+            return self._compiled_scores(self._checked_inputs(X), softmax=True)
         scores = self._scores(X)
         scores -= scores.max(axis=1, keepdims=True)
         np.exp(scores, out=scores)

@@ -27,22 +27,37 @@ def _row_loss(total, correct, largest):
 
 
 @sums
-def softmax_row(dx, x, label, share):
-    """Overwrites dx (C,) with share * (softmax(x) - onehot(label)); returns the row's loss, in float64."""
-    zero, share = x.dtype.type(0), x.dtype.type(share)
+def _exponentials(out, x):
+    """Overwrites out (C,) with exp(x - max(x)); returns its sum and max(x)."""
     largest = x[0]
     for j in range(1, x.size):
         # NaN never wins here, but it makes the sum below NaN.
         largest = x[j] if x[j] > largest else largest
-    total = zero
+    total = x.dtype.type(0)
     for j in range(x.size):
-        dx[j] = exp(x[j] - largest)
-        total += dx[j]
+        out[j] = exp(x[j] - largest)
+        total += out[j]
+    return total, largest
+
+
+@inline
+def softmax_row(dx, x, label, share):
+    """Overwrites dx (C,) with share * (softmax(x) - onehot(label)); returns the row's loss, in float64."""
+    share = x.dtype.type(share)
+    total, largest = _exponentials(dx, x)
     factor = share / total
     for j in range(x.size):
         dx[j] *= factor
     dx[label] -= share
     return _row_loss(total, x[label], largest)
+
+
+@inline
+def softmax_scores(out, x):
+    """Overwrites out (C,) with softmax(x)."""
+    total, _ = _exponentials(out, x)
+    for j in range(x.size):
+        out[j] /= total
 
 
 @inline

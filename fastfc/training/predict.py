@@ -21,8 +21,8 @@ _NO_SUBSET = np.zeros(0, np.int64)
 _NO_PREDICTIONS = np.zeros(0, np.int64)
 
 
-def predict_scores(model: FullyConnectedNet, X: np.ndarray) -> np.ndarray:
-    """Scores (N, C) of examples X (N, ...), whose shape and kind have been checked."""
+def predict_scores(model: FullyConnectedNet, X: np.ndarray, softmax: bool = False) -> np.ndarray:
+    """Scores (N, C) of examples X (N, ...), whose shape and kind have been checked; their softmax on request."""
     if not readable(X):
         X = X.astype(model.dtype)
     n = len(X)
@@ -43,10 +43,10 @@ def predict_scores(model: FullyConnectedNet, X: np.ndarray) -> np.ndarray:
         for param, gamma, mean, var, number in statistics:
             _take_over(param, model.normalization, gamma, mean, var, number)
         if members == 1:
-            run(plan, 0, examples, _NO_SUBSET, n, _NO_PREDICTIONS, scores)
+            run(plan, 0, examples, _NO_SUBSET, n, _NO_PREDICTIONS, scores, softmax)
         else:
             with single_threaded(), Team(members) as team:
-                team.run(lambda i: run(plan, i, examples, _NO_SUBSET, n, _NO_PREDICTIONS, scores))
+                team.run(lambda i: run(plan, i, examples, _NO_SUBSET, n, _NO_PREDICTIONS, scores, softmax))
     finally:
         pool.append((plan, statistics, run))
     return scores
@@ -66,7 +66,7 @@ def _make(model: FullyConnectedNet, examples: layout.Examples, rows: int, member
         )
         statistics.append((param, gamma, mean, var, number))
     no_scores = np.empty((0, 0), model.dtype)
-    run = entry_point(predict_rows, plan, 0, examples, _NO_SUBSET, 1, _NO_PREDICTIONS, no_scores)
+    run = entry_point(predict_rows, plan, 0, examples, _NO_SUBSET, 1, _NO_PREDICTIONS, no_scores, False)
     return plan, statistics, run
 
 

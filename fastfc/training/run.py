@@ -151,7 +151,7 @@ class CompiledRun:
             return float("nan")
         predictions = np.empty(n, np.int64)
         examples, no_scores = self._examples[split], np.empty((0, 0), self._model.dtype)
-        self._team.run(lambda member: predict_rows(plan, member, examples, subset, n, predictions, no_scores))
+        self._team.run(lambda member: predict_rows(plan, member, examples, subset, n, predictions, no_scores, False))
         if plan.seeded:
             # The forward pass in test mode seeds the stream too.
             streams_of(plan)[:] = seeded_stream_of(plan)

@@ -16,7 +16,7 @@ from fastfc.kernels._team import meet
 from fastfc.kernels._views import borrowed, matrix, vector
 from fastfc.kernels.activation import gate_in_place, rectify
 from fastfc.kernels.affine import column_sums
-from fastfc.kernels.loss import l2_span, softmax_row
+from fastfc.kernels.loss import l2_span, softmax_row, softmax_scores
 from fastfc.kernels.norm import (
     add_parameter_gradients,
     batch_input_gradient,
@@ -452,10 +452,11 @@ def update_span(rule, w, dw, m, v, hyper, step):
 
 
 @kernel
-def predict_rows(plan, member, examples, subset, count, predictions, scores):
+def predict_rows(plan, member, examples, subset, count, predictions, scores, softmax):
     """Overwrites predictions (count,) and scores (count, C), each unless it is empty, in test mode.
 
-    The examples are those in subset (count,), or the first `count` if it is empty.
+    The examples are those in subset (count,), or the first `count` if it is empty. With
+    `softmax`, the scores are probabilities.
     """
     plan, examples, subset, predictions, scores = borrowed((plan, examples, subset, predictions, scores))
     last = plan.depth - 1
@@ -477,7 +478,9 @@ def predict_rows(plan, member, examples, subset, count, predictions, scores):
         for i in range(rows):
             if predictions.size > 0:
                 predictions[start + i] = _argmax(out[i])
-            if scores.size > 0:
+            if scores.size > 0 and softmax:
+                softmax_scores(scores[start + i], out[i])
+            elif scores.size > 0:
                 assign(scores[start + i], out[i])
 
 
