@@ -6,28 +6,18 @@ import pytest
 
 from fastfc import tolerance
 from fastfc.kernels import _matmul
-from fastfc.kernels._jit import kernel
 
 SIZES = [1, 2, 5, 6, 7, 12, 16, 17, 33, 64, 65, 129, 200]
-
-
-def compiled(function):
-    """The helper as compiled code can call it, in a wrapper that Python can."""
-    return numba.njit(error_model="numpy")(lambda *args: function(*args))
 
 
 @pytest.fixture(scope="module", params=["tiles", "blas"])
 def multiply(request):
     if request.param == "tiles" and not _matmul.tiles_supported():
         pytest.skip("no vectors of 64 bytes on this machine, or no compiler")
+    for dtype in (np.float32, np.float64):
+        _matmul.prepare(np.dtype(dtype))
     helper = {"tiles": _matmul._multiply_tiles, "blas": _matmul._multiply_blas}[request.param]
-
-    @kernel
-    def product(m, n, k, a, a_row, a_step, b, b_row, b_step, bias, c, c_row, panel):
-        helper(m, n, k, a, a_row, a_step, b, b_row, b_step, bias, c, c_row, panel)
-
-    # A function of a test has no place in the package's cache.
-    return compiled(helper) if not numba.config.DISABLE_JIT else product
+    return numba.njit(error_model="numpy")(lambda *args: helper(*args))
 
 
 def stored(matrix, transposed, pad):

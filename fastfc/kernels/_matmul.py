@@ -12,13 +12,16 @@ therefore be contiguous; A is read value by value, and may lie transposed.
 Processors without vectors of 64 bytes have too few registers for this: they use BLAS.
 """
 
+import functools
+
 import numba
+import numpy as np
 from llvmlite import binding, ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from fastfc.kernels._blas import gemm
-from fastfc.kernels._jit import inline
+from fastfc.kernels._jit import inline, kernel
 from fastfc.kernels._math import assign
 from fastfc.kernels._views import vector
 
@@ -32,30 +35,15 @@ _DEPTH = 128
 PANEL = _DEPTH * _MAX_VECTORS * _VECTOR_BYTES // 4
 
 
+def tiles_supported():
+    """Whether this machine has vectors of 64 bytes."""
+    return not numba.config.DISABLE_JIT and bool(binding.get_host_cpu_features().get("avx512f"))
+
+
 @inline
 def _multiply_tiles(m, n, k, a, a_row, a_step, b, b_row, b_step, bias, c, c_row, panel):
-    columns = _MAX_VECTORS * (_VECTOR_BYTES // c.itemsize)
-    for start in range(0, k, _DEPTH):
-        depth = min(_DEPTH, k - start)
-        # The first product takes the bias along, the others add to what is there.
-        adds = bias.size > 0 or start > 0
-        added, added_row = (bias, 0) if start == 0 else (c, c_row)
-        for j in range(0, n, columns):
-            width = min(columns, n - j)
-            rows, first, row = b, start * b_row + j, b_row
-            if b_step != 1:
-                _transpose(width, depth, b, start + j * b_step, b_step, panel, columns)
-                rows, first, row = panel, 0, columns
-            i = 0
-            for left in range(-(-m // _MAX_HEIGHT), 0, -1):
-                # As even as can be: a tile of a single row would wait for its own sums.
-                height = -(-(m - i) // left)
-                _tile(
-                    (height, width, depth, a_row, a_step, row, adds, added_row, c_row),
-                    (a, rows, added, c),
-                    (i * a_row + start * a_step, first, i * added_row + j, i * c_row + j),
-                )
-                i += height
+    numbers = (m, n, k, a_row, a_step, b_row, b_step, bias.size > 0, c_row)
+    _call_product(numbers, (a, b, bias, c, panel))
 
 
 @inline
@@ -69,11 +57,6 @@ def _multiply_blas(m, n, k, a, a_row, a_step, b, b_row, b_step, bias, c, c_row, 
     gemm(a_step != 1, b_step != 1, m, n, k, a, lda, b, ldb, beta, c, c_row)
 
 
-def tiles_supported():
-    """Whether this machine has vectors of 64 bytes."""
-    return not numba.config.DISABLE_JIT and bool(binding.get_host_cpu_features().get("avx512f"))
-
-
 #: ``multiply(m, n, k, a, a_row, a_step, b, b_row, b_step, bias, c, c_row, panel)`` computes
 #: ``C = A @ B``, plus bias (n,) in every row unless bias is empty, for matrices in flat arrays. A is
 #: (m, k), and its value (i, l) stands at ``a[i * a_row + l * a_step]``; B is (k, n) likewise; one of
@@ -82,29 +65,110 @@ def tiles_supported():
 multiply = _multiply_tiles if tiles_supported() else _multiply_blas
 
 
+@kernel
+def _product_float(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, a, b, bias, c, panel):
+    _product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, a, b, bias, c, panel, np.float32, 4)
+
+
+@kernel
+def _product_double(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, a, b, bias, c, panel):
+    _product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, a, b, bias, c, panel, np.float64, 8)
+
+
+_PRODUCTS = {types.float32: _product_float, types.float64: _product_double}
+
+
+@functools.cache
+def prepare(dtype):
+    """Tell LLVM where the product of a dtype is, for code that calls :func:`multiply`; before that code is loaded.
+
+    It is compiled by itself: as a part of every function on the way to it, it would be optimized with each.
+    """
+    if not tiles_supported():
+        return
+    number = numba.from_dtype(dtype)
+    product, signature = _PRODUCTS[number], (types.int64,) * 14
+    product.compile(signature)
+    compiled = product.overloads[signature]
+    address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+    binding.add_symbol(f"fastfc_product_{number}", address)
+
+
 @inline
-def _transpose(rows, columns, source, start, source_row, target, target_row):
-    """Overwrites target (columns, rows) with source (rows, columns); may write up to the next whole block."""
-    lanes = _VECTOR_BYTES // source.itemsize
-    for j in range(0, columns, lanes):
-        for i in range(0, rows, lanes):
-            _transpose_block(
-                (rows - i, columns - j, source_row, target_row),
-                (source, target),
-                (start + i * source_row + j, j * target_row + i),
-            )
+def _product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, a, b, bias, c, panel, dtype, itemsize):
+    """:func:`multiply` for matrices at the addresses a, b, bias, c and panel."""
+    lanes = _VECTOR_BYTES // itemsize
+    columns = _MAX_VECTORS * lanes
+    for start in range(0, k, _DEPTH):
+        depth = min(_DEPTH, k - start)
+        # The first product takes the bias along, the others add to what is there.
+        adds = has_bias if start == 0 else 1
+        added, added_row = (bias, 0) if start == 0 else (c, c_row)
+        for j in range(0, n, columns):
+            width = min(columns, n - j)
+            rows, row = b + (start * b_row + j) * itemsize, b_row
+            if b_step != 1:
+                first = b + (start + j * b_step) * itemsize
+                for first_row in range(0, depth, lanes):
+                    for i in range(0, width, lanes):
+                        source, target = (
+                            first + (i * b_step + first_row) * itemsize,
+                            panel + (first_row * columns + i) * itemsize,
+                        )
+                        _transpose_block((width - i, depth - first_row, b_step, columns), (source, target), dtype)
+                rows, row = panel, columns
+            i = 0
+            for left in range(-(-m // _MAX_HEIGHT), 0, -1):
+                # As even as can be: a tile of a single row would wait for its own sums.
+                height = -(-(m - i) // left)
+                _tile(
+                    (height, width, depth, a_row, a_step, row, adds, added_row, c_row),
+                    (
+                        a + (i * a_row + start * a_step) * itemsize,
+                        rows,
+                        added + (i * added_row + j) * itemsize,
+                        c + (i * c_row + j) * itemsize,
+                    ),
+                    dtype,
+                )
+                i += height
 
 
 # ------------------------------------------------------------------------------------- LLVM's representation
 
 
+_WORD = ir.IntType(64)
+_FLAG = ir.IntType(1)
+_INDEX = ir.IntType(32)
+
+
 @intrinsic
-def _tile(typingctx, numbers, arrays, starts):
-    """A tile: numbers (height, width, depth, a_row, a_step, b_row, adds, added_row, c_row), arrays (a, b, added, c)."""
+def _call_product(typingctx, numbers, arrays):
+    """Call the product that :func:`prepare` has made known: the numbers, then the addresses of the arrays."""
 
     def codegen(context, builder, sig, args):
-        (height, width, *rest), addresses = _operands(context, builder, sig, args)
-        real = context.get_data_type(sig.args[1][0].dtype)
+        words = _words(context, builder, sig.args[0], args[0])
+        for i, kind in enumerate(sig.args[1].types):
+            array = context.make_array(kind)(context, builder, builder.extract_value(args[1], i))
+            words.append(builder.ptrtoint(array.data, _WORD))
+        kinds = [types.int64] * len(words)
+        function_type = context.call_conv.get_function_type(types.none, kinds)
+        name = f"fastfc_product_{sig.args[1].types[0].dtype}"
+        function = cgutils.get_or_insert_function(builder.module, function_type, name)
+        context.call_conv.call_function(builder, function, types.none, kinds, words)
+        return context.get_dummy_value()
+
+    return types.void(numbers, arrays), codegen
+
+
+@intrinsic
+def _tile(typingctx, numbers, addresses, dtype):
+    """A tile: (height, width, depth, a_row, a_step, b_row, adds, added_row, c_row), and where a, b, added and c are."""
+
+    def codegen(context, builder, sig, args):
+        height, width, *rest = _words(context, builder, sig.args[0], args[0])
+        real = context.get_data_type(sig.args[2].dtype)
+        pointers = _pointers(builder, args[1], real)
         lanes = _vector_type(real).count
         vectors = builder.sdiv(builder.add(width, _WORD(lanes - 1)), _WORD(lanes))
         last = builder.sub(width, builder.mul(builder.sub(vectors, _WORD(1)), _WORD(lanes)))
@@ -116,43 +180,40 @@ def _tile(typingctx, numbers, arrays, starts):
                 block = builder.append_basic_block("tile.case")
                 switch.add_case(_WORD(tall * _MAX_VECTORS + wide), block)
                 with builder.goto_block(block):
-                    builder.call(_tile_routine(builder.module, real, tall, wide), [last, *rest, *addresses])
+                    builder.call(_tile_routine(builder.module, real, tall, wide), [last, *rest, *pointers])
                     builder.branch(done)
         builder.position_at_end(done)
         return context.get_dummy_value()
 
-    return types.void(numbers, arrays, starts), codegen
+    return types.void(numbers, addresses, dtype), codegen
 
 
 @intrinsic
-def _transpose_block(typingctx, numbers, arrays, starts):
-    """A block of a vector's length: numbers (rows, columns, source_row, target_row), arrays (source, target)."""
+def _transpose_block(typingctx, numbers, addresses, dtype):
+    """A block of a vector's length: (rows, columns, source_row, target_row), and where source and target are.
+
+    Fewer rows or columns may be there; the target's block is written as a whole.
+    """
 
     def codegen(context, builder, sig, args):
-        sizes, addresses = _operands(context, builder, sig, args)
-        real = context.get_data_type(sig.args[1][0].dtype)
-        builder.call(_transpose_routine(builder.module, real), [*sizes, *addresses])
+        real = context.get_data_type(sig.args[2].dtype)
+        words = _words(context, builder, sig.args[0], args[0])
+        builder.call(_transpose_routine(builder.module, real), [*words, *_pointers(builder, args[1], real)])
         return context.get_dummy_value()
 
-    return types.void(numbers, arrays, starts), codegen
+    return types.void(numbers, addresses, dtype), codegen
 
 
-_WORD = ir.IntType(64)
-_FLAG = ir.IntType(1)
-_INDEX = ir.IntType(32)
+def _words(context, builder, kinds, numbers):
+    """The values of a tuple of numbers."""
+    values = [builder.extract_value(numbers, i) for i in range(len(kinds.types))]
+    return [context.cast(builder, *value, types.int64) for value in zip(values, kinds.types, strict=True)]
 
 
-def _operands(context, builder, sig, args):
-    """The values of a tuple of numbers, and addresses from a tuple of arrays and one of where to start in them."""
-    numbers, arrays, starts = (
-        [(builder.extract_value(value, i), kind) for i, kind in enumerate(kinds.types)]
-        for value, kinds in zip(args, sig.args, strict=True)
-    )
-    addresses = []
-    for (array, kind), (start, start_kind) in zip(arrays, starts, strict=True):
-        data = context.make_array(kind)(context, builder, array).data
-        addresses.append(builder.gep(data, [context.cast(builder, start, start_kind, types.int64)]))
-    return [context.cast(builder, value, kind, types.int64) for value, kind in numbers], addresses
+def _pointers(builder, addresses, real):
+    """The values of a tuple of addresses."""
+    values = [builder.extract_value(addresses, i) for i in range(len(addresses.type.elements))]
+    return [builder.inttoptr(value, real.as_pointer()) for value in values]
 
 
 def _vector_type(real):
