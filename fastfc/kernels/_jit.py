@@ -27,7 +27,9 @@ _FASTMATH = {"contract"}
 # No 'arcp' and no 'afn': on x86 they turn division and square root into estimates
 # that overflow on denormal arguments, and the loops that divide wait for memory anyway.
 _SUMS_FASTMATH = {"contract", "reassoc", "nsz"}
-_OPTIONS = {"nogil": True, "error_model": "numpy"}
+# Nobody calls a kernel from C, or a helper from Python: without the code for that they compile sooner.
+_OPTIONS = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
+_HELPER_OPTIONS = {**_OPTIONS, "no_cpython_wrapper": True}
 
 
 def kernel(function):
@@ -63,7 +65,7 @@ def _silent(function):
 
 def inline(function):
     """Make a helper that compiled code and Python can call."""
-    return register_jitable(fastmath=_FASTMATH, **_OPTIONS)(function)
+    return register_jitable(fastmath=_FASTMATH, **_HELPER_OPTIONS)(function)
 
 
 def part(function):
@@ -72,7 +74,7 @@ def part(function):
     For the parts of a large kernel that take its named tuple of arrays: a call would copy
     hundreds of numbers.
     """
-    return register_jitable(fastmath=_FASTMATH, forceinline=True, **_OPTIONS)(function)
+    return register_jitable(fastmath=_FASTMATH, forceinline=True, **_HELPER_OPTIONS)(function)
 
 
 def sums(function):
@@ -81,4 +83,4 @@ def sums(function):
     In the written order every addition waits for the one before; in any order they are
     packed. Helpers made with :func:`inline` keep their order when they are called from here.
     """
-    return register_jitable(fastmath=_SUMS_FASTMATH, **_OPTIONS)(function)
+    return register_jitable(fastmath=_SUMS_FASTMATH, **_HELPER_OPTIONS)(function)
