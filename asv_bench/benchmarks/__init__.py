@@ -1,0 +1,1 @@
+"""The benchmarks that asv runs. See ``common.py`` for what they share."""
