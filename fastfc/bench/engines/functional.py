@@ -1,0 +1,37 @@
+"""The step for libraries that differentiate functions."""
+
+from fastfc.bench.task import BETA1, BETA2, EPSILON, MOMENTUM, NORM_EPS, RATE
+
+__all__ = ["functional_step"]
+
+
+def functional_step(ops, task, state, t, x, y, dropout):
+    """A step for libraries that differentiate functions: (loss, new state); t counts from 1."""
+    params, m, v, running = state
+
+    def loss_of(params):
+        statistics: list = []
+        h, parts = x, iter(params)
+        for layer in range(task.hidden + 1):
+            h = h @ next(parts) + next(parts)
+            if layer == task.hidden:
+                return ops.cross_entropy(h, y), statistics
+            if task.normalization:
+                axis = 0 if task.normalization == "batchnorm" else 1
+                mean = h.mean(axis, keepdims=True)
+                centered = h - mean
+                var = (centered * centered).mean(axis, keepdims=True)
+                h = centered * ops.rsqrt(var + NORM_EPS) * next(parts) + next(parts)
+                if axis == 0:
+                    statistics += [ops.constant(mean).reshape(-1), ops.constant(var).reshape(-1)]
+            h = ops.relu(h)
+            if task.keep < 1:
+                h = dropout(h)
+
+    (loss, statistics), gradients = ops.value_and_gradients(loss_of, params)
+    m = [BETA1 * a + (1 - BETA1) * g for a, g in zip(m, gradients, strict=True)]
+    v = [BETA2 * a + (1 - BETA2) * g * g for a, g in zip(v, gradients, strict=True)]
+    m_scale, v_scale = RATE / (1 - BETA1**t), 1 / (1 - BETA2**t)
+    params = [p - m_scale * a / (ops.sqrt(v_scale * b) + EPSILON) for p, a, b in zip(params, m, v, strict=True)]
+    running = [MOMENTUM * a + (1 - MOMENTUM) * b for a, b in zip(running, statistics, strict=True)]
+    return loss, [params, m, v, running]
