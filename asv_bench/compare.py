@@ -82,7 +82,7 @@ def able(engines: dict[str, Engine], names: list[str], task: Task | None, left_o
         if reason is None:
             found.append(name)
         else:
-            left_out[name] = reason
+            left_out[engines[name].title] = reason
             log(f"  {name}: left out, {reason}")
     return found
 
@@ -138,7 +138,7 @@ def step_row(variant: str, shape: str, options: argparse.Namespace) -> Row:
 
 
 def kernel_rows(options: argparse.Namespace) -> Iterator[Row]:
-    for operation, shape in itertools.product(OPERATIONS, OPERATION_SHAPES):
+    for operation, shape in itertools.product(options.variants, options.shapes or OPERATION_SHAPES):
         log(f"{operation} {shape[0]} x {shape[1]}")
         left_out: dict[str, str] = {}
         names = able(OPERATION_ENGINES, options.engines, None, left_out)
@@ -190,8 +190,12 @@ def write_comparison(path: Path, comparison: Row) -> None:
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     everyone = sorted({1, available_cpus()})
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--shapes", nargs="+", metavar="SHAPE", help="such as 64-[100,100]-10@64")
-    parser.add_argument("--variants", type=_words, default=list(VARIANTS), help="some of: " + ", ".join(VARIANTS))
+    parser.add_argument(
+        "--shapes", nargs="+", metavar="SHAPE", help="such as 64-[100,100]-10@64, with --kernels such as 256x512"
+    )
+    parser.add_argument(
+        "--variants", type=_words, metavar="LIST", help=f"of {', '.join(VARIANTS)}; with --kernels of operations"
+    )
     parser.add_argument("--engines", type=_words, help="some instead of all; a row never mixes two runs")
     parser.add_argument("--threads", type=_counts, default=everyone, help="such as 1,2 (default: 1 and all)")
     parser.add_argument("--rounds", type=int, default=20)
@@ -205,23 +209,37 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--markdown", type=Path, metavar="OUT", help="write the table to a file too")
     options = parser.parse_args(argv)
     engines = OPERATION_ENGINES if options.kernels else ENGINES
+    variants = OPERATIONS if options.kernels else list(VARIANTS)
     options.engines = list(engines) if options.engines is None else options.engines
+    options.variants = variants if options.variants is None else options.variants
     if options.quick:
         options.rounds, options.seconds = QUICK_ROUNDS, QUICK_SECONDS
     if options.rounds < 1:
         parser.error("--rounds: expected a positive number")
-    for option, known in (("variants", VARIANTS), ("engines", engines)):
+    for option, known in (("variants", variants), ("engines", list(engines))):
         for name in getattr(options, option):
             if name not in known:
                 parser.error(f"--{option}: {name} is not one of {', '.join(known)}")
     try:
-        for shape in options.shapes or []:
-            parse_shape(shape)
+        if options.shapes:
+            options.shapes = [(_operand_shape if options.kernels else _net)(shape) for shape in options.shapes]
         if options.into is not None:
             read_comparison(options.into, "kernels" if options.kernels else "steps")
     except (OSError, ValueError) as error:
         parser.error(str(error))
     return options
+
+
+def _net(shape: str) -> str:
+    parse_shape(shape)
+    return shape
+
+
+def _operand_shape(shape: str) -> tuple[int, int]:
+    rows, x, columns = shape.partition("x")
+    if not (x and rows.isdecimal() and columns.isdecimal() and int(rows) > 0 and int(columns) > 0):
+        raise ValueError(f"shape: expected rows x columns, such as 256x512, got {shape!r}")
+    return int(rows), int(columns)
 
 
 def _words(text: str) -> list[str]:

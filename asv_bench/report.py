@@ -76,7 +76,7 @@ def _steps(rows: list[Row], columns: dict[str, list[str]], marks: dict[str, str]
             some = best({**one, "engine": "any"} for name, one in engines.items() if name in names)
             cells.append(_ratio(some.get("any"), own))
         limit = row["limit_us"]
-        cells.append("-" if limit is None else f"{limit:.4g}")
+        cells.append("-" if limit is None else _number(limit))
         cells.append("-" if limit is None or own is None else f"{own['median_us'] / limit:.2f}")
         lines.append(cells)
     return _markdown(head, lines, 1)
@@ -111,7 +111,11 @@ def _threads(n: int) -> str:
 def _time(one: Row | None) -> str:
     if one is None:
         return "-"
-    return f"{one['median_us']:.4g} ({one['p10_us']:.4g})" + ("" if one["counted"] else " differs")
+    return f"{_number(one['median_us'])} ({_number(one['p10_us'])})" + ("" if one["counted"] else " differs")
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def _ratio(one: Row | None, own: Row | None) -> str:

@@ -10,8 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -198,7 +198,7 @@ def measure(
         log(f"{name}: left out, {error}")
 
     with contextlib.ExitStack() as stack:
-        workers = list(_started(jobs, stack, failed))
+        workers = _started(jobs, stack, failed)
         for turn in [_calibration(seconds)] + [Worker.take_turn] * rounds:
             for worker in list(workers):
                 time.sleep(PAUSE_SECONDS)
@@ -216,18 +216,26 @@ def _calibration(seconds: float) -> Callable[[Worker], None]:
 
 def _started(
     jobs: Iterable[Job], stack: contextlib.ExitStack, failed: Callable[[Job, Exception], None]
-) -> Iterator[Worker]:
+) -> list[Worker]:
     """Workers that are ready, in the jobs' order. They start and compile as many at a time as there are processors."""
-    with ThreadPoolExecutor(available_cpus()) as pool:
-        starts = [(job, pool.submit(Worker, job)) for job in jobs]
-    for _, start in starts:
-        if start.exception() is None:
-            stack.callback(start.result().close)
+    pool = ThreadPoolExecutor(available_cpus())
+    starts = [(job, pool.submit(Worker, job)) for job in jobs]
+    stack.callback(_close, [start for _, start in starts])
+    # Called first: after Ctrl-C no further process starts.
+    stack.callback(pool.shutdown, cancel_futures=True)
+    workers = []
     for job, start in starts:
         try:
-            yield start.result()
+            workers.append(start.result())
         except RuntimeError as error:
             failed(job, error)
+    return workers
+
+
+def _close(starts: list[Future[Worker]]) -> None:
+    for start in starts:
+        if not start.cancelled() and start.exception() is None:
+            start.result().close()
 
 
 def summary(worker: Worker) -> dict[str, Any]:
