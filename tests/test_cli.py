@@ -146,8 +146,8 @@ def test_help_and_version_import_neither_numpy_nor_numba():
 
 
 def test_choices_are_what_the_package_has():
-    assert sorted(cli.RULES) == sorted(optim.__all__)
-    assert sorted(cli._BACKEND["choices"]) == sorted(BACKENDS)
+    assert sorted(cli.train.RULES) == sorted(optim.__all__)
+    assert sorted(cli._common.BACKEND["choices"]) == sorted(BACKENDS)
 
 
 @pytest.mark.parametrize(
@@ -304,7 +304,7 @@ def test_weight_scale(option, scales, npz):
         assert np.all(np.abs(params[name] - expected) <= bound)
 
 
-@pytest.mark.parametrize("rule", cli.RULES)
+@pytest.mark.parametrize("rule", cli.train.RULES)
 def test_every_rule_with_its_own_learning_rate(rule, npz):
     rate = "1e-3" if rule.startswith("adam") else "1e-2"
     for options in ([], ["--learning-rate", rate]):
@@ -416,14 +416,14 @@ def test_an_older_model_is_replaced(npz):
 
 
 def press_ctrl_c(monkeypatch, times):
-    figures = cli._figures
+    figures = cli._watch.figures
 
     def pressed(solver):
         for _ in range(times):
             signal.raise_signal(signal.SIGINT)
         return figures(solver)
 
-    monkeypatch.setattr(cli, "_figures", pressed)
+    monkeypatch.setattr(cli._watch, "figures", pressed)
 
 
 @pytest.mark.parametrize("times", [1, 2])

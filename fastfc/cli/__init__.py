@@ -1,0 +1,73 @@
+"""The command ``fastfc``: train a network, predict with it, check the kernels.
+
+Whatever a user can get wrong ends in one line on stderr and exit code 2. NumPy, Numba and
+the rest are imported by the commands that need them, so that ``fastfc --help`` is quick.
+
+A command is a module with ``add_parser(commands)``, which adds it to the parser and sets
+``run``, the function that carries it out: arguments -> exit code.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from fastfc import __version__
+from fastfc.cli import check, predict, train
+from fastfc.cli._common import BROKEN_PIPE, ERROR, EXIT_CODES, INTERRUPTED, CommandError, Parser, writing_results
+
+__all__ = ["main"]
+
+#: In the order in which the help shows them.
+COMMANDS = (train, predict, check)
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="fastfc",
+        description="Train fully connected networks, fast, on a CPU.",
+        epilog=f"examples:\n  fastfc train\n  fastfc predict model.npz fashion-mnist\n  fastfc check\n\n{EXIT_CODES}",
+    )
+    parser.add_argument("--version", action="version", version=f"fastfc {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command.add_parser(commands)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments; by default those of the process.
+
+    Returns
+    -------
+    int
+        0 done, 1 diverged or out of tolerance, 2 a mistake of the user's, 130 Ctrl-C, 141 a
+        reader that went away.
+
+    Raises
+    ------
+    SystemExit
+        With code 2 for wrong options, and with code 0 after ``--help`` and ``--version``.
+
+    Examples
+    --------
+    >>> main(["train", "--epochs", "5", "--out", "fashion.npz"])  # doctest: +SKIP
+    0
+    """
+    try:
+        with writing_results():
+            args = _parser().parse_args(argv)
+        return args.run(args)
+    except CommandError as error:
+        print(f"fastfc: error: {error}", file=sys.stderr)
+        return ERROR
+    except KeyboardInterrupt:
+        print("fastfc: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        return BROKEN_PIPE

@@ -1,0 +1,119 @@
+"""What the commands share: errors in one line, the parser's types, and the checks of data."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    import numpy as np
+
+DIVERGED, ERROR, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
+
+EXIT_CODES = """\
+exit codes:
+  0    done
+  1    train: the loss became nan or infinite; check: a kernel is out of tolerance
+  2    wrong options, files or data: one line on stderr says which
+  130  interrupted by Ctrl-C; train then saves the best parameters so far
+"""
+
+BACKEND: dict[str, Any] = {
+    "choices": ["fast", "reference"],
+    "help": "compiled kernels or plain NumPy (default: $FASTFC_BACKEND, else fast)",
+}
+
+
+class CommandError(Exception):
+    """Something that the user can mend; the message is the line to show."""
+
+
+@contextlib.contextmanager
+def reported(*kinds: type[Exception], what: str | None = None) -> Iterator[None]:
+    """Turn errors of these kinds into the line that the user sees, after `what` failed."""
+    try:
+        yield
+    except kinds as error:
+        text = " ".join(str(error).split()) or ("not enough memory" if isinstance(error, MemoryError) else repr(error))
+        if isinstance(error, OSError) and error.strerror:
+            text = f"{error.filename}: {error.strerror}" if error.filename and not what else error.strerror
+        raise CommandError(f"{what}: {text}" if what else text) from error
+
+
+@contextlib.contextmanager
+def writing_results() -> Iterator[None]:
+    """Flush stdout while its errors can still be told."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except UnicodeEncodeError as error:
+        raise CommandError(f"cannot write to standard output: {error}; PYTHONIOENCODING=utf-8 may help") from error
+    except OSError as error:
+        # What is left in the buffer would fail again, with a traceback, when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise CommandError(f"cannot write to standard output: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def computing(backend: str | None) -> Iterator[None]:
+    """Compute with the backend that was asked for, environment variables checked first."""
+    import numpy as np
+
+    with reported(ValueError):
+        chosen = importlib.import_module("fastfc.backend")  # which reads FASTFC_BACKEND
+        importlib.import_module("fastfc._threads").get_num_threads()  # which reads FASTFC_NUM_THREADS
+    # What is not finite is looked for, and told in words.
+    with chosen.use_backend(backend or chosen.get_backend()), np.errstate(all="ignore"):
+        yield
+
+
+class Parser(argparse.ArgumentParser):
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(ERROR, f"fastfc: error: {' '.join(message.split())} (see {self.prog} --help)\n")
+
+
+def number(kind: Callable[[str], Any], accepts: Callable[[Any], bool], expected: str) -> Callable[[str], Any]:
+    """An argparse type: a number that `accepts` holds for."""
+
+    def parse(text: str) -> Any:
+        with contextlib.suppress(ValueError):
+            value = kind(text)
+            if accepts(value):
+                return value
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
+
+    return parse
+
+
+count = number(int, lambda n: n >= 1, "a positive whole number")
+seed = number(int, lambda n: 0 <= n < 2**32, "a whole number from 0 to 2**32 - 1")
+positive = number(float, lambda x: 0 < x < math.inf, "a positive number")
+not_negative = number(float, lambda x: 0 <= x < math.inf, "a number of at least 0")
+probability = number(float, lambda x: 0 < x <= 1, "a probability above 0 and at most 1")
+fraction = number(float, lambda x: 0 < x < 1, "a fraction between 0 and 1")
+
+
+def check_values(X: np.ndarray, dtype: Any, source: str) -> None:
+    """One nan or infinity among the features would spread over all parameters."""
+    import numpy as np
+
+    limit = float(np.finfo(dtype).max)
+    if X.dtype.kind == "f" and not (-limit <= X.min() and X.max() <= limit):
+        raise CommandError(f"{source} has nan, infinite or too large values for {np.dtype(dtype)}")
+
+
+def shown_accuracy(predicted: np.ndarray, y: np.ndarray) -> str:
+    return f"{100 * (predicted == y).mean():.1f} % ({len(y)} examples)"
