@@ -1,4 +1,4 @@
-"""The command ``fastfc``: train a network, predict with it, check the kernels.
+"""The command ``fastfc``: train a network, predict with it, check and time the kernels.
 
 Whatever a user can get wrong ends in one line on stderr and exit code 2. NumPy, Numba and
 the rest are imported by the commands that need them, so that ``fastfc --help`` is quick.
@@ -13,13 +13,13 @@ import sys
 from collections.abc import Sequence
 
 from fastfc import __version__
-from fastfc.cli import check, predict, train
+from fastfc.cli import bench, check, predict, train
 from fastfc.cli._common import BROKEN_PIPE, ERROR, EXIT_CODES, INTERRUPTED, CommandError, Parser, writing_results
 
 __all__ = ["main"]
 
 #: In the order in which the help shows them.
-COMMANDS = (train, predict, check)
+COMMANDS = (train, predict, check, bench)
 
 
 def _parser() -> Parser:

@@ -106,6 +106,17 @@ probability = number(float, lambda x: 0 < x <= 1, "a probability above 0 and at 
 fraction = number(float, lambda x: 0 < x < 1, "a fraction between 0 and 1")
 
 
+def widths(text: str) -> list[int]:
+    if text == "none":
+        return []
+    try:
+        return [count(part) for part in text.split(",")]
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(
+            f"expected positive whole numbers with commas between them, such as 256,128, or none, got {text!r}"
+        ) from None
+
+
 def check_values(X: np.ndarray, dtype: Any, source: str) -> None:
     """One nan or infinity among the features would spread over all parameters."""
     import numpy as np

@@ -29,12 +29,12 @@ from fastfc.cli._common import (
     reported,
     seed,
     shown_accuracy,
+    widths,
     writing_results,
 )
 from fastfc.cli._watch import DivergedError, Watch, progress
 
 if TYPE_CHECKING:
-
     from fastfc.classifiers.fc_net import FullyConnectedNet
     from fastfc.cli._watch import State
     from fastfc.solver import Solver
@@ -56,17 +56,6 @@ RULES = ("adam", "adamw", "sgd", "sgd_momentum", "nesterov", "rmsprop", "adagrad
 
 class _RehearsalError(Exception):
     """Ends the writing of a file before it appears."""
-
-
-def _widths(text: str) -> list[int]:
-    if text == "none":
-        return []
-    try:
-        return [count(part) for part in text.split(",")]
-    except argparse.ArgumentTypeError:
-        raise argparse.ArgumentTypeError(
-            f"expected positive whole numbers with commas between them, such as 256,128, or none, got {text!r}"
-        ) from None
 
 
 def _weight_scale(text: str) -> float | str:
@@ -113,7 +102,7 @@ def add_parser(commands: Any) -> None:
     net = train.add_argument_group("network")
     net.add_argument(
         "--hidden",
-        type=_widths,
+        type=widths,
         metavar="WIDTHS",
         default="256,128",
         help="widths of the hidden layers, or none (default: %(default)s)",
