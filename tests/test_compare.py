@@ -1,161 +1,190 @@
-import importlib.util
+"""asv_bench/compare.py: peers side by side, the machine's limit, rows that are merged, and the tables."""
+
+import importlib
+import itertools
 import json
-import sys
-from pathlib import Path
 
-import numpy as np
+import compare
 import pytest
+import tables
 
-SCRIPT = Path(__file__).parent.parent / "asv_bench" / "compare.py"
-
-
-@pytest.fixture(scope="module")
-def compare():
-    spec = importlib.util.spec_from_file_location("compare", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    # A dataclass looks its module up.
-    sys.modules["compare"] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["compare"]
+WHERE = {
+    "date": "2026-01-02",
+    "machine": {"cpu": "some", "cores": 2, "system": "any"},
+    "python": "3.12",
+    "versions": {"numpy": "2"},
+    "threads": [1, 2],
+    "rounds": 20,
+    "seconds_per_turn": 0.1,
+}
 
 
-def row(engine, threads, median, **changes):
-    figures = {"median_us": median, "p10_us": median / 2, "p90_us": 2 * median, "counted": True, "limit_us": 5.0}
-    return {"shape": "4-[8]-3@16", "config": "bn", "engine": engine, "threads": threads} | figures | changes
+def engine(name, threads, median, **changes):
+    figures = {"median_us": median, "p10_us": median / 2, "p90_us": 2 * median, "counted": True}
+    return {"engine": name, "threads": threads} | figures | changes
 
 
-def report(compare, *rows):
-    options = compare.arguments(["--threads", "1,2"])
-    return compare.environment(compare.ENGINES, ["numpy"], options) | {"kind": "steps", "results": list(rows)}
+def steps(*engines, variant="plain", shape="4-[32]-3@16", **changes):
+    row = {"variant": variant, "shape": shape, "mlx_blas": None, "limit_us": 5.0, "left_out": {}}
+    return row | WHERE | {"engines": list(engines)} | changes
 
 
 def cells(table, line):
-    return [cell.strip() for cell in table.splitlines()[line].strip("|").split("|")]
+    rows = [text for text in table.splitlines() if text.startswith("|")]
+    return [cell.strip() for cell in rows[line].strip("|").split("|")]
 
 
-def test_shape_names(compare):
-    assert compare.parse_shape("64-[100,100]-10@32") == ((64, 100, 100, 10), 32)
-    assert [len(compare.parse_shape(shape)[0]) for shape in compare.SHAPES] == [3, 4, 4, 5, 5, 5, 5]
+@pytest.mark.parametrize("variant", ["batchnorm + dropout", "plain", "layernorm + dropout"])
+def test_every_shape_is_a_net(variant):
+    normalization, keep = compare.VARIANTS[variant]
+    tasks = [compare.Task(*compare.parse_shape(shape), normalization, keep) for shape in compare.SHAPES[variant]]
+    assert len(set(tasks)) == len(compare.SHAPES[variant])
+    assert all(task.hidden >= 1 and task.gemm_flops > 0 for task in tasks)
 
 
-@pytest.mark.parametrize("name", ["64-100-10@32", "64-[]-10@32", "64-[100]-10", "64-[100]-10@32@1"])
-def test_other_shape_names_are_refused(compare, name):
-    with pytest.raises(ValueError, match="shape: expected"):
-        compare.parse_shape(name)
-
-
-def test_limit_by_hand(compare):
+def test_limit_by_hand():
     task = compare.Task((2, 3, 5), 7, "batchnorm", 0.8)
+    slow = {"flops_per_second": 1.0, "bytes_per_second": 24.0}
+    fast = {"flops_per_second": 2.0, "bytes_per_second": 24.0}
     # Forward and weight gradient of both layers, input gradient of the second.
-    assert task.gemm_flops == 2 * 7 * (2 * 6 + 3 * 15)
-    assert task.parameters == (2 * 3 + 3) + (3 * 5 + 5) + (3 + 3)
-    assert task.limit_seconds(2.0, 24.0) == pytest.approx(task.gemm_flops / 2 + task.parameters)
+    flops = 2 * 7 * (2 * 6 + 3 * 15)
+    parameters = (2 * 3 + 3) + (3 * 5 + 5) + (3 + 3)
+    assert compare.limit_seconds(task, {1: slow, 2: fast}) == pytest.approx(flops / 2 + parameters)
+    assert compare.limit_seconds(task, {1: {"flops_per_second": 1.0}}) is None
 
 
-@pytest.mark.parametrize("normalization", [None, "batchnorm", "layernorm"])
-def test_course_step_and_fastfc_have_the_same_losses(compare, normalization):
-    task = compare.Task((5, 8, 6, 3), 16, normalization)
-    batches = task.check_batches()
-    expected = compare.course_numpy(task, 1)(len(batches), batches)
-    losses = compare.fastfc_run(task, 1)(len(batches), batches)
-    assert len(losses) == len(expected) == compare.CHECK_STEPS
-    assert compare.loss_difference(losses, expected) <= compare.LOSS_TOLERANCE
-    # The check can tell: losses move, and other batches have other losses.
-    others = compare.course_numpy(task, 1)(len(batches), batches[::-1])
-    assert compare.loss_difference(others, expected) > compare.LOSS_TOLERANCE
-
-
-def test_loss_that_is_no_number_differs(compare):
-    assert compare.loss_difference([1.0, float("nan")], [1.0, 1.0]) == float("inf")
-    assert compare.loss_difference([2.0, 1.5], [2.0, 1.0]) == pytest.approx(0.25)
-
-
-def test_calibration_fills_the_time(compare):
-    done = []
-
-    def run(n):
-        done.append(n)
-        compare.time.sleep(n * 1e-3)
-
-    assert 5 <= compare.calibrated(run, 0.02) <= 20
-    assert done[0] == 1
-
-
-def test_table_takes_the_better_thread_count_and_leaves_out_wrong_losses(compare):
-    table = compare.markdown(
-        report(
-            compare,
-            row("fastfc", 1, 20.0),
-            row("fastfc", 2, 10.0),
-            row("numpy", 1, 30.0, p10_us=20.0),
-            row("numpy", 2, 90.0),
-            row("torch", 1, 5.0, counted=False),
-            row("torch", 2, 40.0),
-            row("jax", 1, 1.0, counted=False),
-        )
+def test_table_takes_the_better_thread_count_and_leaves_out_wrong_losses():
+    row = steps(
+        engine("fastfc", 1, 20.0),
+        engine("fastfc", 2, 10.0),
+        engine("numpy", 1, 30.0, p10_us=20.0),
+        engine("numpy", 2, 90.0),
+        engine("torch", 1, 5.0, counted=False),
+        engine("torch", 2, 40.0),
+        engine("jax", 1, 1.0, counted=False),
+        left_out={"MLX": "mlx is not installed"},
     )
-    assert cells(table, 0)[2:] == [
-        "fastfc, us",
-        "course NumPy",
-        "PyTorch eager",
-        "JAX step",
-        "limit, us",
-        "fastfc / limit",
-    ]
-    assert cells(table, 2) == [
-        "4-[8]-3@16", "bn", "10 (5)", "3.00 (4.00)", "4.00 (4.00)", "differs", "5", "2.00",
+    table = compare.tables({"kind": "steps", "rows": [row]})
+    assert cells(table, 0) == [
+        "net@batch", "fastfc, µs", "threads",
+        "course NumPy", "PyTorch eager", "JAX step", "limit, µs", "fastfc / limit",
     ]  # fmt: skip
-    assert "Medians of 20 rounds" in table
+    assert cells(table, 2) == ["4-[32]-3@16", "10 (5)", "2", "3.00 (4.00)", "4.00 (4.00)", "differs", "5", "2.00"]
+    for part in ("some, 2 cores; Python 3.12, numpy 2; 2026-01-02", "Threads 1 and 2; 20 rounds", "MLX (mlx is not"):
+        assert part in table
 
 
-def test_table_of_operations_has_a_column_per_thread_count(compare):
-    rows = [
-        row("fastfc", 1, 10.0, operation="adam", shape=[8, 4]),
-        row("torch", 1, 30.0, operation="adam", shape=[8, 4]),
-        row("torch", 2, 20.0, operation="adam", shape=[8, 4]),
-    ]
-    table = compare.markdown(report(compare, *rows) | {"kind": "operations"})
-    assert cells(table, 0) == ["operation", "shape", "fastfc, us", "PyTorch", "PyTorch, 2 threads"]
-    assert cells(table, 2) == ["adam", "8x4", "10 (5)", "3.00 (3.00)", "2.00 (2.00)"]
+def test_table_of_families_takes_the_fastest_form_that_counts():
+    row = steps(
+        engine("fastfc", 1, 10.0),
+        engine("torch", 1, 40.0),
+        engine("torch-compile", 2, 1.0, counted=False),
+        engine("torch-compile-step", 2, 30.0),
+    )
+    table = compare.tables({"kind": "steps", "rows": [row]}, tables.FAMILIES)
+    assert cells(table, 0)[3] == "PyTorch"
+    assert cells(table, 2)[3] == "3.00 (3.00)"
 
 
-@pytest.mark.parametrize("operation", ["batchnorm", "layernorm", "relu_backward", "adam"])
-def test_operations_run(compare, operation):
-    for start in (compare.fastfc_operation, compare.numpy_operation):
-        assert start(operation, (6, 4), 1)(2) is None
+def test_rows_of_other_circumstances_are_numbered():
+    old = steps(engine("fastfc", 1, 10.0))
+    new = steps(engine("fastfc", 1, 10.0), shape="8-[64,64]-4@64", date="2026-03-04")
+    table = compare.tables({"kind": "steps", "rows": [old, new]})
+    assert cells(table, 2)[0] == "4-[32]-3@16 [1]"
+    assert cells(table, 3)[0] == "8-[64,64]-4@64 [2]"
+    assert "[2] some, 2 cores; Python 3.12, numpy 2; 2026-03-04" in table
 
 
-def test_whole_comparison_of_one_engine(compare, tmp_path, capsys, monkeypatch):
-    absent = compare.Engine("absent", compare.course_numpy, "no_such_module")
-    monkeypatch.setitem(compare.ENGINES, "absent", absent)
+def test_every_engine_has_a_column_and_a_family():
+    columns = itertools.chain.from_iterable(tables.FAMILIES.values())
+    assert sorted(columns) == sorted(compare.ENGINES)
+
+
+def test_table_of_operations_has_a_column_per_thread_count():
+    engines = [engine("fastfc", 1, 10.0), engine("torch", 1, 30.0), engine("torch", 2, 4.0)]
+    row = {"operation": "adam", "shape": [8, 4], "left_out": {}, "engines": engines} | WHERE
+    table = compare.tables({"kind": "kernels", "rows": [row]})
+    assert cells(table, 0) == ["operation", "shape", "fastfc, µs", "PyTorch, 1 thread", "PyTorch, 2 threads"]
+    # Where fastfc loses stays in.
+    assert cells(table, 2) == ["adam", "8 x 4", "10 (5)", "3.00 (3.00)", "0.40 (0.40)"]
+
+
+def test_a_row_takes_the_place_of_its_older_form():
+    first, second = steps(shape="8-[64,64]-4@64"), steps(shape="4-[32]-3@16", variant="batchnorm + dropout")
+    comparison = {"kind": "steps", "rows": [first, second]}
+    newer = steps(shape="8-[64,64]-4@64", date="2026-03-04")
+    own = steps(shape="2-[3]-2@5")
+    rows = compare.merged(compare.merged(comparison, newer), own)["rows"]
+    # In the order of the variants and shapes, whatever else was measured last.
+    assert rows == [second, newer, own]
+    assert comparison["rows"] == [first, second]
+
+
+@pytest.mark.parametrize("operation", ["batchnorm_backward", "layernorm_forward", "relu_backward", "adam"])
+def test_operations_run(operation):
+    for name in ("fastfc", "numpy"):
+        module, _, function = compare.OPERATION_ENGINES[name].start.partition(":")
+        start = getattr(importlib.import_module(module), function)
+        assert start(operation, [6, 4], 1)(2) is None
+
+
+def test_measured_rows_are_merged_into_a_file(tmp_path, capsys):
     out = tmp_path / "out.json"
-    work = ["--shapes", "4-[8]-3@16", "--configs", "bn", "--threads", "1", "--quick"]
-    files = ["--json", str(out), "--markdown", str(tmp_path / "out.md")]
-    compare.main(["--engines", "numpy,fastfc,absent", *work, *files])
-    assert "absent: left out, no_such_module is not installed" in capsys.readouterr().err
-    measured = json.loads(out.read_text())
-    assert {"date", "machine", "versions", "threads", "rates", "results"} <= set(measured)
-    assert [(r["engine"], r["counted"]) for r in measured["results"]] == [("numpy", True), ("fastfc", True)]
-    assert all(0 < r["p10_us"] <= r["median_us"] <= r["p90_us"] for r in measured["results"])
-    assert all(r["limit_us"] > 0 for r in measured["results"])
-    assert (tmp_path / "out.md").read_text() == compare.markdown(measured)
+    first = steps(engine("fastfc", 1, 10.0), variant="batchnorm + dropout")
+    compare.write_comparison(out, {"kind": "steps", "rows": [first]})
+    work = ["--shapes", "4-[8]-3@16", "--variants", "plain", "--threads", "1", "--rounds", "2", "--seconds", "0.01"]
+    compare.main(["--engines", "numpy,fastfc,torch", *work, "--into", str(out), "--markdown", str(tmp_path / "out.md")])
+    comparison = json.loads(out.read_text())
+    assert comparison["rows"][0] == first
+    row = comparison["rows"][1]
+    assert (row["variant"], row["shape"], row["threads"], row["rounds"]) == ("plain", "4-[8]-3@16", [1], 2)
+    assert {"date", "machine", "python", "versions", "rates"} <= set(row)
+    assert row["rates"]["1"]["flops_per_second"] > 0
+    assert row["rates"]["1"]["bytes_per_second"] > 0
+    assert row["limit_us"] > 0
+    mine = [one for one in row["engines"] if one["engine"] in ("numpy", "fastfc")]
+    assert [(one["engine"], one["counted"]) for one in mine] == [("numpy", True), ("fastfc", True)]
+    assert all(0 < one["p10_us"] <= one["median_us"] <= one["p90_us"] for one in mine)
+    torch_ran = any(one["engine"] == "torch" for one in row["engines"])
+    assert torch_ran != ("PyTorch eager" in row["left_out"])
+    # What is printed has the new row only, and so has the other file.
+    table = (tmp_path / "out.md").read_text(encoding="utf-8")
+    assert table == compare.tables({"kind": "steps", "rows": [row]})
+    assert table in capsys.readouterr().out
 
 
-def test_bad_options_are_one_line(compare, capsys):
-    for argv in (["--configs", "rms"], ["--shapes", "4-8-3"], ["--engines", "abacus"], ["--rounds", "0"]):
-        with pytest.raises(SystemExit, match="2"):
-            compare.main(argv)
-        assert argv[0] in capsys.readouterr().err or argv[0] == "--shapes"
+def test_measured_kernels_are_merged_into_a_file(tmp_path):
+    out = tmp_path / "kernels.json"
+    work = ["--kernels", "--engines", "numpy", "--variants", "adam", "--shapes", "8x4"]
+    for seconds in ("0.01", "0.02"):
+        compare.main([*work, "--threads", "1", "--rounds", "1", "--seconds", seconds, "--into", str(out)])
+    (row,) = json.loads(out.read_text())["rows"]
+    assert (row["operation"], row["shape"], row["seconds_per_turn"]) == ("adam", [8, 4], 0.02)
+    assert row["engines"][0]["median_us"] > 0
 
 
-def test_a_worker_that_fails_says_why(compare):
-    with pytest.raises(RuntimeError, match=r"ended with status 1: KeyError: 'abacus'"):
-        compare.Worker("abacus", {"threads": 1, "dims": [2, 2], "batch": 1, "normalization": None, "keep": 1.0})
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--variants", "rms"], "--variants: rms is not one of batchnorm + dropout"),
+        (["--shapes", "4-8-3"], "shape: expected input-"),
+        (["--kernels", "--shapes", "4-[8]-3@16"], "shape: expected rows x columns"),
+        (["--kernels", "--variants", "plain"], "--variants: plain is not one of batchnorm_forward"),
+        (["--engines", "abacus"], "--engines: abacus is not one of fastfc"),
+        (["--rounds", "0"], "--rounds: expected a positive number"),
+        (["--threads", "0"], "argument --threads"),
+    ],
+)
+def test_bad_options_are_one_line(capsys, argv, said):
+    with pytest.raises(SystemExit, match="2"):
+        compare.main(argv)
+    assert said in capsys.readouterr().err
 
 
-def test_check_batches_are_the_course_solvers(compare):
-    task = compare.Task((2, 3, 2), 5)
-    np.random.seed(compare.CHECK_SEED)
-    drawn = [np.random.choice(task.examples, 5) for _ in range(compare.CHECK_STEPS)]
-    np.testing.assert_array_equal(task.check_batches(), drawn)
+def test_a_file_of_another_kind_is_refused_before_anything_is_measured(tmp_path, capsys):
+    path = tmp_path / "kernels.json"
+    compare.write_comparison(path, {"kind": "kernels", "rows": []})
+    with pytest.raises(SystemExit, match="2"):
+        compare.main(["--into", str(path)])
+    assert "expected a comparison of steps" in capsys.readouterr().err
+    assert json.loads(path.read_text()) == {"kind": "kernels", "rows": []}

@@ -146,6 +146,8 @@ class Worker:
 def _environment(job: Job) -> dict[str, str]:
     environment = os.environ | {f"{name}_NUM_THREADS": str(job.threads) for name in _THREAD_VARIABLES}
     environment["FASTFC_QUIET"] = "1"
+    # Kernels that run as plain Python are for tests.
+    environment.pop("NUMBA_DISABLE_JIT", None)
     # The worker imports what this process would, and nothing that happens to lie in the current folder.
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     environment["PYTHONSAFEPATH"] = "1"
