@@ -57,7 +57,7 @@ def _jax_step(task: Task, threads: int) -> Any:
         loss, arrays = functional_step(ops, task, arrays, t + 1, X[batch], y[batch], dropout)
         return (arrays, t + 1, key), loss
 
-    state = (jax.tree.map(jnp.array, task.first_state()), jnp.float32(0), jax.random.key(0))
+    state = (jax.tree.map(jnp.array, task.first_state()), jnp.zeros((), task.dtype), jax.random.key(0))
     X, y = task.data()
     return jax, state, (jnp.array(X), jnp.array(y, jnp.int32)), step
 
