@@ -62,7 +62,7 @@ def compiled_step(task: Task, threads: int) -> Run:
     torch = pytorch(threads)
     X, y = map(torch.from_numpy, task.data())
     state = [[torch.from_numpy(a) for a in kind] for kind in task.first_state()]
-    t = torch.zeros((), dtype=X.dtype)
+    t = torch.zeros(())
 
     def value_and_gradients(function, params):
         gradients, value = torch.func.grad_and_value(function, has_aux=True)(params)
