@@ -1,0 +1,26 @@
+"""The largest error of every operation, in units of the last place.
+
+Measured against the formula in a wider dtype, relative to the magnitude of the formula (the
+formula evaluated with absolute values), which cancellation does not make small.
+"""
+
+from benchmarks.common import BACKENDS, Benchmark, pinned
+from benchmarks.operations import SIZES, case_of, largest_error_in_ulp
+from fastfc.backend import OPS
+
+
+class _Operation(Benchmark):
+    version = "1"
+    unit = "ulp"
+    params = ([size for size in SIZES if size.startswith("256x512")], BACKENDS)
+    param_names = ("size", "backend")
+
+    def prepare(self, size, backend):
+        self._stack.enter_context(pinned(backend, 1))
+        self.case = case_of(type(self).__name__, size)
+
+    def track_largest_error(self, size, backend):
+        return largest_error_in_ulp(self.case, backend)
+
+
+globals().update({_name: type(_name, (_Operation,), {"__module__": __name__}) for _name in OPS})

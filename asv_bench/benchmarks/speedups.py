@@ -1,0 +1,42 @@
+"""How many times faster than the reference, both taken in turns in one process, on one thread."""
+
+from benchmarks import steps
+from benchmarks.common import Benchmark, pinned, speedup
+from benchmarks.operations import SIZES, case_of, run_of
+from benchmarks.shapes import STEPS
+from fastfc.backend import OPS
+
+
+class _Operation(Benchmark):
+    version = "1"
+    unit = "x"
+    params = (SIZES[:2], [1])
+    param_names = ("size", "threads")
+
+    def prepare(self, size, threads):
+        self._stack.enter_context(pinned("fast", threads))
+        case = case_of(type(self).__name__, size)
+        self.runs = [run_of(case, backend) for backend in ("reference", "fast")]
+
+    def track_speedup(self, size, threads):
+        return speedup(*self.runs)
+
+
+globals().update({_name: type(_name, (_Operation,), {"__module__": __name__}) for _name in OPS})
+
+
+class Step(Benchmark):
+    """A whole training step with Adam."""
+
+    version = "1"
+    unit = "x"
+    params = (STEPS, ["plain", "batchnorm, dropout"], [1])
+    param_names = ("net @ batch", "kind", "threads")
+
+    def prepare(self, shape, kind, threads):
+        self.runs = [
+            steps.run_of(self._stack, backend, threads, shape, *steps.KINDS[kind]) for backend in ("reference", "fast")
+        ]
+
+    def track_speedup(self, shape, kind, threads):
+        return speedup(*self.runs)
