@@ -5,7 +5,7 @@ formula evaluated with absolute values), which cancellation does not make small.
 """
 
 from benchmarks.common import BACKENDS, Benchmark, pinned
-from benchmarks.operations import SIZES, case_of, largest_error_in_ulp
+from benchmarks.operations import SIZES, case_of, classes, largest_error_in_ulp
 from fastfc.backend import OPS
 
 
@@ -23,4 +23,4 @@ class _Operation(Benchmark):
         return largest_error_in_ulp(self.case, backend)
 
 
-globals().update({_name: type(_name, (_Operation,), {"__module__": __name__}) for _name in OPS})
+globals().update(classes(_Operation, OPS, __name__))

@@ -4,7 +4,7 @@ A chart per operation, named after it; both backends, on one thread.
 """
 
 from benchmarks.common import BACKENDS, Timed, pinned
-from benchmarks.operations import LAYERS, SIZES, case_of, run_of
+from benchmarks.operations import LAYERS, SIZES, case_of, classes, run_of
 
 
 class _Operation(Timed):
@@ -20,6 +20,4 @@ class _Operation(Timed):
         self.sample()
 
 
-# asv finds parameters by their place in the list. With a class for each operation, results
-# of older commits, whose registry may have other rows, cannot be taken for another operation's.
-globals().update({_name: type(_name, (_Operation,), {"__module__": __name__}) for _name in LAYERS})
+globals().update(classes(_Operation, LAYERS, __name__))

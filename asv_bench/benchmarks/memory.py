@@ -1,17 +1,19 @@
 """Memory of a training run: its peak, and what many steps add to it."""
 
-import resource
 import sys
 
 from benchmarks import steps
 from benchmarks.common import BACKENDS, Benchmark
 
-# Kilobytes, but on macOS.
-_UNIT = 1 if sys.platform == "darwin" else 1024
 
-
-def _peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT
+def _peak_bytes() -> int:
+    """The most memory that this process has had so far."""
+    try:
+        import resource
+    except ImportError:
+        raise NotImplementedError("no resource usage on this system") from None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 class Run(Benchmark):
@@ -34,9 +36,9 @@ class Run(Benchmark):
 
     def track_growth(self, shape, backend, threads):
         self.run(50)
-        before = _peak()
+        before = _peak_bytes()
         self.run(500)
-        return _peak() - before
+        return _peak_bytes() - before
 
     track_growth.unit = "bytes"
     track_growth.pretty_name = "Growth of a run's memory over 500 steps"

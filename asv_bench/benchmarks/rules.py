@@ -1,11 +1,6 @@
 """Every update rule of the registry: one update of a matrix of parameters, on one thread."""
 
 from benchmarks import layers
-from benchmarks.operations import RULES
+from benchmarks.operations import RULES, classes
 
-
-class _Rule(layers._Operation):
-    version = "1"
-
-
-globals().update({_name: type(_name, (_Rule,), {"__module__": __name__}) for _name in RULES})
+globals().update(classes(layers._Operation, RULES, __name__))

@@ -2,7 +2,7 @@
 
 from benchmarks import steps
 from benchmarks.common import Benchmark, pinned, speedup
-from benchmarks.operations import SIZES, case_of, run_of
+from benchmarks.operations import SIZES, case_of, classes, run_of
 from benchmarks.shapes import STEPS
 from fastfc.backend import OPS
 
@@ -22,7 +22,7 @@ class _Operation(Benchmark):
         return speedup(*self.runs)
 
 
-globals().update({_name: type(_name, (_Operation,), {"__module__": __name__}) for _name in OPS})
+globals().update(classes(_Operation, OPS, __name__))
 
 
 class Step(Benchmark):

@@ -44,6 +44,7 @@ class FirstUse:
     repeat = 5
 
     def setup(self, backend):
+        # What is timed runs in processes of their own and finds the kernels on disk.
         for code in (_FIRST_STEP, _FIRST_CALL):
             exec(code % backend, {})
 
@@ -54,16 +55,15 @@ class FirstUse:
         return _FIRST_CALL % backend
 
 
-class FirstUseEver(FirstUse):
+class FirstUseEver:
     """The same before any kernel has been compiled on the machine."""
 
+    version = "1"
     params = (["fast"],)
-    rounds = 1
-    repeat = 1
-    timeraw_training_warm_cache = timeraw_layer_warm_cache = None
-
-    def setup(self, backend):
-        pass
+    param_names = ("backend",)
+    timeout = 600
+    number = rounds = repeat = 1
+    warmup_time = 0
 
     def timeraw_training_cold_cache(self, backend):
         return _FIRST_STEP % backend, _EMPTY_CACHE
