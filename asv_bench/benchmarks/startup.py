@@ -7,13 +7,13 @@ import numpy as np, fastfc
 X, y = np.zeros((16, 8), np.float32), np.arange(16) % 4
 net = fastfc.FullyConnectedNet([16], 8, 4, normalization="batchnorm", dropout_keep_ratio=0.8)
 data = {"X_train": X, "y_train": y, "X_val": X, "y_val": y}
-with fastfc.use_backend("%s"):
+with fastfc.use_backend("BACKEND"):
     fastfc.Solver(net, data, update_rule="adam", batch_size=16, num_epochs=1, verbose=False, threads=1).train()
 """
 _FIRST_CALL = """
 import numpy as np, fastfc
 from fastfc.layers import batchnorm_forward
-with fastfc.use_backend("%s"):
+with fastfc.use_backend("BACKEND"):
     batchnorm_forward(np.ones((100, 500)), np.ones(500), np.ones(500), {"mode": "train"})
 """
 # Numba reads the variable when it is imported: a kernel cache of the process's own.
@@ -23,6 +23,10 @@ os.environ["FASTFC_QUIET"] = "1"
 os.environ["NUMBA_CACHE_DIR"] = folder = tempfile.mkdtemp()
 atexit.register(shutil.rmtree, folder, ignore_errors=True)
 """
+
+
+def _with(code: str, backend: str) -> str:
+    return code.replace("BACKEND", backend)
 
 
 def timeraw_import():
@@ -46,13 +50,13 @@ class FirstUse:
     def setup(self, backend):
         # What is timed runs in processes of their own and finds the kernels on disk.
         for code in (_FIRST_STEP, _FIRST_CALL):
-            exec(code % backend, {})
+            exec(_with(code, backend), {})
 
     def timeraw_training_warm_cache(self, backend):
-        return _FIRST_STEP % backend
+        return _with(_FIRST_STEP, backend)
 
     def timeraw_layer_warm_cache(self, backend):
-        return _FIRST_CALL % backend
+        return _with(_FIRST_CALL, backend)
 
 
 class FirstUseEver:
@@ -66,7 +70,7 @@ class FirstUseEver:
     warmup_time = 0
 
     def timeraw_training_cold_cache(self, backend):
-        return _FIRST_STEP % backend, _EMPTY_CACHE
+        return _with(_FIRST_STEP, backend), _EMPTY_CACHE
 
     def timeraw_layer_cold_cache(self, backend):
-        return _FIRST_CALL % backend, _EMPTY_CACHE
+        return _with(_FIRST_CALL, backend), _EMPTY_CACHE
