@@ -13,7 +13,7 @@ are ratios, the candidate's time over the base's in neighbouring turns. A benchm
                and the interval of the median ratio is above 1;
     faster     the same the other way;
     same       if the interval lies within the threshold;
-    too noisy  otherwise: take more turns, or a quieter machine.
+    too noisy  otherwise, after several blocks of turns: take more, or a quieter machine.
 
 Exit code: 0 if nothing is slower, 1 if something is slower or fails, 2 for a wrong call,
 3 if nothing is slower but something is too noisy.
@@ -223,7 +223,7 @@ def _rank_of_interval(n: int) -> int:
         chance += math.comb(n, rank) / 2**n
         rank += 1
     if rank == 0:
-        raise ValueError(f"turns: expected at least 8 in all, got {n}")
+        raise ValueError(f"turns: expected at least 8, got {n}")
     return rank
 
 
@@ -249,22 +249,30 @@ def _git(*arguments: str) -> bytes:
     return done.stdout
 
 
-def measured(pairs: list[tuple[Side, Side]], name: str, values: list, turns: int) -> tuple[list[float], list[float]]:
-    """Seconds of the base's and of the candidate's turns; RuntimeError says why a side cannot run it."""
-    times: tuple[list[float], list[float]] = ([], [])
-    for pair in pairs:
-        for which, side in zip(("base", "candidate"), pair, strict=True):
-            failure = side.ask("setup", name, values)
-            if failure is not None:
-                for started in pair:
-                    started.ask("close")
-                raise RuntimeError(f"{which}: {failure}")
-        for turn in range(turns):
-            for i in (0, 1) if turn % 2 == 0 else (1, 0):
-                times[i].append(pair[i].ask("turn"))
-        for side in pair:
+def measured(pairs: list[tuple[Side, Side]], name: str, values: list, options: argparse.Namespace) -> Comparison:
+    """Compare one benchmark: up to `options.blocks` blocks of turns, until there is a verdict.
+
+    RuntimeError says why a side cannot run it.
+    """
+    base: list[float] = []
+    candidate: list[float] = []
+    try:
+        for pair in pairs:
+            for which, side in zip(("base", "candidate"), pair, strict=True):
+                failure = side.ask("setup", name, values)
+                if failure is not None:
+                    raise RuntimeError(f"{which}: {failure}")
+        for _ in range(options.blocks):
+            for (a, b), turn in itertools.product(pairs, range(options.turns)):
+                for side, times in ((a, base), (b, candidate)) if turn % 2 == 0 else ((b, candidate), (a, base)):
+                    times.append(side.ask("turn"))
+            comparison = compared(base, candidate, options.threshold / 100)
+            if comparison.verdict != "too noisy":
+                break
+        return comparison
+    finally:
+        for side in itertools.chain(*pairs):
             side.ask("close")
-    return times
 
 
 def run(options: argparse.Namespace) -> int:
@@ -290,14 +298,13 @@ def run(options: argparse.Namespace) -> int:
         print(f"{'benchmark':<{width}} {'base':>9} {'ratio':>6} {'low':>6}  {'interval':<13} verdict")
         for label, name, values in selected:
             try:
-                base, candidate = measured(pairs, name, values, options.turns)
+                row = measured(pairs, name, values, options)
             except RuntimeError as failure:
                 # What only the base cannot run is new, and what this machine cannot run says nothing.
                 failed = str(failure).startswith("candidate") and "left out" not in str(failure)
                 verdicts.append("failed" if failed else "left out")
                 print(f"{label:<{width}} {verdicts[-1]}: {failure}", flush=True)
                 continue
-            row = compared(base, candidate, options.threshold / 100)
             verdicts.append(row.verdict)
             numbers = f"{_duration(row.base):>9} {row.medians:6.2f} {row.lowest_deciles:6.2f}"
             print(f"{label:<{width}} {numbers}  {row.low:.2f} .. {row.high:.2f}  {row.verdict}", flush=True)
@@ -309,10 +316,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _duration(seconds: float) -> str:
-    for unit, factor in (("s", 1), ("ms", 1e3), ("us", 1e6)):
-        if seconds * factor >= 1:
-            break
-    return f"{seconds * factor:.4g} {unit}"
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= size:
+            return f"{seconds / size:.4g} {unit}"
+    return f"{seconds / 1e-6:.4g} us"
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -326,11 +333,16 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--threshold", type=float, default=5.0, metavar="PERCENT", help="(default: %(default)s)")
     parser.add_argument("--processes", type=int, default=3, help="pairs of processes (default: %(default)s)")
-    parser.add_argument("--turns", type=int, default=10, help="of each pair, per benchmark (default: %(default)s)")
+    parser.add_argument("--turns", type=int, default=10, help="of each pair in a block (default: %(default)s)")
+    parser.add_argument(
+        "--blocks", type=int, default=4, help="at the most, while a verdict is too noisy (default: %(default)s)"
+    )
     parser.add_argument("--benchmarks", type=Path, default=BENCHMARKS, metavar="FOLDER", help="(default: %(default)s)")
     options = parser.parse_args(argv)
-    if options.processes < 1 or options.turns < 1 or options.processes * options.turns < 8:
-        parser.error("--processes and --turns: expected at least 8 turns in all")
+    if min(options.processes, options.turns, options.blocks) < 1:
+        parser.error("--processes, --turns and --blocks: expected positive numbers")
+    if options.processes * options.turns < 8:
+        parser.error("--processes and --turns: expected at least 8 turns in a block")
     if not options.threshold > 0:
         parser.error("--threshold: expected a positive number")
     try:

@@ -55,7 +55,7 @@ def repeated(function: Callable, *args: object) -> Run:
     return run
 
 
-def calls_for(run: Run, seconds: float = SAMPLE_SECONDS) -> int:
+def calls_for(run: Run, seconds: float) -> int:
     """The number of calls that take about `seconds`. They have run before: compiled, loaded and warm."""
     run(1)
     n = 1
@@ -75,7 +75,7 @@ def seconds_per_call(run: Run, n: int) -> float:
 def speedup(slow: Run, fast: Run, rounds: int = 9) -> float:
     """Median time of `slow` over that of `fast`, taken in turns."""
     times: dict[Run, list[float]] = {slow: [], fast: []}
-    calls = {run: calls_for(run) for run in times}
+    calls = {run: calls_for(run, SAMPLE_SECONDS) for run in times}
     for _ in range(rounds):
         for run in times:
             times[run].append(seconds_per_call(run, calls[run]))
@@ -129,7 +129,7 @@ class Timed(Benchmark):
     def setup(self, *params) -> None:
         if self._stack is None:
             super().setup(*params)
-            self.calls = calls_for(self.run)
+            self.calls = calls_for(self.run, SAMPLE_SECONDS)
 
     def timer(self) -> float:
         return time.perf_counter() / self.calls
