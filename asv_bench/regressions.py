@@ -163,18 +163,17 @@ class Side:
     def ask(self, *command: object) -> Any:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        try:
+        with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(command) + "\n")
             self._process.stdin.flush()
-        except BrokenPipeError:
-            pass
         answer = self._process.stdout.readline()
         if not answer:
             raise RuntimeError(f"a worker ended with status {self._process.wait()} at {command}")
         return json.loads(answer)
 
     def close(self) -> None:
-        self._process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
         self._process.wait()
         self._process.stdout.close()
 
@@ -230,29 +229,32 @@ def _rank_of_interval(n: int) -> int:
 # The run
 
 
+class Unmeasured(Exception):
+    """A side cannot run a benchmark."""
+
+
 def tree_of(stack: contextlib.ExitStack, name: str) -> Path:
     """A folder that holds the package: `name` itself, or the commit of that name in a temporary folder."""
     if (Path(name) / "fastfc" / "__init__.py").is_file():
         return Path(name).resolve()
-    commit = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}").decode().strip()
-    archive = _git("archive", "--format=zip", commit, "--", "fastfc")
+    try:
+        commit = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}").decode().strip()
+        archive = _git("archive", "--format=zip", commit, "--", "fastfc")
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise ValueError(f"{name}: neither a folder nor a commit with the package fastfc ({error})") from None
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="fastfc-regressions-"))
     zipfile.ZipFile(io.BytesIO(archive)).extractall(folder)
     return Path(folder)
 
 
 def _git(*arguments: str) -> bytes:
-    done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True)
-    if done.returncode:
-        what = done.stderr.decode(errors="replace").strip() or "neither a commit nor a folder with the package fastfc"
-        raise ValueError(f"{' '.join(arguments[-1:])}: {what}")
-    return done.stdout
+    return subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, check=True).stdout
 
 
 def measured(pairs: list[tuple[Side, Side]], name: str, values: list, options: argparse.Namespace) -> Comparison:
     """Compare one benchmark: up to `options.blocks` blocks of turns, until there is a verdict.
 
-    RuntimeError says why a side cannot run it.
+    Unmeasured says why a side cannot run it.
     """
     base: list[float] = []
     candidate: list[float] = []
@@ -261,7 +263,7 @@ def measured(pairs: list[tuple[Side, Side]], name: str, values: list, options: a
             for which, side in zip(("base", "candidate"), pair, strict=True):
                 failure = side.ask("setup", name, values)
                 if failure is not None:
-                    raise RuntimeError(f"{which}: {failure}")
+                    raise Unmeasured(f"{which}: {failure}")
         for _ in range(options.blocks):
             for (a, b), turn in itertools.product(pairs, range(options.turns)):
                 for side, times in ((a, base), (b, candidate)) if turn % 2 == 0 else ((b, candidate), (a, base)):
@@ -299,7 +301,7 @@ def run(options: argparse.Namespace) -> int:
         for label, name, values in selected:
             try:
                 row = measured(pairs, name, values, options)
-            except RuntimeError as failure:
+            except Unmeasured as failure:
                 # What only the base cannot run is new, and what this machine cannot run says nothing.
                 failed = str(failure).startswith("candidate") and "left out" not in str(failure)
                 verdicts.append("failed" if failed else "left out")
