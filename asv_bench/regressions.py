@@ -10,7 +10,7 @@ does meets both, and several pairs of processes even out where memory happens to
 are ratios, the candidate's time over the base's in neighbouring turns. A benchmark is
 
     slower     if the medians' and the lowest deciles' ratio are both beyond the threshold,
-               and the interval of the median ratio is above 1;
+               and the whole interval of the median ratio is beyond half of it;
     faster     the same the other way;
     same       if the interval lies within the threshold;
     too noisy  otherwise, after several blocks of turns: take more, or a quieter machine.
@@ -200,10 +200,10 @@ def compared(base: list[float], candidate: list[float], threshold: float) -> Com
     low, high = ratios[rank - 1], ratios[-rank]
     medians = statistics.median(candidate) / statistics.median(base)
     deciles = statistics.quantiles(candidate, n=10)[0] / statistics.quantiles(base, n=10)[0]
-    beyond = 1 + threshold
-    if min(medians, deciles) > beyond and low > 1:
+    beyond, half = 1 + threshold, 1 + threshold / 2
+    if min(medians, deciles) > beyond and low > half:
         verdict = "slower"
-    elif max(medians, deciles) < 1 / beyond and high < 1:
+    elif max(medians, deciles) < 1 / beyond and high < 1 / half:
         verdict = "faster"
     elif low >= 1 / beyond and high <= beyond:
         verdict = "same"

@@ -25,6 +25,8 @@ def times(*values):
         (times(1.0, 1.01, 1.02), times(0.8, 0.85, 0.82), "faster"),
         # Within the threshold of 5 %.
         (times(1.0, 1.01), times(1.02, 1.03), "same"),
+        # A third of the turns is hardly slower.
+        (times(1.0), times(1.02, 1.1, 1.1), "too noisy"),
         # The other half of the turns says nothing, or the opposite.
         (times(1.0, 2.0, 1.0), times(2.0, 1.0, 1.5), "too noisy"),
         # Disturbed now and then, with the same undisturbed time.
