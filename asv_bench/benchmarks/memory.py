@@ -35,11 +35,11 @@ class Run(Benchmark):
         self.run(20)
 
     def track_growth(self, shape, backend, threads):
-        self.run(50)
+        self.run(20)
         before = _peak_bytes()
-        self.run(500)
+        self.run(200)
         return _peak_bytes() - before
 
     track_growth.unit = "bytes"
-    track_growth.pretty_name = "Growth of a run's memory over 500 steps"
+    track_growth.pretty_name = "Growth of a run's memory over 200 steps"
     peakmem_run.pretty_name = "Peak memory of a process that trains"
