@@ -82,6 +82,11 @@ def speedup(slow: Run, fast: Run, rounds: int = 9) -> float:
     return statistics.median(times[slow]) / statistics.median(times[fast])
 
 
+def readable(value: float) -> float:
+    """`value` to three digits: pages print what `track_` benchmarks return in full."""
+    return float(f"{value:.3g}")
+
+
 class Benchmark:
     """A benchmark whose parameters are prepared in :meth:`setup` and let go in :meth:`close`."""
 

@@ -4,7 +4,7 @@ Measured against the formula in a wider dtype, relative to the magnitude of the 
 formula evaluated with absolute values), which cancellation does not make small.
 """
 
-from benchmarks.common import BACKENDS, Benchmark, pinned
+from benchmarks.common import BACKENDS, Benchmark, pinned, readable
 from benchmarks.operations import SIZES, case_of, classes, largest_error_in_ulp
 from fastfc.backend import OPS
 
@@ -20,7 +20,7 @@ class _Operation(Benchmark):
         self.case = case_of(type(self).__name__, size)
 
     def track_largest_error(self, size, backend):
-        return largest_error_in_ulp(self.case, backend)
+        return readable(largest_error_in_ulp(self.case, backend))
 
 
 globals().update(classes(_Operation, OPS, __name__))

@@ -3,7 +3,7 @@
 import numpy as np
 
 import fastfc
-from benchmarks.common import BACKENDS, Benchmark, pinned
+from benchmarks.common import BACKENDS, Benchmark, pinned, readable
 
 
 class Accuracy(Benchmark):
@@ -26,6 +26,6 @@ class Accuracy(Benchmark):
         data = {"X_train": X, "y_train": y, "X_val": X[:100], "y_val": y[:100]}
         fastfc.Solver(net, data, update_rule="adam", num_epochs=5, verbose=False).train()
         predicted = net.predict(self.data["X_test"] / np.float32(255))
-        return 100 * float(np.mean(predicted == self.data["y_test"]))
+        return readable(100 * np.mean(predicted == self.data["y_test"]))
 
     track_test_accuracy.pretty_name = "Test accuracy on the embedded pictures"

@@ -1,7 +1,7 @@
 """How many times faster than the reference, both taken in turns in one process, on one thread."""
 
 from benchmarks import steps
-from benchmarks.common import Benchmark, pinned, speedup
+from benchmarks.common import Benchmark, pinned, readable, speedup
 from benchmarks.operations import SIZES, case_of, classes, run_of
 from benchmarks.shapes import STEPS
 from fastfc.backend import OPS
@@ -19,7 +19,7 @@ class _Operation(Benchmark):
         self.runs = [run_of(case, backend) for backend in ("reference", "fast")]
 
     def track_speedup(self, size, threads):
-        return speedup(*self.runs)
+        return readable(speedup(*self.runs))
 
 
 globals().update(classes(_Operation, OPS, __name__))
@@ -39,4 +39,4 @@ class Step(Benchmark):
         ]
 
     def track_speedup(self, shape, kind, threads):
-        return speedup(*self.runs)
+        return readable(speedup(*self.runs))
