@@ -12,14 +12,14 @@ from fastfc.backend import OPS
 class _Operation(Benchmark):
     version = "1"
     unit = "ulp"
-    params = ([size for size in SIZES if size.startswith("256x512")], BACKENDS)
-    param_names = ("size", "backend")
+    params = (BACKENDS, [size for size in SIZES if size.startswith("256x512")])
+    param_names = ("backend", "size")
 
-    def prepare(self, size, backend):
+    def prepare(self, backend, size):
         self._stack.enter_context(pinned(backend, 1))
         self.case = case_of(type(self).__name__, size)
 
-    def track_largest_error(self, size, backend):
+    def track_ulp(self, backend, size):
         return readable(largest_error_in_ulp(self.case, backend))
 
 

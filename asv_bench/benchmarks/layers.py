@@ -9,14 +9,14 @@ from benchmarks.operations import LAYERS, SIZES, case_of, classes, run_of
 
 class _Operation(Timed):
     version = "1"
-    params = (SIZES, BACKENDS, [1])
-    param_names = ("size", "backend", "threads")
+    params = (BACKENDS, SIZES, [1])
+    param_names = ("backend", "size", "threads")
 
-    def prepare(self, size, backend, threads):
+    def prepare(self, backend, size, threads):
         self._stack.enter_context(pinned(backend, threads))
         self.run = run_of(case_of(type(self).__name__, size), backend)
 
-    def time_call(self, size, backend, threads):
+    def time_call(self, backend, size, threads):
         self.sample()
 
 

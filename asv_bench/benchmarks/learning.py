@@ -9,14 +9,14 @@ from benchmarks.common import BACKENDS, Benchmark, pinned, readable
 class Accuracy(Benchmark):
     version = "1"
     unit = "%"
-    params = (["none", "batchnorm", "layernorm"], BACKENDS, [1])
-    param_names = ("normalization", "backend", "threads")
+    params = (BACKENDS, ["none", "batchnorm", "layernorm"], [1])
+    param_names = ("backend", "normalization", "threads")
 
-    def prepare(self, normalization, backend, threads):
+    def prepare(self, backend, normalization, threads):
         self._stack.enter_context(pinned(backend, threads))
         self.data = fastfc.load_dataset("fashion-mnist")
 
-    def track_test_accuracy(self, normalization, backend, threads):
+    def track_test_accuracy(self, backend, normalization, threads):
         """784-[100]-10 with dropout, Adam, 5 epochs of 40 steps."""
         X, y = self.data["X_train"] / np.float32(255), self.data["y_train"]
         np.random.seed(231)

@@ -18,23 +18,23 @@ def _peak_bytes() -> int:
 
 class Run(Benchmark):
     version = "1"
-    params = (["64-[100,100]-10@64", "3072-[512,512,512]-10@256"], BACKENDS, [1])
-    param_names = ("net @ batch", "backend", "threads")
+    params = (BACKENDS, ["64-[100,100]-10@64", "3072-[512,512,512]-10@256"], [1])
+    param_names = ("backend", "net @ batch", "threads")
 
     def setup_cache(self):
         """Compile in a process of its own: the compiler takes more memory than a training."""
         for backend in BACKENDS:
-            self.setup("4-[32]-3@16", backend, 1)
+            self.setup(backend, "4-[32]-3@16", 1)
             self.run(1)
             self.close()
 
-    def prepare(self, shape, backend, threads):
+    def prepare(self, backend, shape, threads):
         self.run = steps.run_of(self._stack, backend, threads, shape)
 
-    def peakmem_run(self, shape, backend, threads):
+    def peakmem_run(self, backend, shape, threads):
         self.run(20)
 
-    def track_growth(self, shape, backend, threads):
+    def track_growth(self, backend, shape, threads):
         self.run(20)
         before = _peak_bytes()
         self.run(200)

@@ -9,15 +9,15 @@ from benchmarks.shapes import NETS, dims_of
 
 class Predict(Timed):
     version = "1"
-    params = (NETS, [1, 64, 4096], BACKENDS, [1, 2])
-    param_names = ("net", "batch", "backend", "threads")
+    params = (BACKENDS, NETS, [1, 64, 4096], [1, 2])
+    param_names = ("backend", "net", "batch", "threads")
 
-    def prepare(self, net, batch, backend, threads):
+    def prepare(self, backend, net, batch, threads):
         self._stack.enter_context(pinned(backend, threads))
         dims = dims_of(net)
         model = fastfc.FullyConnectedNet(dims[1:-1], dims[0], dims[-1], normalization="batchnorm")
         X = np.random.default_rng(1).standard_normal((batch, dims[0]), np.float32)
         self.run = repeated(model.predict, X)
 
-    def time_predict(self, net, batch, backend, threads):
+    def time_predict(self, backend, net, batch, threads):
         self.sample()

@@ -18,7 +18,7 @@ class _Operation(Benchmark):
         case = case_of(type(self).__name__, size)
         self.runs = [run_of(case, backend) for backend in ("reference", "fast")]
 
-    def track_speedup(self, size, threads):
+    def track_ratio(self, size, threads):
         return readable(speedup(*self.runs))
 
 
@@ -38,5 +38,5 @@ class Step(Benchmark):
             steps.run_of(self._stack, backend, threads, shape, *steps.KINDS[kind]) for backend in ("reference", "fast")
         ]
 
-    def track_speedup(self, shape, kind, threads):
+    def track_ratio(self, shape, kind, threads):
         return readable(speedup(*self.runs))

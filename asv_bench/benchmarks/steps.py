@@ -55,37 +55,37 @@ def run_of(
 
 class Shapes(Timed):
     version = "1"
-    params = (STEPS, list(KINDS), BACKENDS, [1, 2])
-    param_names = ("net @ batch", "kind", "backend", "threads")
+    params = (BACKENDS, STEPS, list(KINDS), [1, 2])
+    param_names = ("backend", "net @ batch", "kind", "threads")
 
-    def prepare(self, shape, kind, backend, threads):
+    def prepare(self, backend, shape, kind, threads):
         self.run = run_of(self._stack, backend, threads, shape, *KINDS[kind])
 
-    def time_step(self, shape, kind, backend, threads):
+    def time_step(self, backend, shape, kind, threads):
         self.sample()
 
 
 class Variants(Timed):
     version = "1"
-    params = (_VARIANTS, ["none", "batchnorm", "layernorm"], ["off", "on"], ["float32", "float64"], BACKENDS, [1])
-    param_names = ("net @ batch", "normalization", "dropout", "dtype", "backend", "threads")
+    params = (BACKENDS, _VARIANTS, ["none", "batchnorm", "layernorm"], ["off", "on"], ["float32", "float64"], [1])
+    param_names = ("backend", "net @ batch", "normalization", "dropout", "dtype", "threads")
 
-    def prepare(self, shape, normalization, dropout, dtype, backend, threads):
+    def prepare(self, backend, shape, normalization, dropout, dtype, threads):
         keep = {"off": 1.0, "on": 0.8}[dropout]
         normalization = None if normalization == "none" else normalization
         self.run = run_of(self._stack, backend, threads, shape, normalization, keep, dtype)
 
-    def time_step(self, shape, normalization, dropout, dtype, backend, threads):
+    def time_step(self, backend, shape, normalization, dropout, dtype, threads):
         self.sample()
 
 
 class Rules(Timed):
     version = "1"
-    params = (["64-[100,100]-10@64"], list(STATE), BACKENDS, [1])
-    param_names = ("net @ batch", "rule", "backend", "threads")
+    params = (BACKENDS, ["64-[100,100]-10@64"], list(STATE), [1])
+    param_names = ("backend", "net @ batch", "rule", "threads")
 
-    def prepare(self, shape, rule, backend, threads):
+    def prepare(self, backend, shape, rule, threads):
         self.run = run_of(self._stack, backend, threads, shape, rule=rule)
 
-    def time_step(self, shape, rule, backend, threads):
+    def time_step(self, backend, shape, rule, threads):
         self.sample()
