@@ -19,6 +19,7 @@ from fastfc.layers import (
     checked_dropout_param,
     half_of,
     layernorm_param,
+    legacy_dropout,
     require_flat,
     unpack,
     write_back,
@@ -74,7 +75,10 @@ def affine_relu_dropout_forward(
     x: ArrayLike, w: ArrayLike, b: ArrayLike, dropout_param: dict
 ) -> tuple[np.ndarray, tuple]:
     """Affine - relu - dropout; arguments as for the layers, out (N, M)."""
-    return _plain_forward("affine_relu_dropout_forward", x, w, b, checked_dropout_param(dropout_param))
+    param = checked_dropout_param(dropout_param)
+    if param["legacy"]:
+        return _with_legacy_dropout(affine_relu_forward(x, w, b), param)
+    return _plain_forward("affine_relu_dropout_forward", x, w, b, param)
 
 
 def affine_relu_dropout_backward(dout: ArrayLike, cache: tuple) -> _Gradients:
@@ -104,8 +108,10 @@ def affine_batchnorm_relu_dropout_forward(
     dropout_param: dict,
 ) -> tuple[np.ndarray, tuple]:
     """Affine - batch norm - relu - dropout; arguments as for the layers, out (N, M)."""
-    name, param = "affine_batchnorm_relu_dropout_forward", checked_dropout_param(dropout_param)
-    return _batchnorm_forward(name, x, w, b, gamma, beta, bn_param, param)
+    param = checked_dropout_param(dropout_param)
+    if param["legacy"]:
+        return _with_legacy_dropout(affine_batchnorm_relu_forward(x, w, b, gamma, beta, bn_param), param)
+    return _batchnorm_forward("affine_batchnorm_relu_dropout_forward", x, w, b, gamma, beta, bn_param, param)
 
 
 def affine_batchnorm_relu_dropout_backward(dout: ArrayLike, cache: tuple) -> _Gradients:
@@ -135,8 +141,10 @@ def affine_layernorm_relu_dropout_forward(
     dropout_param: dict,
 ) -> tuple[np.ndarray, tuple]:
     """Affine - layer norm - relu - dropout; arguments as for the layers, out (N, M)."""
-    name, param = "affine_layernorm_relu_dropout_forward", checked_dropout_param(dropout_param)
-    return _layernorm_forward(name, x, w, b, gamma, beta, ln_param, param)
+    param = checked_dropout_param(dropout_param)
+    if param["legacy"]:
+        return _with_legacy_dropout(affine_layernorm_relu_forward(x, w, b, gamma, beta, ln_param), param)
+    return _layernorm_forward("affine_layernorm_relu_dropout_forward", x, w, b, gamma, beta, ln_param, param)
 
 
 def affine_layernorm_relu_dropout_backward(dout: ArrayLike, cache: tuple) -> _Gradients:
@@ -167,6 +175,14 @@ def _layernorm_forward(name, x, w, b, gamma, beta, ln_param, *params):
     check_scale_and_shift(gamma, beta, w.shape[1])
     out, cache = implementation(name)(x, w, b, gamma, beta, layernorm_param(ln_param, gamma), *params)
     return cast(out, half), cache
+
+
+def _with_legacy_dropout(block: tuple[np.ndarray, tuple], param: dict) -> tuple[np.ndarray, tuple]:
+    """A block without dropout, and then that of 2017, in the form that the fused block would give."""
+    out, cache = block
+    dropped, _ = legacy_dropout(out, param)
+    scale = 1 / (1 - param["p"]) if param["mode"] == "train" else 1.0
+    return dropped, (*cache[:-1], dropped, scale)
 
 
 def _plain_backward(name, dout, cache, dropout):

@@ -22,6 +22,7 @@ from fastfc._arguments import (
     require_ndim,
     require_shape,
 )
+from fastfc._years import legacy_of
 from fastfc.backend import implementation
 
 __all__ = [
@@ -358,7 +359,9 @@ def dropout_forward(x: ArrayLike, dropout_param: dict) -> tuple[np.ndarray, tupl
     dropout_param : dict
         ``p``: the probability to keep a value, 0 < p <= 1; ``mode``: ``"train"``, or
         ``"test"`` for ``out = x``; ``seed``: if given, ``np.random.seed(seed)`` runs first,
-        in test mode too.
+        in test mode too; ``legacy``: ``"2017"`` if `p` is the probability to drop a value,
+        0 <= p < 1, as in the course's years 2016 and 2017, with
+        ``mask = (rand(*x.shape) >= p) / (1 - p)``.
 
     Returns
     -------
@@ -369,7 +372,7 @@ def dropout_forward(x: ArrayLike, dropout_param: dict) -> tuple[np.ndarray, tupl
     Raises
     ------
     ValueError
-        For another mode, or `p` outside (0, 1].
+        For another mode, or `p` outside (0, 1], or outside [0, 1) with ``legacy``.
 
     Notes
     -----
@@ -383,7 +386,11 @@ def dropout_forward(x: ArrayLike, dropout_param: dict) -> tuple[np.ndarray, tupl
            [0., 0.]])
     """
     (x,), half = float_arrays(x=x)
-    out, (_, mask) = implementation("dropout_forward")(x, checked_dropout_param(dropout_param))
+    param = checked_dropout_param(dropout_param)
+    if param["legacy"]:
+        out, mask = legacy_dropout(x, param)
+    else:
+        out, (_, mask) = implementation("dropout_forward")(x, param)
     return cast(out, half), (dropout_param, mask)
 
 
@@ -593,18 +600,32 @@ def _dropout_mode(dropout_param: dict) -> str:
 def checked_dropout_param(dropout_param: dict) -> dict:
     """A checked copy of dropout_param."""
     param: dict[str, Any] = {"mode": _dropout_mode(dropout_param), "seed": dropout_param.get("seed")}
+    param["legacy"] = legacy_of(dropout_param)
     if param["mode"] == "train":
         if "p" not in dropout_param:
             raise ValueError("dropout_param['p']: expected the probability to keep a value, got nothing")
-        param["p"] = number("dropout_param['p']", dropout_param["p"])
-        if not 0 < param["p"] <= 1:
-            raise ValueError(f"dropout_param['p']: expected a probability to keep, 0 < p <= 1, got {param['p']}")
+        p = param["p"] = number("dropout_param['p']", dropout_param["p"])
+        if param["legacy"] and not 0 <= p < 1:
+            raise ValueError(f"dropout_param['p']: expected a probability to drop, 0 <= p < 1, got {p}")
+        if not param["legacy"] and not 0 < p <= 1:
+            raise ValueError(f"dropout_param['p']: expected a probability to keep, 0 < p <= 1, got {p}")
     if param["seed"] is not None:
         try:
             np.random.RandomState(param["seed"])
         except (TypeError, ValueError) as error:
             raise type(error)(f"dropout_param['seed']: {error}") from error
     return param
+
+
+def legacy_dropout(x: np.ndarray, param: dict) -> tuple[np.ndarray, np.ndarray | None]:
+    """Dropout as it was until 2017, on both backends: out and mask, None in test mode."""
+    if param["seed"] is not None:
+        np.random.seed(param["seed"])
+    if param["mode"] == "test":
+        return x.copy(), None
+    p = param["p"]
+    mask = ((np.random.random_sample(x.shape) >= p) / (1 - p)).astype(x.dtype)
+    return x * mask, mask
 
 
 def check_norm_cache(dout: np.ndarray, x_hat: np.ndarray, inv_std: np.ndarray, gamma: np.ndarray, mode: str) -> None:

@@ -10,11 +10,15 @@ Every rule raises ValueError if the shapes of `w`, `dw` and the state differ, Ty
 array does not hold real numbers or a hyperparameter is not a number. Then neither `w` nor
 `config` has changed.
 
+Every rule also takes its arrays as ``x=`` and ``dx=``, the names of some in 2016 and 2017.
+
 The rules are plain functions of this module: Solver finds them by name, so that functions
 added here work too, and pickles them by reference.
 """
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -50,7 +54,26 @@ STATE: dict[str, tuple[str, ...]] = {
     "adamw": ("m", "v"),
 }
 
+_Rule = TypeVar("_Rule", bound=Callable[..., Any])
+_OLDER_NAMES = {"x": "w", "dx": "dw"}
 
+
+def _takes_older_names(rule: _Rule) -> _Rule:
+    """Let a rule be called with ``x=`` and ``dx=`` too, as some were in the course until 2017."""
+
+    @functools.wraps(rule)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        for older, newer in _OLDER_NAMES.items():
+            if older in kwargs:
+                if newer in kwargs:
+                    raise TypeError(f"{older}, {newer}: expected the older or the newer name, got both")
+                kwargs[newer] = kwargs.pop(older)
+        return rule(*args, **kwargs)
+
+    return cast(_Rule, call)
+
+
+@_takes_older_names
 def sgd(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[np.ndarray, _Config]:
     """Stochastic gradient descent: ``w -= learning_rate * dw``.
 
@@ -74,6 +97,7 @@ def sgd(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[n
     return _update("sgd", w, dw, config)
 
 
+@_takes_older_names
 def sgd_momentum(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[np.ndarray, _Config]:
     """Gradient descent with momentum::
 
@@ -86,6 +110,7 @@ def sgd_momentum(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -
     return _update("sgd_momentum", w, dw, config)
 
 
+@_takes_older_names
 def nesterov(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[np.ndarray, _Config]:
     """Nesterov momentum, with the gradient taken at w itself::
 
@@ -100,6 +125,7 @@ def nesterov(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tu
     return _update("nesterov", w, dw, config)
 
 
+@_takes_older_names
 def rmsprop(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[np.ndarray, _Config]:
     """RMSProp::
 
@@ -112,6 +138,7 @@ def rmsprop(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tup
     return _update("rmsprop", w, dw, config)
 
 
+@_takes_older_names
 def adagrad(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[np.ndarray, _Config]:
     """AdaGrad::
 
@@ -124,6 +151,7 @@ def adagrad(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tup
     return _update("adagrad", w, dw, config)
 
 
+@_takes_older_names
 def adam(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[np.ndarray, _Config]:
     """Adam::
 
@@ -139,6 +167,7 @@ def adam(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[
     return _update("adam", w, dw, config)
 
 
+@_takes_older_names
 def adamw(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[np.ndarray, _Config]:
     """Adam with decoupled weight decay: Adam's step, and ``w -= learning_rate * weight_decay * w``.
 

@@ -18,6 +18,7 @@ from fastfc import layer_utils, layers
 from fastfc._arguments import labels, number, require_shape
 from fastfc._files import replaced_file
 from fastfc._npz import read_npz
+from fastfc._years import checked_legacy, default_legacy, legacy_of, net_arguments
 from fastfc.backend import get_backend
 from fastfc.layer_utils import *  # noqa: F403
 from fastfc.layers import *  # noqa: F403
@@ -58,6 +59,16 @@ class FullyConnectedNet:
         What the network stores and computes in.
     seed : int or None
         If given, every dropout layer calls ``np.random.seed(seed)`` first, at every pass.
+    dropout : float, optional
+        The name until 2020. 0 and 1 are no dropout. Else it is the probability to drop with
+        ``use_batchnorm`` (2016 and 2017) or ``legacy="2017"``, and the probability to keep
+        with ``normalization`` (2018 to 2020); alone it is the probability to keep, with a
+        DeprecationWarning.
+    use_batchnorm : bool, optional
+        The name in 2016 and 2017 of ``normalization="batchnorm"``.
+    legacy : {None, "2017"}
+        ``"2017"`` says that `dropout` is the probability to drop. Such a network trains in
+        the generic loop.
 
     Attributes
     ----------
@@ -69,11 +80,11 @@ class FullyConnectedNet:
         One per hidden layer: ``mode`` and running statistics for batch normalization,
         ``{}`` for layer normalization; empty without normalization.
     dropout_param : dict
-        ``mode``, ``p`` and ``seed``; empty without dropout.
+        ``mode``, ``p``, ``seed`` and ``legacy``, the last two if need be; empty without dropout.
     input_mean, input_scale : array or None
         If set, an example enters the network as ``(X - input_mean) * input_scale``; arrays
         with one value per feature, or numbers.
-    normalization, use_dropout, reg, num_layers, dtype, class_names
+    normalization, use_batchnorm, use_dropout, reg, num_layers, dtype, class_names
 
     Raises
     ------
@@ -105,16 +116,25 @@ class FullyConnectedNet:
         weight_scale: float = 1e-2,
         dtype: DTypeLike = np.float32,
         seed: int | None = None,
+        *,
+        dropout: float | None = None,
+        use_batchnorm: bool | None = None,
+        legacy: str | None = None,
     ) -> None:
+        p, normalization, legacy = net_arguments(
+            dropout_keep_ratio, normalization, dropout, use_batchnorm, legacy, stacklevel=2
+        )
         scale = number("weight_scale", weight_scale)
         if not np.isfinite(scale):
             raise ValueError(f"weight_scale: expected a finite number, got {weight_scale}")
-        self._build(hidden_dims, input_dim, num_classes, dropout_keep_ratio, normalization, reg, dtype, seed)
+        self._build(hidden_dims, input_dim, num_classes, p, normalization, reg, dtype, seed, legacy)
         for name, shape in self._params.shapes.items():
             if name.startswith("W"):
                 self._params[name] = np.random.randn(*shape) * scale
 
-    def _build(self, hidden_dims, input_dim, num_classes, dropout_keep_ratio, normalization, reg, dtype, seed):
+    def _build(
+        self, hidden_dims, input_dim, num_classes, dropout_keep_ratio, normalization, reg, dtype, seed, legacy=None
+    ):
         """All of the constructor that draws no random numbers; the weights are left at zero."""
         if isinstance(hidden_dims, (str, bytes)) or not isinstance(hidden_dims, Iterable):
             raise TypeError(f"hidden_dims: expected a list of widths, got {hidden_dims!r}")
@@ -125,7 +145,12 @@ class FullyConnectedNet:
         ]
         if normalization not in _NORMALIZATIONS:
             raise ValueError(f"normalization: expected None, 'batchnorm' or 'layernorm', got {normalization!r}")
-        if not 0 < number("dropout_keep_ratio", dropout_keep_ratio) <= 1:
+        legacy = checked_legacy("legacy", legacy)
+        if legacy is not None:
+            # Then the number is the share to drop.
+            if not 0 <= number("dropout", dropout_keep_ratio) < 1:
+                raise ValueError(f"dropout: expected 0 <= p < 1, the share to drop, got {dropout_keep_ratio}")
+        elif not 0 < number("dropout_keep_ratio", dropout_keep_ratio) <= 1:
             raise ValueError(f"dropout_keep_ratio: expected 0 < p <= 1, the share to keep, got {dropout_keep_ratio}")
         if not _is_supported(dtype):
             raise ValueError(f"dtype: expected float32 or float64, got {dtype!r}")
@@ -135,7 +160,7 @@ class FullyConnectedNet:
             raise ValueError(f"seed: expected None or an integer from 0 to 2**32 - 1, got {seed}")
 
         self.normalization = normalization
-        self.use_dropout = dropout_keep_ratio != 1
+        self.use_dropout = dropout_keep_ratio != (1 if legacy is None else 0)
         self.reg = reg
         self.num_layers = len(dims) - 1
         self.dtype = dtype
@@ -161,6 +186,8 @@ class FullyConnectedNet:
             self.dropout_param = {"mode": "train", "p": dropout_keep_ratio}
             if seed is not None:
                 self.dropout_param["seed"] = seed
+            if legacy is not None or default_legacy() is not None:
+                self.dropout_param["legacy"] = legacy
         self.bn_params: list[dict[str, Any]] = []
         if normalization is not None:
             start = {"mode": "train"} if normalization == "batchnorm" else {}
@@ -174,6 +201,11 @@ class FullyConnectedNet:
     def params(self, values: dict[str, Any]) -> None:
         if values is not self._params:
             self._params.replace(values)
+
+    @property
+    def use_batchnorm(self) -> bool:
+        """Whether the network has batch normalization, by its name of 2016 and 2017."""
+        return self.normalization == "batchnorm"
 
     @property
     def dims(self) -> list[int]:
@@ -345,6 +377,8 @@ class FullyConnectedNet:
             "class_names": self.class_names,
             "bn_params": [{key: float(p[key]) for key in _NORM_NUMBERS if key in p} for p in self.bn_params],
         }
+        if self.use_dropout and legacy_of(self.dropout_param):
+            options["legacy"] = legacy_of(self.dropout_param)
         arrays: dict[str, Any] = {f"params.{name}": self._params[name] for name in self._params.shapes}
         for i, bn_param in enumerate(self.bn_params, start=1):
             for key in _STATISTICS:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastfc._threads import available_cpus, checked_count, get_num_threads
+from fastfc._years import legacy_of
 from fastfc.backend import get_backend
 from fastfc.classifiers.fc_net import FullyConnectedNet
 
@@ -38,6 +39,8 @@ def refusal(solver: Any) -> str | None:
         return f"the rule {getattr(solver.update_rule, '__name__', solver.update_rule)!r} is not fastfc's own"
     if list(model.params) != list(model.params.shapes) or set(solver.optim_configs) != set(model.params):
         return "the model has other parameters than its layers'"
+    if model.use_dropout and legacy_of(model.dropout_param):
+        return "the model's dropout is that of 2017"
     for split in ("X_train", "X_val"):
         X = getattr(solver, split)
         if not readable(X):
