@@ -279,6 +279,25 @@ def test_initial_loss_with_dropout():
     assert losses == pytest.approx(figures["loss"], rel=figures["loss_rtol"], abs=0)
 
 
+def test_initial_loss_with_dropout_of_2017():
+    figures = FIGURES["fc_dropout_initial_loss"]
+    X, y = fc_data()
+    losses = {}
+    for dropout in (0, 0.25, 0.5):
+        model = FullyConnectedNet(
+            [H1, H2],
+            input_dim=D,
+            num_classes=C,
+            weight_scale=5e-2,
+            dtype=np.float64,
+            dropout=dropout,
+            seed=123,
+            legacy="2017",
+        )
+        losses[str(dropout)] = model.loss(X, y)[0]
+    assert losses == pytest.approx(figures["legacy_2017"]["loss"], rel=figures["loss_rtol"], abs=0)
+
+
 def test_initial_gradients_with_dropout(compiled):
     allowed = FIGURES["fc_dropout_initial_loss"]["gradcheck_max"]
     for keep, model, X, y in dropout_nets():
@@ -395,11 +414,25 @@ def test_dropout_forward(compiled):
         np.testing.assert_array_equal(out_test, x)
 
 
-def test_dropout_backward():
+def test_dropout_forward_of_2017():
+    figures = FIGURES["dropout_forward"]["legacy_2017"]
+    rtol = FIGURES["dropout_forward"]["rtol"]
+    np.random.seed(231)
+    x = np.random.randn(500, 500) + 10
+    for p, mean, zeros in zip(figures["p"], figures["mean_train"], figures["fraction_zero"], strict=True):
+        out, _ = dropout_forward(x, {"mode": "train", "p": p, "legacy": "2017"})
+        out_test, _ = dropout_forward(x, {"mode": "test", "p": p, "legacy": "2017"})
+        assert out.mean() == pytest.approx(mean, rel=rtol)
+        assert (out == 0).mean() == pytest.approx(zeros, rel=rtol)
+        np.testing.assert_array_equal(out_test, x)
+
+
+@pytest.mark.parametrize("year", [{"p": 0.2}, {**FIGURES["dropout_backward"]["legacy_2017"], "legacy": "2017"}])
+def test_dropout_backward(year):
     np.random.seed(231)
     x = np.random.randn(10, 10) + 10
     dout = np.random.randn(*x.shape)
-    dropout_param = {"mode": "train", "p": 0.2, "seed": 123}
+    dropout_param = {"mode": "train", "seed": 123, **year}
     _, cache = dropout_forward(x, dropout_param)
     dx = dropout_backward(dout, cache)
     dx_num = eval_numerical_gradient_array(lambda xx: dropout_forward(xx, dropout_param)[0], x, dout)
