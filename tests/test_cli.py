@@ -113,7 +113,7 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"fastfc {fastfc.__version__}\n"
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["predict"], ["check"]])
+@pytest.mark.parametrize("command", [[], ["train"], ["predict"], ["check"], ["run"]])
 def test_help(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([*command, "--help"])
@@ -199,6 +199,9 @@ def test_values_out_of_range(option, value, capsys, no_training):
         (["predict", "model.npz"], "DATA"),
         (["predict", "model.npz", "data.npz", "--split", "all"], "--split"),
         (["check", "--dtype", "int8"], "--dtype"),
+        (["run"], "expected a script, or -m and a module's name"),
+        (["run", "--legacy", "1999", "script.py"], "--legacy"),
+        (["run", "--fast", "script.py"], "unrecognized arguments: --fast"),
     ],
 )
 def test_wrong_options(argv, words, capsys):
@@ -722,7 +725,7 @@ def test_names_that_the_output_cannot_show(npz, model, capsys, monkeypatch):
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("variable", ["FASTFC_BACKEND", "FASTFC_NUM_THREADS"])
+@pytest.mark.parametrize("variable", ["FASTFC_BACKEND", "FASTFC_NUM_THREADS", "FASTFC_LEGACY"])
 def test_environment_variables_with_nonsense(variable):
     with fastfc_process("train", environment={variable: "gpu"}) as process:
         _, err = process.communicate(timeout=60)

@@ -1,4 +1,4 @@
-"""The command ``fastfc``: train a network, predict with it, check and time the kernels.
+"""The command ``fastfc``: train a network, predict with it, check and time the kernels, run a program.
 
 Whatever a user can get wrong ends in one line on stderr and exit code 2. NumPy, Numba and
 the rest are imported by the commands that need them, so that ``fastfc --help`` is quick.
@@ -13,20 +13,29 @@ import sys
 from collections.abc import Sequence
 
 from fastfc import __version__
-from fastfc.cli import bench, check, predict, train
+from fastfc.cli import bench, check, predict, run, train
 from fastfc.cli._common import BROKEN_PIPE, ERROR, EXIT_CODES, INTERRUPTED, CommandError, Parser, writing_results
 
 __all__ = ["main"]
 
 #: In the order in which the help shows them.
-COMMANDS = (train, predict, check, bench)
+COMMANDS = (train, predict, check, bench, run)
+
+_EPILOG = f"""\
+examples:
+  fastfc train
+  fastfc predict model.npz fashion-mnist
+  fastfc check
+  fastfc run script.py
+
+{EXIT_CODES}"""
 
 
 def _parser() -> Parser:
     parser = Parser(
         prog="fastfc",
         description="Train fully connected networks, fast, on a CPU.",
-        epilog=f"examples:\n  fastfc train\n  fastfc predict model.npz fashion-mnist\n  fastfc check\n\n{EXIT_CODES}",
+        epilog=_EPILOG,
     )
     parser.add_argument("--version", action="version", version=f"fastfc {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)

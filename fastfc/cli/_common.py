@@ -22,6 +22,7 @@ exit codes:
   1    train: the loss became nan or infinite; check: a kernel is out of tolerance
   2    wrong options, files or data: one line on stderr says which
   130  interrupted by Ctrl-C; train then saves the best parameters so far
+  run ends in the program's own exit code
 """
 
 BACKEND: dict[str, Any] = {
@@ -72,6 +73,7 @@ def computing(backend: str | None) -> Iterator[None]:
     with reported(ValueError):
         chosen = importlib.import_module("fastfc.backend")  # which reads FASTFC_BACKEND
         importlib.import_module("fastfc._threads").get_num_threads()  # which reads FASTFC_NUM_THREADS
+        importlib.import_module("fastfc._years")  # which reads FASTFC_LEGACY
     # What is not finite is looked for, and told in words.
     with chosen.use_backend(backend or chosen.get_backend()), np.errstate(all="ignore"):
         yield
