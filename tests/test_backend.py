@@ -11,6 +11,8 @@ import fastfc
 from fastfc import layers
 from fastfc.backend import OPS, get_backend, implementation, use_backend
 
+WITHOUT_COMPILER = bool(importlib.import_module("numba").config.DISABLE_JIT)
+
 
 def run_python(code, **environment):
     """Run code in a fresh interpreter; returns what it printed."""
@@ -120,3 +122,27 @@ def test_every_export_exists():
     assert set(fastfc.__all__) <= set(dir(fastfc))
     with pytest.raises(AttributeError, match="no_such_name"):
         _ = fastfc.no_such_name
+
+
+FIRST_CALL = """
+import numpy as np
+from fastfc import layers
+from fastfc.kernels.norm import _batchnorm_backward as kernel
+
+x = np.random.RandomState(0).randn(100, 500).astype(DTYPE)
+np.random.seed(0)
+counts = [len(kernel.signatures)]
+_, cache = layers.batchnorm_forward(x, x[0], x[1], {"mode": MODE})
+counts.append(len(kernel.signatures))
+layers.batchnorm_backward_alt(x, cache)
+counts.append(len(kernel.signatures))
+print(*counts, np.random.rand() == np.random.RandomState(0).rand())
+"""
+
+
+@pytest.mark.skipif(WITHOUT_COMPILER, reason="needs the compiler")
+@pytest.mark.parametrize(("dtype", "mode"), [("float64", "train"), ("float32", "test")])
+def test_a_backward_pass_is_compiled_with_its_forward_pass(dtype, mode):
+    """A notebook's cell takes the time of the first call of batchnorm_backward_alt."""
+    code = f"DTYPE, MODE = {dtype!r}, {mode!r}\n{FIRST_CALL}"
+    assert run_python(code, FASTFC_BACKEND="fast") == "0 1 1 True"
