@@ -7,6 +7,7 @@ against the bytes it has before memory is taken for them.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
@@ -141,7 +142,8 @@ def get_CIFAR10_data(
     """Return CIFAR-10 split and centred, as the course's notebooks take it.
 
     The folder is looked for as `datasets/cifar-10-batches-py` beside this module, then
-    `cs231n/datasets/cifar-10-batches-py` and `fastfc/datasets/cifar-10-batches-py` from the working folder, then
+    `cs231n/datasets/cifar-10-batches-py` and `fastfc/datasets/cifar-10-batches-py` from the working folder,
+    `cs231n/datasets/cifar-10-batches-py` beside the script (in `sys.path[0]`), then
     `$FASTFC_DATA/cifar-10-batches-py` and `$FASTFC_DATA` itself.
 
     Parameters
@@ -209,10 +211,12 @@ def _under_fastfc_data(name: str) -> list[Path]:
 
 def _find_cifar10() -> Path:
     name = "cifar-10-batches-py"
+    script = Path(sys.path[0] if sys.path else "")
     places = [
         Path(__file__).parent / "datasets" / name,
         Path("cs231n/datasets") / name,
         Path("fastfc/datasets") / name,
+        script / "cs231n/datasets" / name,
         *_under_fastfc_data(name),
     ]
     for place in places:
@@ -221,7 +225,7 @@ def _find_cifar10() -> Path:
     raise FileNotFoundError(
         "CIFAR-10 not found: put the folder cifar-10-batches-py (data_batch_1 to data_batch_5 and test_batch, as "
         "unpacked from cifar-10-python.tar.gz) into one of these places, or set FASTFC_DATA to the folder that holds "
-        f"it; looked in {', '.join(str(place.absolute()) for place in places)}"
+        f"it; looked in {', '.join(dict.fromkeys(str(place.absolute()) for place in places))}"
     )
 
 

@@ -353,6 +353,13 @@ def test_get_CIFAR10_data_looks_in_order(cifar, monkeypatch, tmp_path):
         for path in cifar.iterdir():
             (folder / path.name).write_bytes(py2_batch(PIXELS, [label] * 3))
         assert get_CIFAR10_data(9, 6, 3)["y_test"].tolist() == [label] * 3
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    with pytest.raises(FileNotFoundError, match="CIFAR-10 not found"):
+        get_CIFAR10_data(9, 6, 3)
+    monkeypatch.syspath_prepend(tmp_path)  # the folder of a script that was started from elsewhere
+    assert get_CIFAR10_data(9, 6, 3)["y_test"].tolist() == [7] * 3
     (tmp_path / "cs231n/datasets/cifar-10-batches-py/data_batch_3").unlink()
     with pytest.raises(FileNotFoundError, match="data_batch_3"):
         get_CIFAR10_data(9, 6, 3)
