@@ -43,8 +43,9 @@ def write_csv(path, X, labels=None, header=True):
 
 @pytest.fixture(autouse=True)
 def _folder(tmp_path, monkeypatch):
-    """Everything is written to a folder of its own."""
+    """Everything is written to a folder of its own, and kernels that are new compile in silence."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FASTFC_QUIET", "1")
 
 
 @pytest.fixture
