@@ -362,34 +362,13 @@ class FullyConnectedNet:
         Raises
         ------
         OSError
-            If the file cannot be written.
+            If the file cannot be written; an older one is still there then.
+        ValueError
+            If class_names, input_mean or input_scale do not fit the network.
         """
-        options = {
-            "format": _FILE_FORMAT,
-            "hidden_dims": self.dims[1:-1],
-            "input_dim": self.dims[0],
-            "num_classes": self.dims[-1],
-            "dropout_keep_ratio": float(self.dropout_param.get("p", 1)),
-            "seed": self.dropout_param.get("seed"),
-            "normalization": self.normalization,
-            "reg": float(self.reg),
-            "dtype": np.dtype(self.dtype).name,
-            "class_names": self.class_names,
-            "bn_params": [{key: float(p[key]) for key in _NORM_NUMBERS if key in p} for p in self.bn_params],
-        }
-        if self.use_dropout and legacy_of(self.dropout_param):
-            options["legacy"] = legacy_of(self.dropout_param)
-        arrays: dict[str, Any] = {f"params.{name}": self._params[name] for name in self._params.shapes}
-        for i, bn_param in enumerate(self.bn_params, start=1):
-            for key in _STATISTICS:
-                if key in bn_param:
-                    arrays[f"{key}{i}"] = bn_param[key]
-        for key in ("input_mean", "input_scale"):
-            if getattr(self, key) is not None:
-                arrays[key] = np.asarray(getattr(self, key))
-        options["arrays"] = list(arrays)
+        arrays = packed(self)
         with replaced_file(fname) as file:
-            np.savez(file, options=np.array(json.dumps(options, default=int)), **arrays)
+            np.savez(file, **arrays)  # type: ignore[arg-type]
 
     def load(self, fname: str | os.PathLike[str]) -> bool:
         """Read what :meth:`save` wrote into this network.
@@ -461,14 +440,56 @@ def load_model(fname: str | os.PathLike[str]) -> FullyConnectedNet:
         If the file is damaged or is not a model's.
     """
     with open(fname, "rb") as file:
-        arrays = read_npz(file, os.fspath(fname), _array_kinds)
+        arrays = read_npz(file, os.fspath(fname), array_kinds)
     try:
-        return _made_from(json.loads(str(arrays.pop("options")[()])), arrays)
-    except (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError) as error:
+        return unpacked(arrays)
+    except DAMAGE as error:
         raise ValueError(f"{os.fspath(fname)}: not a fastfc model, or a damaged one ({error})") from error
 
 
-def _made_from(options: dict[str, Any], arrays: dict[str, np.ndarray]) -> FullyConnectedNet:
+#: What making sense of a damaged file can raise.
+DAMAGE = (AttributeError, IndexError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
+
+
+def packed(model: FullyConnectedNet) -> dict[str, np.ndarray]:
+    """A network as arrays of numbers, and its options as one string: what a file of it holds."""
+    options = {
+        "format": _FILE_FORMAT,
+        "hidden_dims": model.dims[1:-1],
+        "input_dim": model.dims[0],
+        "num_classes": model.dims[-1],
+        "dropout_keep_ratio": float(model.dropout_param.get("p", 1)),
+        "seed": model.dropout_param.get("seed"),
+        "normalization": model.normalization,
+        "reg": float(model.reg),
+        "dtype": np.dtype(model.dtype).name,
+        "class_names": _checked_class_names(model.class_names, model.dims[-1]),
+        "bn_params": [{key: float(p[key]) for key in _NORM_NUMBERS if key in p} for p in model.bn_params],
+    }
+    if model.use_dropout and legacy_of(model.dropout_param):
+        options["legacy"] = legacy_of(model.dropout_param)
+    arrays = {f"params.{name}": model.params[name] for name in model.params.shapes}
+    for i, bn_param in enumerate(model.bn_params, start=1):
+        for key in _STATISTICS:
+            if key in bn_param:
+                arrays[f"{key}{i}"] = bn_param[key]
+    for key in ("input_mean", "input_scale"):
+        if getattr(model, key) is not None:
+            model.per_feature(key, (model.dims[0],))
+            arrays[key] = np.asarray(getattr(model, key))
+    options["arrays"] = list(arrays)
+    return {"options": np.array(json.dumps(options, default=int)), **arrays}
+
+
+def unpacked(arrays: dict[str, np.ndarray], kind: type[FullyConnectedNet] = FullyConnectedNet) -> FullyConnectedNet:
+    """The network that :func:`packed` took apart; one of DAMAGE if the arrays make no sense."""
+    arrays = dict(arrays)
+    return _made_from(json.loads(str(arrays.pop("options")[()])), arrays, kind)
+
+
+def _made_from(
+    options: dict[str, Any], arrays: dict[str, np.ndarray], kind: type[FullyConnectedNet]
+) -> FullyConnectedNet:
     """The network that the contents of a file describe; any of a handful of errors if they make no sense."""
     if options.pop("format") != _FILE_FORMAT:
         raise ValueError("another format")
@@ -480,14 +501,10 @@ def _made_from(options: dict[str, Any], arrays: dict[str, np.ndarray]) -> FullyC
     dims = [options["input_dim"], *options["hidden_dims"], options["num_classes"]]
     for i, shape in enumerate(itertools.pairwise(dims), start=1):
         require_shape(f"W{i}", params[f"W{i}"], shape, "the widths of its layers")
-    net = FullyConnectedNet.__new__(FullyConnectedNet)
+    net = kind.__new__(kind)
     net._build(**options)
     net.params = params
-    if class_names is not None and not (
-        isinstance(class_names, list) and len(class_names) == dims[-1] and all(isinstance(n, str) for n in class_names)
-    ):
-        raise ValueError(f"class_names: expected {dims[-1]} strings")
-    net.class_names = class_names
+    net.class_names = _checked_class_names(class_names, dims[-1])
     for i, (bn_param, numbers) in enumerate(zip(net.bn_params, bn_params, strict=True), start=1):
         bn_param.update({key: number(key, numbers[key]) for key in _NORM_NUMBERS if key in numbers})
         for key in _STATISTICS:
@@ -499,6 +516,15 @@ def _made_from(options: dict[str, Any], arrays: dict[str, np.ndarray]) -> FullyC
             setattr(net, name, arrays[name])
             net.per_feature(name, (dims[0],))
     return net
+
+
+def _checked_class_names(names: Any, count: int) -> list[str] | None:
+    """Names as a list of `count` strings, or None."""
+    if names is None:
+        return None
+    if not isinstance(names, (list, tuple)) or len(names) != count or not all(isinstance(n, str) for n in names):
+        raise ValueError(f"class_names: expected {count} strings")
+    return list(names)
 
 
 @functools.lru_cache
@@ -516,7 +542,7 @@ def _is_supported(dtype: Any) -> bool:
         return False
 
 
-def _array_kinds(name: str) -> str | None:
+def array_kinds(name: str) -> str | None:
     """The dtype kinds of the arrays in a model's file."""
     if name == "options":
         return "U"
