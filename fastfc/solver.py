@@ -1,11 +1,13 @@
 """The course's Solver: trains a model on a data set and keeps the best parameters."""
 
+import errno
 import logging
 import os
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -13,6 +15,8 @@ from fastfc import optim
 from fastfc._arguments import require_mapping
 from fastfc._files import replaced_file
 from fastfc._threads import checked_count
+from fastfc._training_file import digests, load_training, require_savable, save_training, stream_state
+from fastfc.backend import get_backend
 
 __all__ = ["Solver"]
 
@@ -64,6 +68,9 @@ class Solver:
     callback : callable or None
         Called with the solver after each accuracy check, and in between after one or more
         iterations, about every 0.1 seconds or less. Default None.
+    autosave : path or None
+        If given, :meth:`train` calls :meth:`save` with it at the end of each epoch, so that a
+        training that was killed goes on from there: see :meth:`resume`. Default None.
 
     Attributes
     ----------
@@ -75,6 +82,8 @@ class Solver:
         What :meth:`train` ran: ``"compiled"`` for a :class:`fastfc.FullyConnectedNet` with a
         rule of the package on the fast backend, else ``"generic"``, a loop over single steps.
         The logger ``fastfc`` says why, at level DEBUG. Both give the same numbers.
+    threads_ : int
+        The threads that it ran on.
 
     Raises
     ------
@@ -116,6 +125,7 @@ class Solver:
         self.verbose = kwargs.pop("verbose", True)
         self.threads = kwargs.pop("threads", None)
         self.callback: Callable[[Solver], object] | None = kwargs.pop("callback", None)
+        self.autosave: str | os.PathLike[str] | None = kwargs.pop("autosave", None)
         if kwargs:
             extra = ", ".join(f'"{name}"' for name in kwargs)
             raise ValueError(f"Unrecognized arguments {extra}")
@@ -151,6 +161,13 @@ class Solver:
         self.optim_configs = {name: dict(self.optim_config) for name in self.model.params}
         self._timed_steps = 0
         self._timed_seconds = 0.0
+        # Of the call of train() that is under way or was the last; None amid an iteration or a check.
+        self._iterations: int | None = 0
+        # Parameters and random stream as the last train() left them; None: as they are now.
+        self._left: tuple[dict[str, np.ndarray] | None, tuple | None] = None, None
+        # What ran before a file was written, if the next train() goes on from it.
+        self._resumes = False
+        self._ran: dict[str, Any] | None = None
 
     @property
     def seconds_per_step(self) -> float:
@@ -233,14 +250,40 @@ class Solver:
     def train(self) -> None:
         """Train the model; at the end its parameters are those with the best validation accuracy.
 
-        May be called again, to go on for as many epochs. An interruption (Ctrl-C) leaves
-        the model, the histories and NumPy's random stream as the last finished iteration left them.
+        May be called again, to go on from these for as many epochs. After :meth:`resume` the
+        first call goes on up to `num_epochs`, those before included. An interruption (Ctrl-C)
+        leaves the model, the histories and NumPy's random stream as the last finished
+        iteration left them.
         """
+        if self.autosave is not None:
+            require_savable(self)
+            folder = Path(self.autosave).parent
+            if not folder.is_dir():
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
+        done, before = 0, None
+        if self._resumes and self._iterations is not None:
+            done, before = self._iterations, self._ran
+            np.random.set_state(cast(tuple, self._left[1]))
+        self._resumes, self._left = False, (None, None)
+        self._loop(done, before)
+        # Without any best parameters (no iterations, or never a right answer) the model keeps its own.
+        if self.best_params:
+            last = {name: value.copy() for name, value in self.model.params.items()}
+            self._left = last, stream_state()
+            self.model.params = self.best_params
+        else:
+            self._left = None, stream_state()
+
+    def _loop(self, t: int, before: dict[str, Any] | None) -> None:
+        """Carry out the iterations from number `t` on, where something ran `before` that it is to equal."""
         iterations_per_epoch = max(len(self.X_train) // self.batch_size, 1)
         num_iterations = self.num_epochs * iterations_per_epoch
-        t = 0
+        self._iterations = t
         with self._engine() as engine:
+            if before is not None and self._ran != before:
+                logger.warning("the training goes on equal up to rounding only: %s before, now %s", before, self._ran)
             while t < num_iterations:
+                self._iterations = None
                 # Up to the next accuracy check: after the first iteration, and at the end of each epoch.
                 limit = 1 if t == 0 else iterations_per_epoch - t % iterations_per_epoch
                 done = engine.steps(limit)
@@ -257,27 +300,123 @@ class Solver:
                         config["learning_rate"] *= self.lr_decay
                 if t == 1 or epoch_end:
                     self._check(engine)
+                self._iterations = t
                 if self.callback is not None:
                     engine.give_stream()
                     self.callback(self)
                     engine.take_stream()
-        # Without any best parameters (no iterations, or never a right answer) the model keeps its own.
-        if self.best_params:
-            self.model.params = self.best_params
+                if epoch_end and self.autosave is not None:
+                    save_training(self, self.autosave, engine.stream_state())
 
     def _engine(self) -> Any:
         """What carries out the steps: the compiled run where it can, else a loop over :meth:`_step`."""
         from fastfc.training import refusal, threads_for
 
         reason = refusal(self)
-        if reason is not None:
+        self.engine_, self.threads_ = "generic", 1
+        if reason is None:
+            self.engine_, self.threads_ = "compiled", threads_for(self.model, self.batch_size, self.threads)
+        else:
             logger.debug("generic training loop: %s", reason)
-            self.engine_ = "generic"
+        self._ran = {"engine": self.engine_, "backend": get_backend(), "threads": self.threads_}
+        if reason is not None:
             return _GenericRun(self)
         from fastfc.training.run import CompiledRun
 
-        self.engine_ = "compiled"
-        return CompiledRun(self, threads_for(self.model, self.batch_size, self.threads))
+        return CompiledRun(self, self.threads_)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write all that :meth:`resume` needs to go on, as an ``.npz`` file without pickles, under exactly this name.
+
+        The file holds the model with its last parameters and its running statistics, the best
+        parameters, histories, the rule's hyperparameters and state, the arguments of the
+        Solver and NumPy's global random stream, all as they are during :meth:`train` (call
+        `save` in a callback, or use `autosave`), or as the last :meth:`train` left them. Of the
+        data it holds digests only, and it does not hold the callback. An older file of that
+        name is replaced only once the new one is whole.
+
+        Raises
+        ------
+        TypeError
+            If the model is neither a FullyConnectedNet nor a TwoLayerNet (a class derived from
+            them included), or a rule keeps something else than numbers, strings and arrays.
+        ValueError
+            If the rule is not in :mod:`fastfc.optim`, NumPy's random stream is not MT19937, or
+            :meth:`train` was interrupted amid an iteration or an accuracy check.
+        OSError
+            If the file cannot be written; an older one is still there then.
+
+        Examples
+        --------
+        >>> import tempfile, os
+        >>> from fastfc import FullyConnectedNet, Solver
+        >>> X, y = np.random.randn(200, 4), np.arange(200) % 3
+        >>> data = {"X_train": X, "y_train": y, "X_val": X, "y_val": y}
+        >>> solver = Solver(FullyConnectedNet([8], 4, 3), data, num_epochs=2, verbose=False)
+        >>> solver.train()
+        >>> path = os.path.join(tempfile.mkdtemp(), "run.npz")
+        >>> solver.save(path)
+        >>> solver = Solver.resume(path, data, num_epochs=5)
+        >>> solver.train()
+        >>> solver.epoch
+        5
+        """
+        save_training(self, path)
+
+    @classmethod
+    def resume(cls, path: str | os.PathLike[str], data: dict[str, np.ndarray], **changes: Any) -> "Solver":
+        """Make the Solver that :meth:`save` or `autosave` wrote, to go on with :meth:`train`.
+
+        Training k epochs, saving, and going on for m more in a new process gives what k + m
+        epochs at once give, bit for bit, if the backend, the versions of the libraries and the
+        kind of processor are the same. The number of threads is taken from the file. If backend or
+        engine are others, the logger ``fastfc`` warns. Nothing in the file is executed.
+
+        Parameters
+        ----------
+        path : path
+        data : dict
+            The data that the training had.
+        **changes
+            New values of `num_epochs` (the total, those that are done included), `threads`,
+            `print_every`, `verbose`, `checkpoint_name`, `callback` and `autosave`. Where the training
+            had `autosave`, it is `path` by default.
+
+        Returns
+        -------
+        Solver
+            ``solver.model`` has the last parameters until :meth:`train`, which first sets
+            NumPy's global random stream to where it stood.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If the file is damaged or not of :meth:`save`, its rule is not in
+            :mod:`fastfc.optim`, or `data` are others.
+        """
+        fixed = [name for name in changes if name not in _CHANGEABLE]
+        if fixed:
+            raise ValueError(f"expected only {', '.join(_CHANGEABLE)} beside path and data, got {', '.join(fixed)}")
+        model, arguments, state = load_training(path)
+        ran = state["ran"]
+        if ran is not None and ran["engine"] == "compiled":
+            arguments["threads"] = ran["threads"]
+        arguments["autosave"] = path if arguments["autosave"] else None
+        try:
+            solver = cls(model, data, **{**arguments, **changes})
+        except TypeError as error:
+            raise ValueError(f"{os.fspath(path)}: cannot make its Solver ({error})") from error
+        found = digests(solver)
+        other = [name for name, digest in found.items() if digest != state["data"].get(name)]
+        if other:
+            raise ValueError(f"data: expected what {os.fspath(path)} was trained on; {', '.join(other)} differ")
+        for name in ("epoch", "best_val_acc", "best_params", "optim_configs", *_HISTORIES):
+            setattr(solver, name, state[name])
+        solver._iterations, solver._left = state["iterations"], (None, state["stream"])
+        solver._ran, solver._resumes = ran, True
+        return solver
 
     def _check(self, engine: Any) -> None:
         """Take both accuracies, write the checkpoint, and keep the parameters if they are the best."""
@@ -291,6 +430,11 @@ class Solver:
         if val_acc > self.best_val_acc:
             self.best_val_acc = val_acc
             self.best_params = {name: value.copy() for name, value in self.model.params.items()}
+
+
+_HISTORIES = ("loss_history", "train_acc_history", "val_acc_history")
+#: What a training that goes on may change.
+_CHANGEABLE = ("num_epochs", "threads", "print_every", "verbose", "checkpoint_name", "callback", "autosave")
 
 
 class _GenericRun:
@@ -312,6 +456,9 @@ class _GenericRun:
     def accuracy(self, split: str, num_samples: int | None) -> float:
         solver = self._solver
         return solver.check_accuracy(getattr(solver, f"X_{split}"), getattr(solver, f"y_{split}"), num_samples)
+
+    def stream_state(self) -> tuple | None:
+        return stream_state()
 
     def give_stream(self) -> None:
         pass

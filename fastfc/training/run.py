@@ -108,9 +108,10 @@ class CompiledRun:
 
     def give_stream(self) -> None:
         """Leave NumPy's global random stream where the run stands."""
-        np.random.set_state(self._stream_state())
+        np.random.set_state(self.stream_state())
 
-    def _stream_state(self):
+    def stream_state(self):
+        """The run's random stream, as ``np.random.get_state`` gives it."""
         name, _, _, has_gauss, gauss = self._stream.get_state()
         words = streams_of(self._plan)[0]
         return name, words[:624].copy(), int(words[624]), has_gauss, gauss
@@ -143,7 +144,7 @@ class CompiledRun:
         plan, y = self._plan, getattr(self.solver, f"y_{split}")
         n, subset = len(self._X[split]), np.zeros(0, np.int64)
         if num_samples is not None and n > num_samples:
-            self._stream.set_state(self._stream_state())
+            self._stream.set_state(self.stream_state())
             subset = self._stream.choice(n, num_samples)
             self._follow_stream()
             n, y = num_samples, y[subset]

@@ -1,0 +1,249 @@
+"""Files that a training goes on from: an ``.npz`` without pickles, that holds all of a Solver but its data."""
+
+import hashlib
+import json
+import os
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from fastfc import optim
+from fastfc._arguments import number, require_shape
+from fastfc._files import replaced_file
+from fastfc._npz import read_npz
+from fastfc.classifiers.fc_net import DAMAGE, FullyConnectedNet, TwoLayerNet, array_kinds, packed, unpacked
+
+if TYPE_CHECKING:
+    from fastfc.solver import Solver
+
+__all__ = ["SPLITS", "digests", "load_training", "require_savable", "save_training", "stream_state"]
+
+_FILE_FORMAT = "fastfc training 1"
+_MODELS = {kind.__name__: kind for kind in (FullyConnectedNet, TwoLayerNet)}
+_PLAIN = (type(None), bool, int, float, str)
+_HISTORIES = ("loss_history", "train_acc_history", "val_acc_history")
+#: Arguments of the Solver that a file holds as they are.
+_OPTIONS = (
+    "optim_config", "lr_decay", "batch_size", "num_epochs", "num_train_samples", "num_val_samples", "print_every",
+    "verbose", "threads",
+)  # fmt: skip
+#: Names of arrays, beside the model's, as far as they are fixed.
+_ARRAYS = (*_HISTORIES, "stream")
+_PREFIXES = ("best_params.", "optim_configs.", "options.")
+
+# No machine has as many processors; a file that says more would start as many threads.
+_MAX_THREADS = 4096
+
+SPLITS = ("X_train", "y_train", "X_val", "y_val")
+# Rows of each array whose values tell one data set from another.
+_DIGESTED_ROWS = 256
+
+
+def stream_state() -> tuple | None:
+    """NumPy's global random stream, if it is the MT19937 that every version starts with."""
+    if not isinstance(np.random.get_bit_generator(), np.random.MT19937):  # type: ignore[attr-defined]
+        return None
+    return np.random.get_state()  # type: ignore[return-value]
+
+
+def require_savable(solver: "Solver") -> str:
+    """The name of the solver's rule, if a file can hold the solver's state; else an error that says why not."""
+    model = solver.model
+    if type(model) not in _MODELS.values():
+        raise TypeError(f"model: only {' and '.join(_MODELS)} can be saved, got {type(model).__name__}")
+    if set(model.params) != set(model.params.shapes):
+        raise ValueError(f"model: expected the parameters {', '.join(model.params.shapes)} and no others")
+    if stream_state() is None:
+        raise ValueError("NumPy's global random stream is not MT19937, and only that can be saved")
+    for name, rule in vars(optim).items():
+        if rule is solver.update_rule:
+            return name
+    raise ValueError("update_rule: only rules in fastfc.optim can be saved, which are found there by name")
+
+
+def save_training(solver: "Solver", path: str | os.PathLike[str], stream: tuple | None = None) -> None:
+    """Write the state of a solver, with this random stream if one is given; see :meth:`fastfc.solver.Solver.save`."""
+    rule = require_savable(solver)
+    if solver._iterations is None:
+        raise ValueError("train() was interrupted amid an iteration or an accuracy check")
+    params, left_stream = solver._left
+    arrays = {f"model.{name}": array for name, array in packed(solver.model).items()}
+    if params is not None:
+        arrays |= {f"model.params.{name}": array for name, array in params.items()}
+    arrays |= {f"best_params.{name}": array for name, array in solver.best_params.items()}
+    arrays |= {name: np.array(getattr(solver, name)) for name in _HISTORIES}
+    _, arrays["stream"], position, has_gauss, gauss = cast(tuple, stream or left_stream or stream_state())
+    options: dict[str, Any] = {
+        "format": _FILE_FORMAT,
+        "model": type(solver.model).__name__,
+        "update_rule": rule,
+        "checkpoint_name": None if solver.checkpoint_name is None else os.fspath(solver.checkpoint_name),
+        "autosave": solver.autosave is not None,
+        "options": {name: _encoded(getattr(solver, name), f"options.{name}", arrays) for name in _OPTIONS},
+        "optim_configs": _encoded(solver.optim_configs, "optim_configs", arrays),
+        "epoch": int(solver.epoch),
+        "iterations": solver._iterations,
+        "best_val_acc": float(solver.best_val_acc),
+        "stream": [int(position), int(has_gauss), float(gauss)],
+        "data": digests(solver),
+        "ran": solver._ran,
+    }
+    options["arrays"] = sorted(arrays)
+    arrays["options"] = np.array(json.dumps(options))
+    with replaced_file(path) as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+
+
+def load_training(path: str | os.PathLike[str]) -> tuple[FullyConnectedNet, dict[str, Any], dict[str, Any]]:
+    """Read what :func:`save_training` wrote: the model, the Solver's arguments, and its state.
+
+    Raises FileNotFoundError, or ValueError that names the file.
+    """
+    source = os.fspath(path)
+    with open(path, "rb") as file:
+        arrays = read_npz(file, source, _kinds)
+    try:
+        options = json.loads(str(arrays.pop("options")[()]))
+        if options["format"] != _FILE_FORMAT:
+            raise ValueError("another format")
+        if options["arrays"] != sorted(arrays):
+            raise ValueError("arrays are missing or have other names")
+        return _understood(options, arrays)
+    except DAMAGE as error:
+        raise ValueError(f"{source}: not a fastfc training file, or a damaged one ({error})") from error
+
+
+def _understood(options: dict[str, Any], arrays: dict[str, np.ndarray]) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+    packed_model = {name.removeprefix("model."): array for name, array in arrays.items() if name.startswith("model.")}
+    model = unpacked(packed_model, _MODELS[options["model"]])
+    arguments = {name: _decoded(options["options"][name], arrays) for name in _OPTIONS}
+    for name, kind in (("update_rule", str), ("checkpoint_name", (str, type(None))), ("autosave", bool)):
+        if not isinstance(options[name], kind):
+            raise ValueError(f"{name} is {options[name]!r:.40}")
+        arguments[name] = options[name]
+    if arguments["update_rule"].startswith("_") or not callable(getattr(optim, arguments["update_rule"], None)):
+        raise ValueError(f"its rule {arguments['update_rule']!r:.80} is not in fastfc.optim")
+    _check_arguments(arguments)
+    state: dict[str, Any] = {name: _count(name, options[name]) for name in ("epoch", "iterations")}
+    if state["iterations"]:
+        # As the last accuracy check left them.
+        model._set_mode("test")
+    state["best_val_acc"] = number("best_val_acc", options["best_val_acc"])
+    state["best_params"] = _best_params(model, arrays)
+    state["optim_configs"] = _optim_configs(model, options, arrays)
+    for name in _HISTORIES:
+        require_shape(name, arrays[name], (arrays[name].size,), "one value per iteration or check")
+        state[name] = list(arrays[name])
+    state["stream"] = _stream(arrays["stream"], *options["stream"])
+    if not isinstance(options["data"], dict):
+        raise ValueError("data: expected digests by name")
+    state["data"], state["ran"] = options["data"], _ran(options["ran"])
+    return model, arguments, state
+
+
+def _check_arguments(arguments: dict[str, Any]) -> None:
+    """Refuse what the Solver would refuse, while the error can still name the file."""
+    for name, least in (("batch_size", 1), ("num_epochs", 0), ("print_every", 1), ("threads", 1)):
+        value = arguments[name]
+        if not ((isinstance(value, (int, np.integer)) and value >= least) or (value is None and name == "threads")):
+            raise ValueError(f"{name}: expected an integer of at least {least}, got {value!r:.40}")
+    for name in ("num_train_samples", "num_val_samples"):
+        if arguments[name] is not None and number(name, arguments[name]) < 0:
+            raise ValueError(f"{name}: expected None or a count, got {arguments[name]!r:.40}")
+    number("lr_decay", arguments["lr_decay"])
+    if not isinstance(arguments["optim_config"], dict):
+        raise ValueError("optim_config: expected a dictionary")
+
+
+def _best_params(model: FullyConnectedNet, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    best = {name.removeprefix("best_params."): a for name, a in arrays.items() if name.startswith("best_params.")}
+    if best and set(best) != set(model.params):
+        raise ValueError("best_params: expected all of the model's parameters or none")
+    for name, array in best.items():
+        require_shape(f"best_params.{name}", array, model.params[name].shape, "the model's")
+    return {name: best[name].astype(model.dtype) for name in model.params if best}
+
+
+def _optim_configs(
+    model: FullyConnectedNet, options: dict[str, Any], arrays: dict[str, np.ndarray]
+) -> dict[str, dict[str, Any]]:
+    configs = _decoded(options["optim_configs"], arrays)
+    if set(configs) != set(model.params):
+        raise ValueError("optim_configs: expected one for each of the model's parameters")
+    if options["update_rule"] in optim.STATE:
+        for name, config in configs.items():
+            optim.checked_config(options["update_rule"], config, model.params[name])
+    return {name: configs[name] for name in model.params}
+
+
+def _stream(key: np.ndarray, position: Any, has_gauss: Any, gauss: Any) -> tuple:
+    if key.dtype != np.uint32 or key.shape != (624,):
+        raise ValueError("stream: expected the 624 words of MT19937")
+    # NumPy believes a position whatever it is.
+    if _count("stream", position) > 624 or _count("stream", has_gauss) > 1:
+        raise ValueError("stream: expected a position from 0 to 624, and whether a number waits")
+    return "MT19937", key.astype(np.uint32), position, has_gauss, number("stream", gauss)
+
+
+def _ran(ran: Any) -> dict[str, Any] | None:
+    if ran is None:
+        return None
+    if set(ran) != {"engine", "backend", "threads"} or not isinstance(ran["engine"], str):
+        raise ValueError("ran: expected engine, backend and threads")
+    if not 1 <= _count("threads", ran["threads"]) <= _MAX_THREADS:
+        raise ValueError(f"threads: expected 1 to {_MAX_THREADS}, got {ran['threads']}")
+    return ran
+
+
+def _count(name: str, value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 2**53:
+        raise ValueError(f"{name}: expected a count, got {value!r:.40}")
+    return value
+
+
+def _encoded(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
+    """`value` for JSON; arrays and NumPy's numbers go to `arrays` under their name."""
+    if type(value) in _PLAIN:
+        return value
+    if isinstance(value, dict):
+        for key in value:
+            if type(key) is not str or not key.isidentifier():
+                raise TypeError(f"{name}: expected names as keys, got {key!r}")
+        return {"dict": {key: _encoded(item, f"{name}.{key}", arrays) for key, item in value.items()}}
+    if isinstance(value, (np.generic, np.ndarray)) and value.dtype.kind in "biuf" and value.dtype.itemsize <= 8:
+        arrays[name] = np.asarray(value)
+        return {"array": name}
+    raise TypeError(f"{name}: only numbers, strings and arrays of numbers can be saved, got {type(value).__name__}")
+
+
+def _decoded(value: Any, arrays: dict[str, np.ndarray]) -> Any:
+    """What :func:`_encoded` took; NumPy's numbers come back as such."""
+    if type(value) in _PLAIN:
+        return value
+    ((kind, item),) = value.items()
+    if kind == "dict":
+        return {key: _decoded(part, arrays) for key, part in item.items()}
+    if kind != "array" or not item.startswith(_PREFIXES):
+        raise ValueError(f"{kind!r:.40} is neither a dictionary nor an array")
+    return arrays[item][()]
+
+
+def _kinds(name: str) -> str | None:
+    """The dtype kinds of the arrays in a file."""
+    if name == "options":
+        return "U"
+    if name.startswith("model."):
+        return array_kinds(name.removeprefix("model."))
+    return "biuf" if name in _ARRAYS or name.startswith(_PREFIXES) else None
+
+
+def digests(solver: "Solver") -> dict[str, str]:
+    """What tells the solver's data from other data: shapes, dtypes, and the values of some rows."""
+    found = {}
+    for name in SPLITS:
+        array = getattr(solver, name)
+        rows = np.unique(np.linspace(0, max(len(array) - 1, 0), _DIGESTED_ROWS).astype(np.int64))[: len(array)]
+        sample = np.ascontiguousarray(array[rows])
+        text = f"{len(array)} {sample.shape[1:]} {sample.dtype.str} "
+        found[name] = hashlib.sha256(text.encode() + sample.tobytes()).hexdigest()
+    return found
