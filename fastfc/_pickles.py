@@ -5,12 +5,23 @@ import math
 import pickle
 import pickletools
 from collections.abc import Callable
+from functools import partial
 from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MAX_PICKLE_BYTES", "MAX_PICKLE_OPCODES", "RefusedPickleError", "load_pickle"]
+__all__ = [
+    "MAX_PICKLE_BYTES",
+    "MAX_PICKLE_OPCODES",
+    "ArrayUnpickler",
+    "PickledDtype",
+    "Placeholder",
+    "RefusedPickleError",
+    "Standin",
+    "load_pickle",
+    "load_pickle_by",
+]
 
 Array = NDArray[Any]
 
@@ -22,7 +33,7 @@ class RefusedPickleError(pickle.UnpicklingError, ValueError):
     """A pickle that is damaged, too large, or asks for more than arrays and builtin containers."""
 
 
-class _Standin:
+class Standin:
     """What a pickle gets in place of a NumPy name: at most callable, and closed to the BUILD opcode."""
 
     __slots__ = ("_call",)
@@ -39,7 +50,20 @@ class _Standin:
         raise RefusedPickleError("it changes a function")
 
 
-class _PickledDtype:
+class Placeholder:
+    """What stands in a pickle's result for something that is made once all of it has been read."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state: Any) -> None:
+        raise RefusedPickleError("it changes a function")
+
+    def made(self, plain: Callable[[Any], Any]) -> Any:
+        """What it stands for; `plain` makes its parts."""
+        raise RefusedPickleError("it holds something else than arrays and builtin containers")
+
+
+class PickledDtype(Placeholder):
     """A dtype in a pickle: `numpy.dtype("u1", False, True)`, then a state that holds the byte order."""
 
     __slots__ = ("dtype",)
@@ -57,7 +81,7 @@ class _PickledDtype:
         self.dtype = self.dtype.newbyteorder(order)
 
 
-class _PickledArray:
+class _PickledArray(Placeholder):
     """An array in a pickle: an empty one first, then a state that holds shape, dtype and bytes."""
 
     __slots__ = ("_spend", "value")
@@ -68,7 +92,7 @@ class _PickledArray:
 
     def __setstate__(self, state: Any) -> None:
         _, shape, pickled_dtype, fortran, raw = state
-        if type(pickled_dtype) is not _PickledDtype or type(raw) not in (bytes, str):
+        if not isinstance(pickled_dtype, PickledDtype) or type(raw) not in (bytes, str):
             raise RefusedPickleError("it has an array that is not plain numbers")
         dtype = pickled_dtype.dtype
         if type(shape) is not tuple or len(shape) > 32 or any(type(n) is not int or n < 0 for n in shape):
@@ -79,28 +103,37 @@ class _PickledArray:
         data = bytearray(raw.encode("latin1") if isinstance(raw, str) else raw)
         self.value = np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
 
+    def made(self, plain: Callable[[Any], Any]) -> Array:
+        if self.value is None:
+            raise RefusedPickleError("it has an array without contents")
+        return self.value
 
-class _ArrayUnpickler(pickle.Unpickler):
+
+class ArrayUnpickler(pickle.Unpickler):
     """Reads builtin containers and arrays. NumPy itself is never called with what the pickle says."""
+
+    READS = "arrays and builtin containers"
+    DTYPE: type[PickledDtype] = PickledDtype
+    MAX_BYTES, MAX_OPCODES = MAX_PICKLE_BYTES, MAX_PICKLE_OPCODES
 
     def __init__(self, data: bytes) -> None:
         super().__init__(io.BytesIO(data), encoding="latin1")
         self._budget = 3 * len(data)
-        self._ndarray = _Standin()
-        reconstruct = _Standin(self._reconstruct)
-        self._known = {
-            ("numpy", "ndarray"): self._ndarray,
-            ("numpy", "dtype"): _Standin(_PickledDtype),
+        self.ndarray = Standin()
+        reconstruct = Standin(self._reconstruct)
+        self.known: dict[tuple[str, str], object] = {
+            ("numpy", "ndarray"): self.ndarray,
+            ("numpy", "dtype"): Standin(self.DTYPE),
             ("numpy.core.multiarray", "_reconstruct"): reconstruct,
             ("numpy._core.multiarray", "_reconstruct"): reconstruct,
-            ("_codecs", "encode"): _Standin(self._encode),
+            ("_codecs", "encode"): Standin(self._encode),
         }
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self._known:
+        if (module, name) not in self.known:
             wanted = f"{module}.{name}"
-            raise RefusedPickleError(f"it asks for {wanted!r:.80}; only arrays and builtin containers are read")
-        return self._known[module, name]
+            raise RefusedPickleError(f"it asks for {wanted!r:.80}; only {self.READS} are read")
+        return self.known[module, name]
 
     def _spend(self, count: int) -> None:
         """Count bytes made: one string in the file can be turned into any number of copies."""
@@ -109,7 +142,7 @@ class _ArrayUnpickler(pickle.Unpickler):
             raise RefusedPickleError("it makes more data than it holds")
 
     def _reconstruct(self, kind: object, *_: object) -> _PickledArray:
-        if kind is not self._ndarray:
+        if kind is not self.ndarray:
             raise RefusedPickleError("it has an array that is not a numpy.ndarray")
         return _PickledArray(self._spend)
 
@@ -120,12 +153,12 @@ class _ArrayUnpickler(pickle.Unpickler):
         return text.encode("latin1")
 
 
-def _check_opcodes(data: bytes) -> None:
+def _check_opcodes(data: bytes, most: int) -> None:
     """Walk the opcodes without acting on them: lengths are true, memo indexes small, objects not too many."""
     for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
-        if count == MAX_PICKLE_OPCODES:
-            raise RefusedPickleError(f"it has more than {MAX_PICKLE_OPCODES} opcodes")
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > MAX_PICKLE_OPCODES:
+        if count == most:
+            raise RefusedPickleError(f"it has more than {most} opcodes")
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > most:
             raise RefusedPickleError(f"it has a memo index of {argument}")
         if opcode.name.startswith("EXT"):
             raise RefusedPickleError("it uses the copyreg extension registry")
@@ -134,19 +167,19 @@ def _check_opcodes(data: bytes) -> None:
 def _plain(value: Any, seen: dict[int, Any]) -> Any:
     """Return `value` with arrays in place of their placeholders, and only builtin types beside them."""
     kind = type(value)
-    if kind is _PickledArray and value.value is not None:
-        return value.value
     if value is None or kind in (bool, int, float, str, bytes, bytearray):
         return value
-    if kind not in (dict, list, tuple, set, frozenset):
-        raise RefusedPickleError("it holds something else than arrays and builtin containers")
     key = id(value)
     if key not in seen:
         seen[key] = None
-        if kind is dict:
+        if isinstance(value, Placeholder):
+            seen[key] = value.made(partial(_plain, seen=seen))
+        elif kind is dict:
             seen[key] = {_plain(name, seen): _plain(item, seen) for name, item in value.items()}
-        else:
+        elif kind in (list, tuple, set, frozenset):
             seen[key] = kind([_plain(item, seen) for item in value])
+        else:
+            raise RefusedPickleError("it holds something else than arrays and builtin containers")
     elif seen[key] is None:
         raise RefusedPickleError("it holds a container that contains itself")
     return seen[key]
@@ -177,13 +210,18 @@ def load_pickle(f: BinaryIO) -> Any:
     ...     load_pickle(f)["label_names"][0]
     'airplane'
     """
+    return load_pickle_by(ArrayUnpickler, f)
+
+
+def load_pickle_by(kind: type[ArrayUnpickler], f: BinaryIO) -> Any:
+    """Read a pickle by an unpickler of this kind; see :func:`load_pickle`."""
     name = getattr(f, "name", "pickle")
     try:
-        data = f.read(MAX_PICKLE_BYTES + 1)
-        if len(data) > MAX_PICKLE_BYTES:
-            raise RefusedPickleError(f"it is larger than {MAX_PICKLE_BYTES} bytes")
-        _check_opcodes(data)
-        return _plain(_ArrayUnpickler(data).load(), {})
+        data = f.read(kind.MAX_BYTES + 1)
+        if len(data) > kind.MAX_BYTES:
+            raise RefusedPickleError(f"it is larger than {kind.MAX_BYTES} bytes")
+        _check_opcodes(data, kind.MAX_OPCODES)
+        return _plain(kind(data).load(), {})
     except (
         pickle.UnpicklingError,
         AttributeError,

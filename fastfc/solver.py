@@ -13,12 +13,13 @@ import numpy as np
 
 from fastfc import optim
 from fastfc._arguments import require_mapping
+from fastfc._checkpoints import load_checkpoint
 from fastfc._files import replaced_file
 from fastfc._threads import checked_count
 from fastfc._training_file import digests, load_training, require_savable, save_training, stream_state
 from fastfc.backend import get_backend
 
-__all__ = ["Solver"]
+__all__ = ["Solver", "load_checkpoint"]
 
 logger = logging.getLogger("fastfc")
 
@@ -57,7 +58,8 @@ class Solver:
     num_val_samples : int or None
         The same for validation. Default None.
     checkpoint_name : str or None
-        If given, ``<name>_epoch_<n>.pkl`` is written at every accuracy check.
+        If given, ``<name>_epoch_<n>.pkl`` is written at every accuracy check; see
+        :func:`load_checkpoint`.
     print_every : int
         Iterations between printed losses. Default 10.
     verbose : bool
@@ -216,7 +218,8 @@ class Solver:
         if self.verbose:
             print(f'Saving checkpoint to "{filename}"')
         with replaced_file(filename) as file:
-            pickle.dump(checkpoint, file)
+            # Protocol 4: the one that load_checkpoint reads, and that every supported Python can write.
+            pickle.dump(checkpoint, file, protocol=4)
 
     def check_accuracy(
         self, X: np.ndarray, y: np.ndarray, num_samples: int | None = None, batch_size: int = 100

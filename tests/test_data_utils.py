@@ -253,7 +253,7 @@ def test_pickle_bomb_takes_little_memory(name):
 
 
 def test_pickle_that_is_too_large(monkeypatch):
-    monkeypatch.setattr(_pickles, "MAX_PICKLE_BYTES", 1000)
+    monkeypatch.setattr(_pickles.ArrayUnpickler, "MAX_BYTES", 1000)
     with pytest.raises(RefusedPickleError, match="larger than 1000 bytes"):
         read(pickle.dumps("x" * 2000))
 

@@ -487,6 +487,37 @@ def unpacked(arrays: dict[str, np.ndarray], kind: type[FullyConnectedNet] = Full
     return _made_from(json.loads(str(arrays.pop("options")[()])), arrays, kind)
 
 
+def from_attributes(kind: type[FullyConnectedNet], attributes: dict[str, Any]) -> FullyConnectedNet:
+    """The network whose ``vars()`` these are, each of them checked; one of DAMAGE if they make no sense."""
+    rest = dict(attributes)
+    dims, dropout_param, bn_params = rest.pop("_dims"), rest.pop("dropout_param"), rest.pop("bn_params")
+    arrays = {f"params.{name}": array for name, array in rest.pop("_params").items()}
+    for i, bn_param in enumerate(bn_params, start=1):
+        arrays |= {f"{key}{i}": bn_param[key] for key in _STATISTICS if key in bn_param}
+    arrays |= {key: np.asarray(rest[key]) for key in ("input_mean", "input_scale") if rest[key] is not None}
+    options = {
+        "format": _FILE_FORMAT,
+        "hidden_dims": dims[1:-1],
+        "input_dim": dims[0],
+        "num_classes": dims[-1],
+        "dropout_keep_ratio": dropout_param.get("p", 1),
+        "seed": dropout_param.get("seed"),
+        **{key: rest.pop(key) for key in ("normalization", "reg", "dtype", "class_names")},
+        "bn_params": bn_params,
+        "arrays": list(arrays),
+    }
+    net = _made_from(options, arrays, kind)
+    for mine, theirs in zip([net.dropout_param, *net.bn_params], [dropout_param, *bn_params], strict=True):
+        if "mode" in theirs:
+            mine["mode"] = theirs["mode"]
+    for name in set(rest) - set(vars(net)):
+        # Of the user's making; but nothing that stands in a method's place.
+        if hasattr(kind, name):
+            raise ValueError(f"{name} is not an attribute that a network has of its own")
+        setattr(net, name, rest[name])
+    return net
+
+
 def _made_from(
     options: dict[str, Any], arrays: dict[str, np.ndarray], kind: type[FullyConnectedNet]
 ) -> FullyConnectedNet:
