@@ -59,6 +59,8 @@ def read_npz(f: BinaryIO, source: object, kinds: Callable[[str], str | None]) ->
                 key = info.filename.removesuffix(".npy")
                 kind = kinds(key)
                 if kind is not None and key != info.filename:
+                    if key in found:
+                        raise ValueError(f"{source} has {key!r:.80} twice")
                     found[key] = info, kind
             check_declared(sum(info.file_size for info, _ in found.values()), stored, source)
             return {key: _read_npy(archive, info, kind, f"{source}: {key}") for key, (info, kind) in found.items()}
