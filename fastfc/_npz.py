@@ -1,12 +1,14 @@
 """Reading `.npz` files that nobody vouches for: no pickles, no surprises in memory."""
 
-import io
 import math
 import os
+import re
+import struct
+import sys
 import zipfile
 import zlib
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +19,12 @@ MAX_DATA_BYTES = 8 * 2**30  # what one file may declare, all its arrays together
 MAX_RATIO = 200  # declared bytes per stored byte; deflate can reach 1032
 RATIO_FREE_BYTES = 64 * 2**20  # up to here any ratio is harmless
 
-_NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+# NumPy's own parser gives headers to Python's, which a hostile one can bring down; plain arrays have plain headers.
+_SHAPE = r"\(\s*(?:-?\d{1,18}L?\s*(?:,\s*|(?=\))))*\)"
+_FIELD = rf"\s*'(descr|fortran_order|shape)'\s*:\s*('[^']{{1,20}}'|True|False|{_SHAPE})\s*(?:,|(?=}}))"
+_HEADER = re.compile(rf"{{(?:{_FIELD}){{3}}\s*}}\s*", re.ASCII)
+_LENGTHS = {b"\x93NUMPY\x01\x00": "<H", b"\x93NUMPY\x02\x00": "<I"}
+_MAX_HEADER, _MAX_AXES, _CHUNK = 10_000, 32, 2**20
 _EXPECTED = {"U": "strings", "biuf": "numbers", "biufU": "numbers or strings"}
 
 
@@ -64,7 +71,18 @@ def read_npz(f: BinaryIO, source: object, kinds: Callable[[str], str | None]) ->
                     found[key] = info, kind
             check_declared(sum(info.file_size for info, _ in found.values()), stored, source)
             return {key: _read_npy(archive, info, kind, f"{source}: {key}") for key, (info, kind) in found.items()}
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        IndexError,
+        NotImplementedError,
+        OSError,
+        OverflowError,
+        RuntimeError,
+        UnicodeDecodeError,
+        struct.error,
+    ) as error:  # all that a malformed archive is known to raise
         raise ValueError(f"{source} is a truncated or damaged npz file: {error}") from error
 
 
@@ -73,18 +91,44 @@ def _read_npy(archive: zipfile.ZipFile, info: zipfile.ZipInfo, kinds: str, sourc
     if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"{source} is encrypted or packed by another method than deflate")
     with archive.open(info) as member:
-        head = io.BytesIO(member.read(2**16))
+        shape, dtype, fortran, start = _read_header(member, source)
+        if dtype.kind not in kinds or (dtype.kind != "U" and dtype.itemsize > 8):
+            raise ValueError(f"{source} has dtype {dtype}; expected {_EXPECTED[kinds]}")
+        declared = math.prod(shape) * dtype.itemsize
+        # NumPy multiplies the axes' lengths even where one of them is 0.
+        largest = math.prod(max(n, 1) for n in shape) * max(dtype.itemsize, 1)
+        if any(n < 0 for n in shape) or start + declared != info.file_size or largest > MAX_DATA_BYTES:
+            raise ValueError(f"{source} declares shape {shape}, {declared} bytes, but has {info.file_size - start}")
+        array = np.empty(math.prod(shape), dtype)
+        room = array.view(np.uint8) if declared else np.empty(0, np.uint8)
+        filled = 0
+        # Read to the end, where the checksum is held against what came.
+        while chunk := member.read(_CHUNK):
+            room[filled : filled + len(chunk)] = np.frombuffer(chunk, np.uint8)
+            filled += len(chunk)
+        if filled != declared:
+            raise ValueError(f"{source} is truncated: {declared} bytes declared, and {filled} follow")
+    if dtype.kind == "U" and declared and array.view(dtype.byteorder.replace("|", "=") + "u4").max() > sys.maxunicode:
+        raise ValueError(f"{source} has text that is not Unicode")
+    return array.reshape(shape, order="F" if fortran else "C")
+
+
+def _read_header(member: IO[bytes], source: str) -> tuple[tuple[int, ...], np.dtype[Any], bool, int]:
+    """Shape, dtype, order, and where the array's bytes start."""
+    magic = member.read(8)
+    if magic not in _LENGTHS:
+        raise ValueError(f"{source} is not an array, or not in npy format version 1.0 or 2.0")
+    size = struct.calcsize(_LENGTHS[magic])
+    raw = member.read(size)
+    length = struct.unpack(_LENGTHS[magic], raw)[0] if len(raw) == size else 0
+    text = member.read(min(length, _MAX_HEADER)).decode("latin1")
+    fields = dict(re.findall(_FIELD, text)) if len(text) == length and _HEADER.fullmatch(text) else {}
+    descr, order, sizes = (fields.get(name, "") for name in ("descr", "fortran_order", "shape"))
+    numbers = re.findall(r"-?\d+", sizes)
+    if not (descr[:1] == "'" and order in ("True", "False") and sizes[:1] == "(" and len(numbers) <= _MAX_AXES):
+        raise ValueError(f"{source} is not an array with a plain dtype, order and shape: its header is {text!r:.120}")
     try:
-        version = np.lib.format.read_magic(head)
-        if version not in _NPY_HEADERS:
-            raise ValueError(f"npy format version {version}; 1.0 and 2.0 are read")
-        shape, _, dtype = _NPY_HEADERS[version](head)
-    except (ValueError, TypeError, SyntaxError, RecursionError) as error:
-        raise ValueError(f"{source} is not an array: {error}") from error
-    if dtype.kind not in kinds or (dtype.kind != "U" and dtype.itemsize > 8):
-        raise ValueError(f"{source} has dtype {dtype}; expected {_EXPECTED[kinds]}")
-    declared = math.prod(shape) * dtype.itemsize
-    if any(n < 0 for n in shape) or head.tell() + declared != info.file_size:
-        raise ValueError(f"{source} declares shape {shape}, {declared} bytes, but has {info.file_size - head.tell()}")
-    with archive.open(info) as member:
-        return np.lib.format.read_array(member, allow_pickle=False)
+        dtype = np.dtype(descr[1:-1])
+    except (SyntaxError, TypeError, ValueError) as error:
+        raise ValueError(f"{source} has a dtype {descr:.40} that is none") from error
+    return tuple(map(int, numbers)), dtype, order == "True", 8 + size + length

@@ -95,7 +95,7 @@ def test_models_and_rules_of_ones_own_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(optim, "own_rule", own_rule, raising=False)
     net = full_net()
     path.write_bytes(pickle.dumps({"model": net, "update_rule": own_rule}, protocol=4))
-    with pytest.raises(ValueError, match="asks for '.*own_rule'"):
+    with pytest.raises(ValueError, match=r"asks for '.*own_rule'"):
         load_checkpoint(path)
 
 
