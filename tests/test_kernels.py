@@ -1,11 +1,9 @@
 """What lies under the kernels: compiled code, its cache, BLAS, the random stream, exp."""
 
-import errno
 import importlib
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +16,7 @@ import fastfc
 from fastfc import cases, tolerance
 from fastfc.backend import OPS
 from fastfc.cases import Sizes
-from fastfc.kernels import _cache, _jit, _math, _random
+from fastfc.kernels import _jit, _math, _random
 from fastfc.kernels._blas import gemm
 
 needs_compiler = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="needs the compiler")
@@ -77,113 +75,6 @@ def test_updates_keep_the_magnitude_of_small_terms():
     config = {"learning_rate": 0.0, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "t": 0, "m": np.zeros(1), "v": v}
     OPS["adam"].twin("fast")(np.zeros(1), dw, config)
     assert abs(v[0] - (0.999 + 0.001 * 1e-6)) <= tolerance(np.float64, 0)
-
-
-# -------------------------------------------------------------------------------------------------- cache
-
-PROBE = "import numpy as np, fastfc.layers as l; print(*l.relu_forward(np.array([-2.0, 3.0], np.float32))[0])"
-
-
-@pytest.fixture
-def package(tmp_path):
-    """A copy of the package that a test may edit."""
-    source = Path(fastfc.__file__).parent
-    shutil.copytree(source, tmp_path / "fastfc", ignore=shutil.ignore_patterns("__pycache__", "*.npz"))
-    return tmp_path
-
-
-def probe(root, **environment):
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("NUMBA_", "FASTFC_"))}
-    result = subprocess.run(
-        [sys.executable, "-B", "-c", PROBE],
-        capture_output=True,
-        text=True,
-        cwd=root,
-        env={**inherited, "PYTHONPATH": str(root), **environment},
-        timeout=120,
-    )
-    assert result.returncode == 0, result.stderr
-    return result.stdout.strip()
-
-
-def cached(folder):
-    return sorted(path.name for path in Path(folder).rglob("*.nbc"))
-
-
-@needs_compiler
-def test_an_edit_in_a_helper_file_reaches_the_kernel(package):
-    """Numba's own cache would keep the old kernel: only the file that the helper stands in has changed."""
-    kernels = package / "fastfc" / "kernels"
-    (kernels / "_probe.py").write_text(
-        "from fastfc.kernels._jit import inline\n\n\n@inline\ndef bottom(x):\n    return x * 0\n"
-    )
-    activation = kernels / "activation.py"
-    text = activation.read_text()
-    edited = text.replace("out[i] = zero if x[i] <= zero else x[i]", "out[i] = bottom(x[i]) if x[i] <= zero else x[i]")
-    assert edited != text
-    activation.write_text(edited.replace("import inline, kernel", "import inline, kernel\nfrom ._probe import bottom"))
-    assert probe(package) == "-0.0 3.0"
-    first = cached(kernels)
-    assert probe(package) == "-0.0 3.0"
-    assert cached(kernels) == first
-    (kernels / "_probe.py").write_text((kernels / "_probe.py").read_text().replace("x * 0", "x * 2"))
-    assert probe(package) == "-4.0 3.0"
-    # The files of the old text are gone, those of the new one are there.
-    assert len(cached(kernels)) == len(first)
-    assert not set(cached(kernels)) & set(first)
-
-
-@needs_compiler
-def test_damaged_cache_files_are_compiled_anew(package):
-    kernels = package / "fastfc" / "kernels"
-    expected = probe(package)
-    files = list((kernels / "__pycache__").glob("*.nbc"))
-    assert files
-    for damage in (lambda data: data[: len(data) // 2], lambda data: b"", lambda data: data[:40] + b"?" + data[41:]):
-        for path in files:
-            path.write_bytes(damage(path.read_bytes()))
-        assert probe(package) == expected
-
-
-@needs_compiler
-def test_without_a_folder_that_can_be_written(package, tmp_path):
-    """Files in the place of folders: permissions do not stop the superuser, who may run these tests."""
-    (package / "fastfc" / "kernels" / "__pycache__").write_text("in the way")
-    blocked = tmp_path / "blocked"
-    blocked.write_text("in the way")
-    paths = {"XDG_CACHE_HOME": str(blocked), "HOME": str(blocked), "LOCALAPPDATA": str(blocked)}
-    assert probe(package, **paths) == "0.0 3.0"
-    assert cached(package) == []
-
-
-@needs_compiler
-def test_the_user_wide_folder_serves_a_read_only_install(package, tmp_path):
-    (package / "fastfc" / "kernels" / "__pycache__").write_text("in the way")
-    home = tmp_path / "home"
-    assert probe(package, XDG_CACHE_HOME=str(home), LOCALAPPDATA=str(home)) == "0.0 3.0"
-    assert cached(home)
-
-
-@needs_compiler
-def test_numba_cache_dir_is_respected(package, tmp_path):
-    assert probe(package, NUMBA_CACHE_DIR=str(tmp_path / "elsewhere")) == "0.0 3.0"
-    assert cached(tmp_path / "elsewhere")
-    assert cached(package / "fastfc") == []
-
-
-@needs_compiler
-def test_a_full_disk_costs_only_the_cache(monkeypatch):
-    def full(*args, **kwargs):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(_cache.os, "replace", full)
-
-    def double(x):
-        return 2 * x
-
-    fresh = _jit.kernel(double)
-    assert fresh(np.float32(2)) == 4
-    assert not [name for name in cached(_cache.cache_folder()) if "double" in name]
 
 
 # --------------------------------------------------------------------------------------------------- BLAS

@@ -8,12 +8,14 @@ machine code depends on, files appear by rename, and a file that cannot be read 
 written only costs a compilation.
 """
 
+import contextlib
 import functools
 import hashlib
 import logging
 import os
 import pickle
 import platform
+import stat
 import sys
 import tempfile
 import threading
@@ -22,6 +24,7 @@ from pathlib import Path
 
 import llvmlite
 import numba
+import numpy as np
 from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
@@ -30,6 +33,8 @@ logger = logging.getLogger("fastfc")
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _SUFFIX = ".fastfc.nbc"
+# Seconds; a temporary file that is older is nobody's any more.
+_WRITTEN_WITHIN = 3600.0
 
 
 @functools.lru_cache(maxsize=1)
@@ -44,7 +49,10 @@ def source_digest() -> str:
 
 @functools.lru_cache(maxsize=1)
 def cache_folder() -> Path | None:
-    """The first folder that can be written: $NUMBA_CACHE_DIR, the package's own, the user's; or None."""
+    """The first folder that can be written: $NUMBA_CACHE_DIR, the package's own, the user's; or None.
+
+    What lies there is executed: a folder in which everybody may write is passed over.
+    """
     install = hashlib.sha256(str(_PACKAGE).encode()).hexdigest()[:16]
     candidates = [_PACKAGE / "kernels" / "__pycache__"]
     if numba.config.CACHE_DIR:
@@ -58,6 +66,8 @@ def cache_folder() -> Path | None:
     for folder in candidates:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if os.name == "posix" and folder.stat().st_mode & stat.S_IWOTH:
+                raise PermissionError("everybody may write there")
             tempfile.TemporaryFile(dir=folder).close()
         except OSError as error:
             logger.debug("no kernel cache in %s: %s", folder, error)
@@ -136,6 +146,8 @@ class KernelCache(_Cache):
             codegen.magic_tuple(),
             numba.__version__,
             llvmlite.__version__,
+            # Types are kept as pickles, which name NumPy's modules.
+            np.__version__,
             platform.python_implementation(),
             sys.version_info[:2],
             # Both change the code that Numba makes.
@@ -191,7 +203,11 @@ class KernelCache(_Cache):
 
 @functools.lru_cache(maxsize=1)
 def _remove_stale_files(folder: Path) -> None:
-    """Remove, once per process, what other versions of the source text left here."""
+    """Remove, once per process, what other versions of the source text and processes that were killed left here."""
     for path in folder.glob(f"*{_SUFFIX}"):
         if not path.name.startswith(source_digest()):
             path.unlink(missing_ok=True)
+    for path in folder.glob(f"*{_SUFFIX}*.tmp"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > _WRITTEN_WITHIN:
+                path.unlink()
