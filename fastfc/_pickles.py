@@ -224,13 +224,13 @@ def load_pickle_by(kind: type[ArrayUnpickler], f: BinaryIO) -> Any:
         return _plain(kind(data).load(), {})
     except (
         pickle.UnpicklingError,
+        ArithmeticError,
         AttributeError,
         DeprecationWarning,
         EOFError,
         ImportError,
         LookupError,
         MemoryError,
-        OverflowError,
         RecursionError,
         TypeError,
         ValueError,

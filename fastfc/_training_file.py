@@ -108,7 +108,8 @@ def load_training(path: str | os.PathLike[str]) -> tuple[FullyConnectedNet, dict
             raise ValueError("another format")
         if options["arrays"] != sorted(arrays):
             raise ValueError("arrays are missing or have other names")
-        return _understood(options, arrays)
+        with np.errstate(over="raise", invalid="raise"):
+            return _understood(options, arrays)
     except DAMAGE as error:
         raise ValueError(f"{source}: not a fastfc training file, or a damaged one ({error})") from error
 
@@ -145,7 +146,9 @@ def _check_arguments(arguments: dict[str, Any]) -> None:
     """Refuse what the Solver would refuse, while the error can still name the file."""
     for name, least in (("batch_size", 1), ("num_epochs", 0), ("print_every", 1), ("threads", 1)):
         value = arguments[name]
-        if not ((isinstance(value, (int, np.integer)) and value >= least) or (value is None and name == "threads")):
+        if value is None and name == "threads":
+            continue
+        if isinstance(value, bool) or not (isinstance(value, (int, np.integer)) and value >= least):
             raise ValueError(f"{name}: expected an integer of at least {least}, got {value!r:.40}")
     for name in ("num_train_samples", "num_val_samples"):
         if arguments[name] is not None and number(name, arguments[name]) < 0:

@@ -332,6 +332,18 @@ def training_with(**arrays):
     return zipped(members)
 
 
+@pytest.mark.parametrize("name", ["model.params.W1", "model.running_mean1", "model.input_mean", "best_params.b2"])
+def test_numbers_beyond_the_networks_dtype(name, folder):
+    """The network is in float32: such a number would become infinite."""
+    members = members_of("training")
+    array = np.load(io.BytesIO(members[f"{name}.npy"])).astype(np.float64)
+    array.flat[0] = 1e200
+    assert read(folder, "training", zipped({**members, f"{name}.npy": npy(array)})) is None
+    model = {key.removeprefix("model."): content for key, content in members.items() if key.startswith("model.")}
+    if name.startswith("model."):
+        assert read(folder, "model", zipped({**model, f"{name.removeprefix('model.')}.npy": npy(array)})) is None
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [
@@ -402,6 +414,7 @@ def test_options_of_a_training_that_make_no_sense(key, value, folder):
         ("num_epochs", math.inf),
         ("print_every", 0),
         ("threads", -1),
+        ("threads", True),
         ("threads", "all"),
         ("num_train_samples", -5),
         ("num_val_samples", "5"),

@@ -448,7 +448,7 @@ def load_model(fname: str | os.PathLike[str]) -> FullyConnectedNet:
 
 
 #: What making sense of a damaged file can raise.
-DAMAGE = (AttributeError, IndexError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
+DAMAGE = (ArithmeticError, AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError)
 
 
 def packed(model: FullyConnectedNet) -> dict[str, np.ndarray]:
@@ -484,7 +484,13 @@ def packed(model: FullyConnectedNet) -> dict[str, np.ndarray]:
 def unpacked(arrays: dict[str, np.ndarray], kind: type[FullyConnectedNet] = FullyConnectedNet) -> FullyConnectedNet:
     """The network that :func:`packed` took apart; one of DAMAGE if the arrays make no sense."""
     arrays = dict(arrays)
-    return _made_from(json.loads(str(arrays.pop("options")[()])), arrays, kind)
+    with _numbers_that_fit():
+        return _made_from(json.loads(str(arrays.pop("options")[()])), arrays, kind)
+
+
+def _numbers_that_fit() -> np.errstate:
+    """Within it, a number beyond the range of the dtype that it is cast to is an error."""
+    return np.errstate(over="raise", invalid="raise")
 
 
 def from_attributes(kind: type[FullyConnectedNet], attributes: dict[str, Any]) -> FullyConnectedNet:
@@ -506,7 +512,8 @@ def from_attributes(kind: type[FullyConnectedNet], attributes: dict[str, Any]) -
         "bn_params": bn_params,
         "arrays": list(arrays),
     }
-    net = _made_from(options, arrays, kind)
+    with _numbers_that_fit():
+        net = _made_from(options, arrays, kind)
     for mine, theirs in zip([net.dropout_param, *net.bn_params], [dropout_param, *bn_params], strict=True):
         if "mode" in theirs:
             mine["mode"] = theirs["mode"]
