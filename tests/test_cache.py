@@ -20,7 +20,10 @@ needs_compiler = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="need
 posix = pytest.mark.skipif(sys.platform == "win32", reason="permissions and limits of POSIX")
 
 # One small kernel, and nothing else, is compiled.
-PROBE = "import numpy as np, fastfc.layers as l; print(*l.relu_forward(np.array([-2.0, 3.0], np.float32))[0])"
+PROBE = (
+    "import numpy as np; from fastfc.kernels.activation import relu_forward; "
+    "print(*relu_forward(np.array([-2.0, 3.0], np.float32))[0])"
+)
 
 
 LIMITED = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); " + PROBE
@@ -236,12 +239,12 @@ def test_a_full_disk_costs_only_the_cache(monkeypatch):
 
     monkeypatch.setattr(_cache.os, "replace", full)
 
-    def double(x):
+    def doubled_once(x):
         return 2 * x
 
-    fresh = _jit.kernel(double)
+    fresh = _jit.kernel(doubled_once)
     assert fresh(np.float32(2)) == 4
-    assert not [name for name in cached(_cache.cache_folder()) if "double" in name]
+    assert not [name for name in cached(_cache.cache_folder()) if "doubled_once" in name]
 
 
 @needs_compiler

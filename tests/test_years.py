@@ -11,6 +11,7 @@ import pytest
 import fastfc
 from fastfc import FullyConnectedNet, Solver, _years, layer_utils, layers, optim
 from fastfc.classifiers.fc_net import TwoLayerNet, load_model
+from fastfc.solver import load_checkpoint
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -313,3 +314,13 @@ def test_batch_normalization_by_both_names_is_the_same():
         np.testing.assert_array_equal(a.params.flat, b.params.flat)
         assert a.bn_params == b.bn_params
     assert not TwoLayerNet(D, H, C).use_batchnorm
+
+
+def test_a_network_of_2017_through_checkpoint_and_resume(tmp_path):
+    X, y = np.random.randn(50, 4), np.arange(50) % 3
+    data = {"X_train": X, "y_train": y, "X_val": X, "y_val": y}
+    model = FullyConnectedNet([8], 4, 3, dropout=0.3, legacy="2017")
+    name, path = tmp_path / "net", tmp_path / "training.npz"
+    Solver(model, data, num_epochs=1, batch_size=10, verbose=False, checkpoint_name=name, autosave=path).train()
+    for again in (load_checkpoint(f"{name}_epoch_1.pkl")["model"], Solver.resume(path, data).model):
+        assert again.dropout_param == {"mode": "test", "p": 0.3, "legacy": "2017"}

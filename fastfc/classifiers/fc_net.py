@@ -512,6 +512,8 @@ def from_attributes(kind: type[FullyConnectedNet], attributes: dict[str, Any]) -
         "bn_params": bn_params,
         "arrays": list(arrays),
     }
+    if dropout_param.get("legacy"):
+        options["legacy"] = dropout_param["legacy"]
     with _numbers_that_fit():
         net = _made_from(options, arrays, kind)
     for mine, theirs in zip([net.dropout_param, *net.bn_params], [dropout_param, *bn_params], strict=True):
