@@ -101,6 +101,9 @@ def require_mapping(name: str, value) -> None:
 
 def number(name: str, value) -> float:
     """A real scalar as a Python float, which takes the dtype of the arrays that it meets."""
+    if type(value) is float:
+        # What nearly every caller has: the test against an abstract class below takes longer than a small update.
+        return value
     scalar = value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
     if isinstance(scalar, bool) or not isinstance(scalar, numbers.Real):
         raise TypeError(f"{name}: expected a number, got {value!r}")
