@@ -15,6 +15,7 @@ _EXPORTS = {
     "FullyConnectedNet": "fastfc.classifiers.fc_net",
     "TwoLayerNet": "fastfc.classifiers.fc_net",
     "load_model": "fastfc.classifiers.fc_net",
+    "DivergenceWarning": "fastfc.solver",
     "Solver": "fastfc.solver",
     "load_dataset": "fastfc.data_utils",
     "get_backend": "fastfc.backend",

@@ -1,9 +1,11 @@
 """The course's Solver: trains a model on a data set and keeps the best parameters."""
 
+import contextlib
 import errno
 import logging
 import os
 import pickle
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
@@ -19,9 +21,13 @@ from fastfc._threads import checked_count
 from fastfc._training_file import digests, load_training, require_savable, save_training, stream_state
 from fastfc.backend import get_backend
 
-__all__ = ["Solver", "load_checkpoint"]
+__all__ = ["DivergenceWarning", "Solver", "load_checkpoint"]
 
 logger = logging.getLogger("fastfc")
+
+
+class DivergenceWarning(RuntimeWarning):
+    """A loss is infinite or NaN; :class:`Solver` says so once per training, and goes on."""
 
 
 class Solver:
@@ -92,6 +98,11 @@ class Solver:
     ValueError
         For an unknown argument or rule, or data that does not fit.
 
+    Warns
+    -----
+    DivergenceWarning
+        Once per training, if a loss is infinite or NaN; the training goes on.
+
     Notes
     -----
     CS231n, assignment 2, ``solver.py``.
@@ -161,6 +172,7 @@ class Solver:
         self.train_acc_history: list[float] = []
         self.val_acc_history: list[float] = []
         self.optim_configs = {name: dict(self.optim_config) for name in self.model.params}
+        self._warned = False
         self._timed_steps = 0
         self._timed_seconds = 0.0
         # Of the call of train() that is under way or was the last; None amid an iteration or a check.
@@ -282,7 +294,9 @@ class Solver:
         iterations_per_epoch = max(len(self.X_train) // self.batch_size, 1)
         num_iterations = self.num_epochs * iterations_per_epoch
         self._iterations = t
-        with self._engine() as engine:
+        self._warned = False
+        # Closed twice: Ctrl-C may come at the very moment when the first close begins.
+        with self._engine() as engine, contextlib.closing(engine):
             if before is not None and self._ran != before:
                 logger.warning("the training goes on equal up to rounding only: %s before, now %s", before, self._ran)
             while t < num_iterations:
@@ -310,6 +324,21 @@ class Solver:
                     engine.take_stream()
                 if epoch_end and self.autosave is not None:
                     save_training(self, self.autosave, engine.stream_state())
+
+    def _warn_of_divergence(self, last: Any) -> None:
+        """Say, once a training, that one of the `last` losses of the history is not finite; called by the engines."""
+        finite = np.isfinite(np.asarray(last, float))
+        if self._warned or finite.all():
+            return
+        self._warned = True
+        place = int(np.argmin(finite))
+        warnings.warn(
+            f"training diverged: the loss is {float(last[place])} at iteration "
+            f"{len(self.loss_history) - len(last) + place + 1}; a smaller learning rate may help",
+            DivergenceWarning,
+            # The line that called train.
+            stacklevel=5,
+        )
 
     def _engine(self) -> Any:
         """What carries out the steps: the compiled run where it can, else a loop over :meth:`_step`."""
@@ -452,8 +481,12 @@ class _GenericRun:
     def __exit__(self, *exception: object) -> None:
         pass
 
+    def close(self) -> None:
+        pass
+
     def steps(self, limit: int) -> int:
         self._solver._step()
+        self._solver._warn_of_divergence(self._solver.loss_history[-1:])
         return 1
 
     def accuracy(self, split: str, num_samples: int | None) -> float:

@@ -744,8 +744,8 @@ def test_a_reader_that_went_away(argv, model):
         os.close(write)
         _, err = process.communicate(timeout=60)
     assert err == ""
-    # argparse itself passes over errors in printing a help text.
-    assert process.returncode == (0 if "--help" in argv else 141)
+    # argparse itself passes over errors in printing a help text, from Python 3.11 on.
+    assert process.returncode in ((0, 141) if "--help" in argv else (141,))
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")

@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_info
 
 import fastfc
 from fastfc import FullyConnectedNet, Solver, optim, tolerance
+from fastfc.solver import DivergenceWarning
 from fastfc.training import refusal
 
 JIT = not numba.config.DISABLE_JIT
@@ -411,7 +412,7 @@ def test_a_diverging_run_ends(capfd):
         solver = make("sgd", normalization=None, keep=1, threads=2)
         for config in solver.optim_configs.values():
             config["learning_rate"] = 1e12
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), pytest.warns(DivergenceWarning):
             results.append(train(backend, solver)[0])
     finite = [np.isfinite(solver.loss_history) for solver in results]
     np.testing.assert_array_equal(*finite)

@@ -8,6 +8,7 @@ import importlib
 import math
 import os
 import sys
+import warnings
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -328,12 +329,17 @@ def _restore(model: FullyConnectedNet, state: State) -> None:
 
 
 def _train(solver: Solver, watch: Watch, args: argparse.Namespace) -> int:
+    from fastfc import DivergenceWarning
+
     try:
         with (
             progress(args.epochs, watch.steps, args.quiet) as watch.report,
             watch.stopped_by_ctrl_c(),
             reported(MemoryError, what="training"),
+            warnings.catch_warnings(),
         ):
+            # It is said at the end, with what became of the model.
+            warnings.simplefilter("ignore", DivergenceWarning)
             solver.train()
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -5,10 +5,9 @@ told the addresses under names of our own, so that compiled kernels hold a name,
 address, and can be kept on disk.
 """
 
-import contextlib
 import functools
+import os
 import threading
-from collections.abc import Iterator
 
 import numpy as np
 from llvmlite import binding, ir
@@ -38,29 +37,46 @@ def gemm(trans_a, trans_b, m, n, k, a, lda, b, ldb, beta, c, ldc):
 
 
 _limit_lock = threading.Lock()
-_limit_users = 0
+_limit_users: set["single_threaded"] = set()
 _numbers_before: list[int] = []
 
 
-@contextlib.contextmanager
-def single_threaded() -> Iterator[None]:
+class single_threaded:
     """Hold BLAS to one thread: a run has threads of its own, and two pools on one machine disturb each other.
 
-    The limit is the process's; it ends when the last of those who asked for it leaves, in whatever thread.
+    The limit is the process's; it ends when the last of those who asked for it leaves, in
+    whatever thread. To leave twice is to leave once, and finishes what an interrupt left undone.
     """
-    global _limit_users, _numbers_before
-    with _limit_lock:
-        if _limit_users == 0:
-            _numbers_before = [library.num_threads for library in _libraries()]
-            _set_num_threads([1] * len(_numbers_before))
-        _limit_users += 1
-    try:
-        yield
-    finally:
+
+    def __enter__(self) -> "single_threaded":
+        global _numbers_before
+        self.thread = threading.get_ident()
         with _limit_lock:
-            _limit_users -= 1
-            if _limit_users == 0:
+            if not _limit_users:
+                _numbers_before = [library.num_threads for library in _libraries()]
+            # Entered before the limit is set: leaving undoes what an interrupt cuts short.
+            _limit_users.add(self)
+            _set_num_threads([1] * len(_numbers_before))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with _limit_lock:
+            if _limit_users == {self}:
                 _set_num_threads(_numbers_before)
+            _limit_users.discard(self)
+
+
+def _forget_other_threads() -> None:
+    """A child process has but the thread that forked: the limits of all others end there."""
+    global _limit_lock
+    _limit_lock = threading.Lock()
+    others = [user for user in _limit_users if user.thread != threading.get_ident()]
+    for user in others:
+        user.__exit__()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_other_threads)
 
 
 def limit_this_thread() -> None:

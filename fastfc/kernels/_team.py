@@ -7,6 +7,7 @@ microseconds between two meetings, sleeping and waking would cost more than the 
 
 import ctypes
 import operator
+import os
 import platform
 import sys
 import threading
@@ -184,34 +185,44 @@ class Team:
     def __init__(self, members: int) -> None:
         self.members = members
         self.barrier = new_barrier()
-        self._jobs: list[SimpleQueue] = [SimpleQueue() for _ in range(members - 1)]
+        self._jobs: list[SimpleQueue] = []
         self._done: SimpleQueue = SimpleQueue()
-        self._threads = [
-            threading.Thread(target=self._work, args=(jobs,), name=f"fastfc-{index}", daemon=True)
-            for index, jobs in enumerate(self._jobs, start=1)
-        ]
+        self._threads: list[threading.Thread] = []
+        self._process = os.getpid()
 
     def __enter__(self) -> "Team":
-        started = []
         try:
-            for thread in self._threads:
-                thread.start()
-                started.append(thread)
+            self._start()
         except BaseException:
-            self._threads = started
             self.__exit__()
             raise
         return self
 
+    def _start(self) -> None:
+        self._jobs = [SimpleQueue() for _ in range(self.members - 1)]
+        self._done = SimpleQueue()
+        self._threads = []
+        self._process = os.getpid()
+        for index, jobs in enumerate(self._jobs, start=1):
+            thread = threading.Thread(target=self._work, args=(jobs, self._done), name=f"fastfc-{index}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
     def __exit__(self, *_: object) -> None:
+        """Send everybody home and wait until they have left; doing it twice is doing it once."""
         dismiss(self.barrier)
         for jobs in self._jobs:
             jobs.put(None)
         for thread in self._threads:
-            thread.join()
+            # A thread whose start was interrupted may not be known yet; it finds the None and leaves.
+            if thread.is_alive():
+                thread.join()
 
     def run(self, function: Callable[[int], object]) -> None:
         """Call ``function(member)`` in every member at once, and wait until all have returned."""
+        if self._process != os.getpid():
+            # A child process has the caller only, not the threads that it was forked beside.
+            self._start()
         for index, jobs in enumerate(self._jobs, start=1):
             jobs.put((function, index))
         function(0)
@@ -220,7 +231,7 @@ class Team:
             if error is not None:
                 raise error
 
-    def _work(self, jobs: SimpleQueue) -> None:
+    def _work(self, jobs: SimpleQueue, done: SimpleQueue) -> None:
         limit_this_thread()
         while (job := jobs.get()) is not None:
             function, index = job
@@ -231,4 +242,4 @@ class Team:
                 error = raised
                 # The others must not wait for a member that will not come.
                 dismiss(self.barrier)
-            self._done.put(error)
+            done.put(error)

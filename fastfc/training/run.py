@@ -1,6 +1,5 @@
 """A compiled run, driven from Python: chunks of steps, accuracy checks, and the state in between."""
 
-import contextlib
 from time import perf_counter
 from typing import Any
 
@@ -51,20 +50,46 @@ class CompiledRun:
         self._adopt_state()
         self._stream = np.random.RandomState()
         self.take_stream()
+        self._limit = single_threaded()
+        self._closed = False
         self._seconds_per_step = float("inf")
-        self._stack = contextlib.ExitStack()
+        # Steps that are not booked yet: the history's length and the rules' counts before them, their
+        # losses, and how many are done.
+        self._chunk: tuple[int, dict[str, int], np.ndarray, np.ndarray] | None = None
 
     def __enter__(self) -> "CompiledRun":
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(single_threaded())
-            stack.enter_context(self._team)
-            stack.callback(self.give_stream)
-            self._stack = stack.pop_all()
+        try:
+            self._limit.__enter__()
+            self._team.__enter__()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(self, *exception: Any) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the run and leave everything as the last step left it.
+
+        Doing it twice is doing it once; so it is done twice, the second time for what an
+        interrupt (Ctrl-C) cut short in the first.
+        """
+        try:
+            self._close()
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        if self._closed:
+            return
+        self._team.__exit__()
+        self._book()
+        if self._has_stream:
+            self.give_stream()
         self._leave_modes()
-        self._stack.__exit__(*exception)
+        self._limit.__exit__()
+        self._closed = True
 
     def _adopt_statistics(self) -> None:
         """Running statistics move into the plan; the model's dictionaries hold views of them."""
@@ -101,6 +126,7 @@ class CompiledRun:
         self._follow_stream()
         if self._plan.seeded:
             seeded_stream_of(self._plan)[:] = _words_of(np.random.RandomState(self._model.dropout_param["seed"]))
+        self._has_stream = True
 
     def _follow_stream(self) -> None:
         """Bring every member to where the run's generator stands."""
@@ -109,6 +135,7 @@ class CompiledRun:
     def give_stream(self) -> None:
         """Leave NumPy's global random stream where the run stands."""
         np.random.set_state(self.stream_state())
+        self._has_stream = False
 
     def stream_state(self):
         """The run's random stream, as ``np.random.get_state`` gives it."""
@@ -123,21 +150,35 @@ class CompiledRun:
         count = int(min(limit, max(1, _CHUNK_SECONDS / self._seconds_per_step)))
         losses = np.full(count, np.nan)
         progress = np.zeros(1, np.int64)
+        taken = {name: config["t"] for name, config in solver.optim_configs.items() if "t" in config}
+        self._chunk = (len(solver.loss_history), taken, losses, progress)
         examples, y = self._examples["train"], self._y
         start = perf_counter()
-        try:
-            self._team.run(lambda member: train_steps(plan, member, examples, y, losses, progress))
-        finally:
-            # An interrupt may come at any moment: what was done is booked all the same.
-            done = int(progress[0])
-            solver.loss_history.extend(losses[:done].astype(self._model.dtype))
-            for config in solver.optim_configs.values():
-                if "t" in config:
-                    config["t"] += done
+        self._team.run(lambda member: train_steps(plan, member, examples, y, losses, progress))
         seconds = perf_counter() - start
+        booked = self._book()
         self._seconds_per_step = seconds / count
         solver._book_time(count, seconds)
-        return done
+        solver._warn_of_divergence(booked)
+        return count
+
+    def _book(self) -> np.ndarray:
+        """Enter the steps that were done into the Solver's lists and dictionaries; returns their losses.
+
+        An interrupted call can be made again.
+        """
+        if self._chunk is None:
+            return np.zeros(0)
+        before, taken, losses, progress = self._chunk
+        done = int(progress[0])
+        # A loss is computed in float64, and may be beyond float32.
+        with np.errstate(over="ignore"):
+            entered = losses[:done].astype(self._model.dtype)
+        self.solver.loss_history[before:] = entered
+        for name, t in taken.items():
+            self.solver.optim_configs[name]["t"] = t + done
+        self._chunk = None
+        return entered
 
     def accuracy(self, split: str, num_samples: int | None) -> float:
         """The Solver's ``check_accuracy`` on its own ``"train"`` or ``"val"`` data, drawing the same numbers."""
