@@ -193,10 +193,10 @@ class Team:
     def __enter__(self) -> "Team":
         try:
             self._start()
+            return self
         except BaseException:
             self.__exit__()
             raise
-        return self
 
     def _start(self) -> None:
         self._jobs = [SimpleQueue() for _ in range(self.members - 1)]

@@ -61,10 +61,10 @@ class CompiledRun:
         try:
             self._limit.__enter__()
             self._team.__enter__()
+            return self
         except BaseException:
             self.close()
             raise
-        return self
 
     def __exit__(self, *exception: Any) -> None:
         self.close()
