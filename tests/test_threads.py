@@ -105,7 +105,7 @@ def train(number):
         np.random.seed(number)
         net = fastfc.FullyConnectedNet(
             [9 + number, 7], 20, 4, normalization=[None, "batchnorm", "layernorm"][number % 3],
-            dropout_keep_ratio=[1, 0.7][number % 2], dtype=[np.float32, np.float64][number // 4], reg=0.01,
+            dropout_keep_ratio=[1, 0.7][number % 2], dtype=np.float32, reg=0.01,
         )
     rule = ["sgd", "sgd_momentum", "nesterov", "rmsprop", "adagrad", "adam", "adamw"][number % 7]
     solver = Seeded(net, data, update_rule=rule, num_epochs=30, batch_size=30, verbose=False, threads=1 + number % 3)
@@ -135,8 +135,12 @@ def test_a_thousand_runs_leave_no_thread():
     blas, threads = blas_threads(), system_threads()
     for i in range(1000):
         make(threads=1 + i % 3, epochs=1).train()
-    assert system_threads() == threads
     assert_nothing_left(blas)
+    # The system ends a thread some moments after Python has let it go.
+    deadline = time.monotonic() + 10
+    while system_threads() > threads and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert system_threads() <= threads
 
 
 # ---------------------------------------------------------------------------------------------- interrupts
