@@ -74,9 +74,7 @@ def run_script(path, code, timeout=300, **environment):
     inherited = {key: value for key, value in os.environ.items() if key != "FASTFC_BACKEND"}
     root = str(Path(fastfc.__file__).parents[1])
     environment = {**inherited, "PYTHONPATH": root, "FASTFC_QUIET": "1", **environment}
-    return subprocess.run(
-        [sys.executable, str(path)], capture_output=True, text=True, timeout=timeout, env=environment
-    )
+    return subprocess.run([sys.executable, str(path)], capture_output=True, text=True, timeout=timeout, env=environment)
 
 
 # ------------------------------------------------------------------------------------------- side by side

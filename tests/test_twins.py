@@ -6,6 +6,7 @@ import inspect
 
 import numpy as np
 import pytest
+from strains import FINITE, values_that_strain
 
 from fastfc import cases
 from fastfc.backend import BACKENDS, OPS
@@ -43,34 +44,6 @@ def test_twins_have_one_signature(name):
     assert inspect.signature(reference) == inspect.signature(kernel)
     assert reference.__name__ == kernel.__name__ == name
     assert reference.__module__.removeprefix("fastfc.reference") == kernel.__module__.removeprefix("fastfc.kernels")
-
-
-def values_that_strain(kind):
-    """A sampler for :func:`cases.build` whose inputs are of an awkward kind."""
-
-    def sample(rng, name, shape):
-        values = cases.normal(rng, name, shape)
-        if name not in ("x", "dout", "dw"):
-            return values
-        if kind == "large mean":
-            return 1e4 + 1e-3 * values
-        if kind == "large logits":
-            return np.where(values > 0, 1e4, -1e4)
-        if kind == "zero variance":
-            return np.full(shape, 3.25)
-        if kind == "denormal":
-            return values * 1e-42
-        if kind == "huge":
-            return values * 1e15
-        if kind == "signed zeros":
-            return np.where(values > 0, 0.0, -0.0)
-        values.flat[rng.integers(values.size)] = {"nan": np.nan, "inf": np.inf, "minus inf": -np.inf}[kind]
-        return values
-
-    return sample
-
-
-FINITE = ["large mean", "large logits", "zero variance", "denormal", "huge", "signed zeros"]
 
 
 @pytest.mark.parametrize("kind", FINITE)
