@@ -194,8 +194,8 @@ class CompiledRun:
         predictions = np.empty(n, np.int64)
         examples, no_scores = self._examples[split], np.empty((0, 0), self._model.dtype)
         self._team.run(lambda member: predict_rows(plan, member, examples, subset, n, predictions, no_scores, False))
-        if plan.seeded:
-            # The forward pass in test mode seeds the stream too.
+        if plan.seeded and plan.depth > 1:
+            # Dropout layers seed the stream in test mode too.
             streams_of(plan)[:] = seeded_stream_of(plan)
         return np.mean(predictions == y)
 
