@@ -60,9 +60,7 @@ def assert_same(options):
     # layer to layer; gradients that 30 layers of normalization blow up leave the first loss to compare.
     steps = len(reference.loss_history) if depth < 10 else 1
     bound = 2.0 ** (steps + depth) * tolerance(np.float64, 500 * steps)
-    np.testing.assert_allclose(
-        compiled.loss_history[:steps], reference.loss_history[:steps], rtol=bound, atol=bound
-    )
+    np.testing.assert_allclose(compiled.loss_history[:steps], reference.loss_history[:steps], rtol=bound, atol=bound)
     assert np.isfinite(compiled.loss_history).all()
     if depth < 10:
         assert compiled.train_acc_history == reference.train_acc_history

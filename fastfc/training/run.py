@@ -177,6 +177,9 @@ class CompiledRun:
         self.solver.loss_history[before:] = entered
         for name, t in taken.items():
             self.solver.optim_configs[name]["t"] = t + done
+        if done > 0 and self._plan.seeded and self._plan.depth > 1:
+            # Dropout layers have seeded the stream, which drops a Gaussian in waiting.
+            self._stream.seed(0)
         self._chunk = None
         return entered
 
