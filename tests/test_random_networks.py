@@ -4,6 +4,8 @@ Hundreds of networks by default, thousands with ``--hypothesis-profile=long`` (o
 HYPOTHESIS_PROFILE=long). A failure prints the network and a line that reproduces it.
 """
 
+import contextlib
+
 import numba
 import numpy as np
 from hypothesis import example, given, settings
@@ -90,11 +92,8 @@ def train(network, backend, perturbation=0.0):
         num_epochs=-(-3 // steps_per_epoch), num_train_samples=10, verbose=False, threads=network["threads"],
         callback=stop,
     )  # fmt: skip
-    with fastfc.use_backend(backend), np.errstate(all="ignore"):
-        try:
-            solver.train()
-        except StopIteration:
-            pass
+    with fastfc.use_backend(backend), np.errstate(all="ignore"), contextlib.suppress(StopIteration):
+        solver.train()
     return solver, np.random.get_state()
 
 
