@@ -5,6 +5,7 @@ interpreter's lock. They meet at a barrier that spins, then yields the processor
 microseconds between two meetings, sleeping and waking would cost more than the work.
 """
 
+import _thread
 import ctypes
 import operator
 import os
@@ -201,12 +202,27 @@ class Team:
     def _start(self) -> None:
         self._jobs = [SimpleQueue() for _ in range(self.members - 1)]
         self._done = SimpleQueue()
-        self._threads = []
         self._process = os.getpid()
-        for index, jobs in enumerate(self._jobs, start=1):
-            thread = threading.Thread(target=self._work, args=(jobs, self._done), name=f"fastfc-{index}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
+        self._threads = [
+            threading.Thread(target=self._work, args=(jobs, self._done), name=f"fastfc-{index}", daemon=True)
+            for index, jobs in enumerate(self._jobs, start=1)
+        ]
+        if self._threads:
+            launched: SimpleQueue = SimpleQueue()
+            _thread.start_new_thread(self._launch, (self._threads, launched))
+            error = launched.get()
+            if error is not None:
+                raise error
+
+    def _launch(self, threads: list[threading.Thread], launched: SimpleQueue) -> None:
+        """Start the threads from another one: in the main thread Ctrl-C can leave the locks of Thread.start taken."""
+        error = None
+        try:
+            for thread in threads:
+                thread.start()
+        except Exception as raised:  # noqa: BLE001 - handed to the caller, who raises it
+            error = raised
+        launched.put(error)
 
     def __exit__(self, *_: object) -> None:
         """Send everybody home and wait until they have left; doing it twice is doing it once."""
@@ -214,7 +230,7 @@ class Team:
         for jobs in self._jobs:
             jobs.put(None)
         for thread in self._threads:
-            # A thread whose start was interrupted may not be known yet; it finds the None and leaves.
+            # After an interrupt a thread may be about to start; it finds the None and leaves.
             if thread.is_alive():
                 thread.join()
 
