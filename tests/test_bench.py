@@ -19,6 +19,13 @@ from fastfc.cli import main
 SMALL = Task((5, 8, 6, 3), 16)
 
 
+@pytest.fixture(autouse=True)
+def _runs_end():
+    """Engines keep their runs open for their process; this one has other tests."""
+    yield
+    own.held.close()
+
+
 def losses_of(start, task, batches=None):
     batches = task.check_batches() if batches is None else batches
     # The engines of fastfc choose a backend for the thread they run in.

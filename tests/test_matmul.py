@@ -1,11 +1,13 @@
 """The compiled run's matrix product, by tiles and by BLAS, against NumPy."""
 
+import re
+
 import numba
 import numpy as np
 import pytest
 
 from fastfc import tolerance
-from fastfc.kernels import _matmul
+from fastfc.kernels import _jit, _matmul
 
 SIZES = [1, 2, 5, 6, 7, 12, 16, 17, 33, 64, 65, 129, 200]
 
@@ -58,3 +60,19 @@ def test_nan_and_infinity_reach_only_their_rows_and_columns(multiply):
     empty, panel = np.zeros(0, np.float32), np.zeros(_matmul.PANEL, np.float32)
     multiply(20, 40, 30, A.reshape(-1), 30, 1, B.reshape(-1), 40, 1, empty, c, 40, panel)
     np.testing.assert_array_equal(c.reshape(20, 40), A @ B)
+
+
+@pytest.mark.skipif(not _matmul.tiles_supported(), reason="no vectors of 64 bytes on this machine, or no compiler")
+@pytest.mark.parametrize("product", _matmul._PRODUCTS.values(), ids=["float32", "float64"])
+def test_tiles_multiply_and_add_whole_vectors_in_registers(product):
+    """24 sums, a row of 4 vectors and a value take 29 of the 32 registers; none is spilled."""
+    fresh = _jit.kernel(product.py_func)
+    fresh._cache.disable()
+    signature = (numba.types.int64,) * 14
+    fresh.compile(signature)
+    assembly = fresh.inspect_asm(signature)
+    blocks = re.split(r"^\.?L\w+:", assembly, flags=re.MULTILINE)
+    sums = [len(re.findall(r"\bvfn?madd\w+p[sd]\s[^\n]*%zmm", block)) for block in blocks]
+    assert max(sums) >= _matmul._MAX_HEIGHT * _matmul._MAX_VECTORS
+    loop = blocks[int(np.argmax(sums))]
+    assert not re.search(r"vmov\w+\s+%zmm\d+, -?\d*\(%r[sb]p", loop), "a sum leaves its register"

@@ -1,5 +1,6 @@
 """fastfc itself: the compiled run, the reference, and predictions of both."""
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,9 @@ from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.solver import Solver
 
 __all__ = ["fast", "fast_prediction", "network", "reference", "reference_prediction"]
+
+#: The runs that go on for as long as their process, which they have for themselves.
+held = contextlib.ExitStack()
 
 
 def network(task: Task) -> FullyConnectedNet:
@@ -43,7 +47,7 @@ def _steps(backend: str, task: Task, threads: int) -> Run:
     data = {"X_train": X, "y_train": y, "X_val": X[:1], "y_val": y[:1]}
     rule: dict[str, Any] = {"update_rule": "adam", "optim_config": {"learning_rate": RATE}}
     solver = Solver(network(task), data, batch_size=task.batch, verbose=False, threads=threads, **rule)
-    engine = solver._engine().__enter__()
+    engine = held.enter_context(solver._engine())
 
     def run(n, batches=None):
         if batches is not None:
