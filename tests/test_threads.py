@@ -317,6 +317,7 @@ def test_an_error_in_a_member_ends_the_run(monkeypatch):
 # ----------------------------------------------------------------------------------------------- processes
 
 CHILDREN = """
+import contextlib
 import multiprocessing
 import os
 import sys
@@ -347,6 +348,25 @@ def work(_=None):
 def blas():
     return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
 
+@contextlib.contextmanager
+def a_run_beside():
+    started, stop = threading.Event(), threading.Event()
+    def go_on(run):
+        started.set()
+        if stop.is_set():
+            raise StopIteration
+    def endless():
+        with contextlib.suppress(StopIteration):
+            solver(10**9, callback=go_on).train()
+    thread = threading.Thread(target=endless)
+    thread.start()
+    started.wait()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
 def exit_code(child):
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
@@ -367,23 +387,9 @@ if __name__ == "__main__":
         assert pool.map(work, range(3)) == [expected] * 3
     assert work() == expected
 
-    started, stop = threading.Event(), threading.Event()
-    def go_on(run):
-        started.set()
-        if stop.is_set():
-            raise StopIteration
-    def endless():
-        try:
-            solver(10**9, callback=go_on).train()
-        except StopIteration:
-            pass
-    thread = threading.Thread(target=endless)
-    thread.start()
-    started.wait()
-    with context.Pool(2) as pool:
-        assert pool.map(work, range(3)) == [expected] * 3
-    stop.set()
-    thread.join()
+    with a_run_beside():
+        with context.Pool(2) as pool:
+            assert pool.map(work, range(3)) == [expected] * 3
     assert work() == expected
     assert threading.active_count() == 1 or "{method}" != "fork"
 """
@@ -399,29 +405,15 @@ def test_processes_started_after_and_during_a_run(tmp_path, method):
 FORKED_BESIDE_A_RUN = """
 work()
 before = blas()
-started, stop = threading.Event(), threading.Event()
-def go_on(run):
-    started.set()
-    if stop.is_set():
-        raise StopIteration
-def endless():
-    try:
-        solver(10**9, callback=go_on).train()
-    except StopIteration:
-        pass
-thread = threading.Thread(target=endless)
-thread.start()
-started.wait()
 codes = []
-for _ in range(20):
-    child = os.fork()
-    if child == 0:
-        # The run that held BLAS to one thread is not in this process.
-        ok = blas() == before and len(work()) == 4 and blas() == before and threading.active_count() == 1
-        os._exit(0 if ok else 3)
-    codes.append(exit_code(child))
-stop.set()
-thread.join()
+with a_run_beside():
+    for _ in range(20):
+        child = os.fork()
+        if child == 0:
+            # The run that held BLAS to one thread is not in this process.
+            ok = blas() == before and len(work()) == 4 and blas() == before and threading.active_count() == 1
+            os._exit(0 if ok else 3)
+        codes.append(exit_code(child))
 assert codes == [0] * 20, codes
 assert blas() == before
 """

@@ -119,6 +119,31 @@ def widths(text: str) -> list[int]:
         ) from None
 
 
+def add_network_options(parser: Any, hidden: str, keep: float) -> None:
+    """The options of a network that every command which makes one takes, with the defaults of this one."""
+    parser.add_argument(
+        "--hidden",
+        type=widths,
+        metavar="WIDTHS",
+        default=hidden,
+        help="widths of the hidden layers, or none (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--normalization",
+        choices=["batchnorm", "layernorm", "none"],
+        default="batchnorm",
+        help="what stands before each ReLU (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--keep",
+        type=probability,
+        metavar="P",
+        default=keep,
+        help="dropout: probability to KEEP a hidden value; 1 is no dropout (default: %(default)s)",
+    )
+    parser.add_argument("--dtype", choices=["float32", "float64"], default="float32", help="(default: %(default)s)")
+
+
 def check_values(X: np.ndarray, dtype: Any, source: str) -> None:
     """One nan or infinity among the features would spread over all parameters."""
     import numpy as np

@@ -8,7 +8,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fastfc.cli._common import CommandError, computing, count, probability, reported, widths, writing_results
+from fastfc.cli._common import (
+    CommandError,
+    add_network_options,
+    computing,
+    count,
+    reported,
+    writing_results,
+)
 
 PEERS = ("torch", "jax", "mlx", "sklearn")
 
@@ -34,29 +41,9 @@ def add_parser(commands: Any) -> None:
     )
     bench.set_defaults(run=run)
     bench.add_argument("--input", type=count, metavar="N", default=784, help="features (default: %(default)s)")
-    bench.add_argument(
-        "--hidden",
-        type=widths,
-        metavar="WIDTHS",
-        default="256,256",
-        help="widths of the hidden layers, or none (default: %(default)s)",
-    )
     bench.add_argument("--classes", type=count, metavar="N", default=10, help="(default: %(default)s)")
     bench.add_argument("--batch", type=count, metavar="N", default=128, help="examples a step (default: %(default)s)")
-    bench.add_argument(
-        "--normalization",
-        choices=["batchnorm", "layernorm", "none"],
-        default="batchnorm",
-        help="what stands before each ReLU (default: %(default)s)",
-    )
-    bench.add_argument(
-        "--keep",
-        type=probability,
-        metavar="P",
-        default=0.8,
-        help="dropout: probability to KEEP a hidden value; 1 is no dropout (default: %(default)s)",
-    )
-    bench.add_argument("--dtype", choices=["float32", "float64"], default="float32", help="(default: %(default)s)")
+    add_network_options(bench, hidden="256,256", keep=0.8)
     bench.add_argument(
         "--threads",
         type=_thread_counts,

@@ -19,6 +19,7 @@ from fastfc.cli._common import (
     EXIT_CODES,
     INTERRUPTED,
     CommandError,
+    add_network_options,
     check_values,
     computing,
     count,
@@ -26,11 +27,9 @@ from fastfc.cli._common import (
     not_negative,
     number,
     positive,
-    probability,
     reported,
     seed,
     shown_accuracy,
-    widths,
     writing_results,
 )
 from fastfc.cli._watch import DivergedError, Watch, progress
@@ -101,26 +100,7 @@ def add_parser(commands: Any) -> None:
     )
 
     net = train.add_argument_group("network")
-    net.add_argument(
-        "--hidden",
-        type=widths,
-        metavar="WIDTHS",
-        default="256,128",
-        help="widths of the hidden layers, or none (default: %(default)s)",
-    )
-    net.add_argument(
-        "--normalization",
-        choices=["batchnorm", "layernorm", "none"],
-        default="batchnorm",
-        help="what stands before each ReLU (default: %(default)s)",
-    )
-    net.add_argument(
-        "--keep",
-        type=probability,
-        metavar="P",
-        default=0.6,
-        help="dropout: probability to KEEP a hidden value; 1 is no dropout (default: %(default)s)",
-    )
+    add_network_options(net, hidden="256,128", keep=0.6)
     net.add_argument(
         "--weight-scale",
         type=_weight_scale,
@@ -128,7 +108,6 @@ def add_parser(commands: Any) -> None:
         default=1e-2,
         help="standard deviation of the first weights, or he for sqrt(2 / inputs of the layer) (default: %(default)s)",
     )
-    net.add_argument("--dtype", choices=["float32", "float64"], default="float32", help="(default: %(default)s)")
 
     rule = train.add_argument_group("training")
     rule.add_argument(
