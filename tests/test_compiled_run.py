@@ -210,8 +210,10 @@ def test_data_as_it_lies(layout, standardized):
     X = LAYOUTS[layout](np.random.default_rng(1).integers(0, 8, (ROWS, FEATURES)).astype(np.float64))
     before = X.copy()
     results = []
+    # Equal examples have no variance in a batch: batch normalization would divide rounding noise by it.
+    normalization = "layernorm" if layout == "one row for all" else "batchnorm"
     for backend in ("reference", "fast"):
-        solver = make("sgd", X=X, epochs=2)
+        solver = make("sgd", normalization, X=X, epochs=2)
         if standardized:
             solver.model.input_mean, solver.model.input_scale = X.astype(float).mean(axis=0), 0.25
         results.append(train(backend, solver))

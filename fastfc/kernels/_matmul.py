@@ -2,22 +2,26 @@
 
 BLAS copies ("packs") both operands before it multiplies. In a training step that is up to a
 third of the time: every weight is used once per pass, and the other operand of a weight
-gradient is copied again for every chunk. Here the tiles read the operands where they lie, and
-only what is read across its rows is copied, a panel at a time.
+gradient is copied again for every chunk. Here the tiles read the operands where they lie.
+Copied, a block at a time, is only what is read across its rows, and what lies so far apart
+that it would fall out of the caches between two uses.
 
 A tile is a part of C of some rows and a few vectors. Each step of its loop loads a row of B
 into vectors and multiplies it by a value of A for each row of the tile. B's rows must
 therefore be contiguous; A is read value by value, and may lie transposed.
 
-Processors without vectors of 64 bytes have too few registers for this: they use BLAS.
+Processors with neither AVX-512 nor AVX2 use BLAS.
 """
 
 import functools
+import itertools
+from typing import NamedTuple
 
 import numba
 import numpy as np
 from llvmlite import binding, ir
 from numba.core import cgutils, types
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 from fastfc.kernels._blas import gemm
@@ -25,19 +29,53 @@ from fastfc.kernels._jit import inline, kernel
 from fastfc.kernels._math import assign
 from fastfc.kernels._views import vector
 
-_VECTOR_BYTES = 64
-# The largest tile that leaves registers for a row of B and a value of A, out of 32.
-_MAX_HEIGHT, _MAX_VECTORS = 6, 4
+
+class _Vectors(NamedTuple):
+    """What a processor's vectors allow."""
+
+    features: tuple[str, ...]
+    size: int  # in bytes
+    masks: bool  # whether masks have registers of their own, so that a mask costs nothing
+    # The largest tile that leaves registers for a row of B and a value of A.
+    max_height: int
+    max_vectors: int
+
+
+_AVX512 = _Vectors(("avx512f",), size=64, masks=True, max_height=6, max_vectors=4)
+_AVX2 = _Vectors(("avx2", "fma"), size=32, masks=False, max_height=6, max_vectors=2)
+
+
+def _vectors():
+    """The vectors that Numba compiles for; None if there are none worth it, or no compiler."""
+    if numba.config.DISABLE_JIT:
+        return None
+    _, _, features = cpu_target.target_context.codegen().magic_tuple()
+    known = set(features.split(","))
+    return next((some for some in (_AVX512, _AVX2) if known.issuperset(f"+{name}" for name in some.features)), None)
+
+
+_FOUND = _vectors()
+VECTORS = _FOUND or _AVX512
+
 # Rows of B that all tiles of a column go through before the next ones: they stay in the first-level cache.
 _DEPTH = 128
+# Rows of A whose part of that depth stays in the second-level cache.
+_ROWS = 192
+# Behind each row of a copy, so that not all rows fall upon the same few places of a cache.
+_PAD = 16
+# A copy pays where rows lie further apart than this, and each value is used in enough tiles: of A in a
+# row of tiles, more if neighbours in a column of A are read at a time; of B in a column of tiles.
+_FAR = 128
+_TILES_OF_ROWS, _TILES_OF_COLUMNS, _TILES_OF_B = 8, 2, 4
 
-#: Values of the room for a copy of `_DEPTH` rows of a column of tiles.
-PANEL = _DEPTH * _MAX_VECTORS * _VECTOR_BYTES // 4
+_PANEL_B = _DEPTH * VECTORS.max_vectors * VECTORS.size // 4
+#: Values of the room for copies: `_DEPTH` rows of a column of tiles, and as many columns of `_ROWS` rows of A.
+PANEL = _PANEL_B + max(_ROWS * (_DEPTH + _PAD), _DEPTH * (_ROWS + _PAD))
 
 
 def tiles_supported():
-    """Whether this machine has vectors of 64 bytes."""
-    return not numba.config.DISABLE_JIT and bool(binding.get_host_cpu_features().get("avx512f"))
+    """Whether this machine has vectors that tiles are made for."""
+    return _FOUND is not None
 
 
 @inline
@@ -97,41 +135,69 @@ def prepare(dtype):
 @inline
 def _product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, a, b, bias, c, panel, dtype, itemsize):
     """:func:`multiply` for matrices at the addresses a, b, bias, c and panel."""
-    lanes = _VECTOR_BYTES // itemsize
-    columns = _MAX_VECTORS * lanes
-    for start in range(0, k, _DEPTH):
-        depth = min(_DEPTH, k - start)
+    columns = VECTORS.max_vectors * (VECTORS.size // itemsize)
+    a_copy = panel + _PANEL_B * itemsize
+    if a_step == 1:
+        copies_a = a_row >= _FAR and n >= _TILES_OF_ROWS * columns
+    else:
+        copies_a = a_step >= _FAR and n >= _TILES_OF_COLUMNS * columns
+    copies_b = b_row > _FAR and m >= _TILES_OF_B * VECTORS.max_height
+    most = -(-k // -(-k // _DEPTH))
+    for start in range(0, k, most):
+        depth = min(most, k - start)
         # The first product takes the bias along, the others add to what is there.
         adds = has_bias if start == 0 else 1
         added, added_row = (bias, 0) if start == 0 else (c, c_row)
-        for j in range(0, n, columns):
-            width = min(columns, n - j)
-            rows, row = b + (start * b_row + j) * itemsize, b_row
-            if b_step != 1:
-                first = b + (start + j * b_step) * itemsize
-                for first_row in range(0, depth, lanes):
-                    for i in range(0, width, lanes):
-                        source, target = (
-                            first + (i * b_step + first_row) * itemsize,
-                            panel + (first_row * columns + i) * itemsize,
-                        )
-                        _transpose_block((width - i, depth - first_row, b_step, columns), (source, target), dtype)
-                rows, row = panel, columns
-            i = 0
-            for left in range(-(-m // _MAX_HEIGHT), 0, -1):
-                # As even as can be: a tile of a single row would wait for its own sums.
-                height = -(-(m - i) // left)
-                _tile(
-                    (height, width, depth, a_row, a_step, row, adds, added_row, c_row),
-                    (
-                        a + (i * a_row + start * a_step) * itemsize,
-                        rows,
-                        added + (i * added_row + j) * itemsize,
-                        c + (i * c_row + j) * itemsize,
-                    ),
-                    dtype,
-                )
-                i += height
+        for top in range(0, m, _ROWS):
+            end = min(top + _ROWS, m)
+            left, left_row, left_step = a + (top * a_row + start * a_step) * itemsize, a_row, a_step
+            if copies_a and a_step == 1:
+                left_row = _DEPTH + _PAD
+                _copy_block((end - top, depth, a_row, left_row), (left, a_copy), dtype)
+                left = a_copy
+            elif copies_a:
+                left_step = _ROWS + _PAD
+                _copy_block((depth, end - top, a_step, left_step), (left, a_copy), dtype)
+                left = a_copy
+            for j in range(0, n, columns):
+                width = min(columns, n - j)
+                right, right_row = b + (start * b_row + j * b_step) * itemsize, b_row
+                if b_step != 1:
+                    _transpose((depth, width, b_step, columns), (right, panel), dtype, itemsize)
+                    right, right_row = panel, columns
+                elif copies_b:
+                    _copy_block((depth, width, b_row, columns), (right, panel), dtype)
+                    right, right_row = panel, columns
+                i = top
+                for tiles in range(-(-(end - top) // VECTORS.max_height), 0, -1):
+                    # As even as can be: a tile of a single row would wait for its own sums.
+                    height = -(-(end - i) // tiles)
+                    _tile(
+                        (height, width, depth, left_row, left_step, right_row, adds, added_row, c_row),
+                        (
+                            left + (i - top) * left_row * itemsize,
+                            right,
+                            added + (i * added_row + j) * itemsize,
+                            c + (i * c_row + j) * itemsize,
+                        ),
+                        dtype,
+                    )
+                    i += height
+
+
+@inline
+def _transpose(numbers, addresses, dtype, itemsize):
+    """Copy a column-major block: (rows, columns, column, target_row), and where source and target are."""
+    rows, columns, column, target_row = numbers
+    source, target = addresses
+    lanes = VECTORS.size // itemsize
+    for i in range(0, rows, lanes):
+        for j in range(0, columns, lanes):
+            _transpose_block(
+                (columns - j, rows - i, column, target_row),
+                (source + (j * column + i) * itemsize, target + (i * target_row + j) * itemsize),
+                dtype,
+            )
 
 
 # ------------------------------------------------------------------------------------- LLVM's representation
@@ -172,16 +238,20 @@ def _tile(typingctx, numbers, addresses, dtype):
         lanes = _vector_type(real).count
         vectors = builder.sdiv(builder.add(width, _WORD(lanes - 1)), _WORD(lanes))
         last = builder.sub(width, builder.mul(builder.sub(vectors, _WORD(1)), _WORD(lanes)))
-        case = builder.add(builder.mul(height, _WORD(_MAX_VECTORS)), vectors)
+        whole = builder.icmp_signed("==", last, _WORD(lanes))
+        case = builder.add(builder.mul(height, _WORD(VECTORS.max_vectors)), vectors)
+        case = builder.add(builder.mul(case, _WORD(2)), builder.zext(whole, _WORD))
         done = builder.append_basic_block("tile.done")
         switch = builder.switch(case, done)
-        for tall in range(1, _MAX_HEIGHT + 1):
-            for wide in range(1, _MAX_VECTORS + 1):
-                block = builder.append_basic_block("tile.case")
-                switch.add_case(_WORD(tall * _MAX_VECTORS + wide), block)
-                with builder.goto_block(block):
-                    builder.call(_tile_routine(builder.module, real, tall, wide), [last, *rest, *pointers])
-                    builder.branch(done)
+        sizes = itertools.product(range(1, VECTORS.max_height + 1), range(1, VECTORS.max_vectors + 1), (0, 1))
+        for tall, wide, masked in sizes:
+            block = builder.append_basic_block("tile.case")
+            switch.add_case(_WORD(2 * (tall * VECTORS.max_vectors + wide) + 1 - masked), block)
+            with builder.goto_block(block):
+                # One routine for both where a mask costs nothing.
+                routine = _tile_routine(builder.module, real, tall, wide, bool(masked) or VECTORS.masks)
+                builder.call(routine, [last, *rest, *pointers])
+                builder.branch(done)
         builder.position_at_end(done)
         return context.get_dummy_value()
 
@@ -204,6 +274,22 @@ def _transpose_block(typingctx, numbers, addresses, dtype):
     return types.void(numbers, addresses, dtype), codegen
 
 
+@intrinsic
+def _copy_block(typingctx, numbers, addresses, dtype):
+    """A block of a matrix: (rows, columns, source_row, target_row), and where source and target are.
+
+    The target's rows are written in whole vectors.
+    """
+
+    def codegen(context, builder, sig, args):
+        real = context.get_data_type(sig.args[2].dtype)
+        words = _words(context, builder, sig.args[0], args[0])
+        builder.call(_copy_routine(builder.module, real), [*words, *_pointers(builder, args[1], real)])
+        return context.get_dummy_value()
+
+    return types.void(numbers, addresses, dtype), codegen
+
+
 def _words(context, builder, kinds, numbers):
     """The values of a tuple of numbers."""
     values = [builder.extract_value(numbers, i) for i in range(len(kinds.types))]
@@ -217,7 +303,7 @@ def _pointers(builder, addresses, real):
 
 
 def _vector_type(real):
-    return ir.VectorType(real, _VECTOR_BYTES // _item_bytes(real))
+    return ir.VectorType(real, VECTORS.size // _item_bytes(real))
 
 
 def _item_bytes(real):
@@ -270,9 +356,9 @@ def _store(builder, value, pointer, mask):
     builder.call(store, [value, place, _INDEX(bytes_), mask])
 
 
-def _tile_routine(module, real, height, vectors):
-    """The LLVM function of a tile of a height, with that many vectors to a row."""
-    name = f"fastfc_tile_{real}_{height}x{vectors}"
+def _tile_routine(module, real, height, vectors, masked):
+    """The LLVM function of a tile of a height, with that many vectors to a row, the last one whole or masked."""
+    name = f"fastfc_tile_{real}_{height}x{vectors}{'_masked' if masked else ''}"
     if name in module.globals:
         return module.globals[name]
     kind, pointer = _vector_type(real), real.as_pointer()
@@ -282,7 +368,7 @@ def _tile_routine(module, real, height, vectors):
     loop, end, with_added, done = (function.append_basic_block(label) for label in ("loop", "end", "added", "done"))
     lanes = kind.count
     whole = ir.Constant(ir.VectorType(_FLAG, lanes), [1] * lanes)
-    masks = [whole] * (vectors - 1) + [_mask(builder, last, lanes)]
+    masks = [whole] * (vectors - 1) + [_mask(builder, last, lanes) if masked else whole]
     fma = _declared(module, f"llvm.fma.v{lanes}f{8 * _item_bytes(real)}", kind, [kind] * 3)
     zero = ir.Constant(kind, None)
 
@@ -311,7 +397,8 @@ def _tile_routine(module, real, height, vectors):
     for phi, first, following in phis:
         phi.add_incoming(first, entry)
         phi.add_incoming(following, loop)
-    builder.cbranch(builder.icmp_signed("<", next_step, depth), loop, end)
+    branch = builder.cbranch(builder.icmp_signed("<", next_step, depth), loop, end)
+    _keep_rolled(branch)
 
     builder.position_at_end(end)
     builder.cbranch(builder.icmp_signed("!=", adds, _WORD(0)), with_added, done)
@@ -336,6 +423,16 @@ def _tile_routine(module, real, height, vectors):
             _store(builder, sums[i][v], builder.gep(row_of(c, c_row, i), [_WORD(v * lanes)]), masks[v])
     builder.ret_void()
     return function
+
+
+def _keep_rolled(branch):
+    """Keep LLVM from unrolling the loop that a branch closes: small tiles would need more registers than there are."""
+    module = branch.module
+    disable = module.add_metadata(["llvm.loop.unroll.disable"])
+    loop = ir.values.MDValue(module, [disable, disable], str(len(module.metadata)))
+    # Loop metadata name themselves first; llvmlite has no other way to say so.
+    loop.operands = (loop, disable)
+    branch.set_metadata("llvm.loop", loop)
 
 
 def _transpose_routine(module, real):
@@ -366,5 +463,33 @@ def _transpose_routine(module, real):
     whole = ir.Constant(ir.VectorType(_FLAG, lanes), [1] * lanes)
     for i, value in enumerate(values):
         _store(builder, value, builder.gep(target, [builder.mul(target_row, _WORD(i))]), whole)
+    builder.ret_void()
+    return function
+
+
+def _copy_routine(module, real):
+    """The LLVM function that copies a block row by row."""
+    name = f"fastfc_copy_{real}"
+    if name in module.globals:
+        return module.globals[name]
+    kind, pointer = _vector_type(real), real.as_pointer()
+    function, builder = _routine(module, name, [_WORD] * 4 + [pointer] * 2)
+    rows, columns, source_row, target_row, source, target = function.args
+    lanes = kind.count
+    whole = ir.Constant(ir.VectorType(_FLAG, lanes), [1] * lanes)
+    vectors, rest = builder.sdiv(columns, _WORD(lanes)), builder.srem(columns, _WORD(lanes))
+    mask = _mask(builder, rest, lanes)
+    with cgutils.for_range(builder, rows) as row:
+        from_row = builder.gep(source, [builder.mul(source_row, row.index)])
+        to_row = builder.gep(target, [builder.mul(target_row, row.index)])
+
+        def copy(vector, mask, from_row=from_row, to_row=to_row):
+            place = [builder.mul(vector, _WORD(lanes))]
+            _store(builder, _load(builder, builder.gep(from_row, place), mask, kind), builder.gep(to_row, place), whole)
+
+        with cgutils.for_range(builder, vectors) as vector:
+            copy(vector.index, whole)
+        with builder.if_then(builder.icmp_signed(">", rest, _WORD(0))):
+            copy(vectors, mask)
     builder.ret_void()
     return function
