@@ -27,7 +27,7 @@ _TEMPER_B = np.uint32(0x9D2C5680)
 _TEMPER_C = np.uint32(0xEFC60000)
 
 # Numbers at a time.
-_BLOCK = 16
+_BLOCK = 8
 
 
 def keep_mask(shape, p, dtype):

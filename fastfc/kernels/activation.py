@@ -22,7 +22,8 @@ def rectify(x):
     """Overwrites x (n,) with max(x, 0); written so that NaN, for which every comparison is false, stays."""
     zero = x.dtype.type(0)
     for i in range(x.size):
-        x[i] = zero if x[i] <= zero else x[i]
+        # Without the sum, which makes 0 of -0, LLVM stores only where x changes: AVX2 takes 4 times as long for it.
+        x[i] = (zero if zero > x[i] else x[i]) + zero
 
 
 @inline

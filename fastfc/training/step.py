@@ -238,9 +238,9 @@ def _activate(plan, member, layer):
             inv_std = standardize_row(x_hat[i], _norm_number(plan, layer, layout.EPS))
             plan.room[plan.row_inv_std + layer * plan.batch + first + i] = inv_std
         _activate_row(plan, member, layer, x_hat[i], out[i])
-        if plan.dropout:
-            drop(out[i], stream, plan.keep_threshold, plan.keep_scale)
     if plan.dropout:
+        # All rows at once: what is left over of a row does not fill a vector.
+        drop(out.reshape(-1), stream, plan.keep_threshold, plan.keep_scale)
         skip_words(stream, 2 * (plan.batch - end) * d)
 
 
