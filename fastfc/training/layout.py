@@ -45,6 +45,10 @@ OWN_SHIFT, OWN_MEAN, OWN_INV_STD, OWN_D_GAMMA, OWN_D_BETA, OWN = range(6)
 # What the members add up, by parity of the step; a line of the cache each.
 LOSS, SQUARES, SUMS = 0, 1, 8
 
+# What a member remembers of Adam's last bias corrections, which most parameters share: two powers take as
+# long as the update of a hundred weights.
+OF_FIRST, OF_SECOND, OF_T, M_CORRECTION, V_CORRECTION, CORRECTIONS = 0, 1, 2, 3, 4, 8
+
 # Words of the random generator's state, and its position; and what they take, in whole lines of the
 # cache: a state that starts within one took three times as long to go on.
 STREAM, STREAM_ROOM = 625, 640
@@ -98,6 +102,7 @@ class Plan(NamedTuple):
     hyper: int  # (L, HYPER_ROWS, HYPER_COLUMNS)
     norm_numbers: int  # (L, NORM_COLUMNS)
     sums: int  # (members, 2, SUMS)
+    corrections: int  # (members, CORRECTIONS)
     # offsets in words
     streams: int  # (members, STREAM_ROOM): each member follows the whole stream
     seeded_stream: int  # (STREAM,)

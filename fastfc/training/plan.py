@@ -70,6 +70,7 @@ def make_plan(
             "hyper": count * layout.HYPER_ROWS * layout.HYPER_COLUMNS,
             "norm_numbers": count * layout.NORM_COLUMNS,
             "sums": members * 2 * layout.SUMS,
+            "corrections": members * layout.CORRECTIONS,
         },
         8,
     )

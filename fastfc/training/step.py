@@ -390,7 +390,7 @@ def _update_weights(plan, member, layer, step):
         if plan.reg != 0:
             squares += l2_span(dw, w, plan.reg)
         m, v = _state(plan.m, start, dw.size), _state(plan.v, start, dw.size)
-        update_span(plan.rule, w, dw, m, v, _hyper(plan, layer, layout.HYPER_W), step)
+        update_span(plan.rule, w, dw, m, v, _hyper(plan, layer, layout.HYPER_W), step, _corrections(plan, member))
     return squares
 
 
@@ -409,8 +409,8 @@ def _update_units(plan, member, layer, step):
         dw = vector(plan.room, plan.scratch + member * plan.scratch_size, end - first)
         _sum_over_members(dw, plan, layer, row, first)
         start = _entry(plan, layer, column) + first
-        m, v = _state(plan.m, start, dw.size), _state(plan.v, start, dw.size)
-        update_span(plan.rule, vector(plan.w, start, dw.size), dw, m, v, _hyper(plan, layer, hyper_row), step)
+        w, m, v = vector(plan.w, start, dw.size), _state(plan.m, start, dw.size), _state(plan.v, start, dw.size)
+        update_span(plan.rule, w, dw, m, v, _hyper(plan, layer, hyper_row), step, _corrections(plan, member))
 
 
 @part
@@ -426,9 +426,15 @@ def _hyper(plan, layer, row):
     return vector(plan.numbers, start, layout.HYPER_COLUMNS)
 
 
+@part
+def _corrections(plan, member):
+    """(CORRECTIONS,)"""
+    return vector(plan.numbers, plan.corrections + member * layout.CORRECTIONS, layout.CORRECTIONS)
+
+
 @inline
-def update_span(rule, w, dw, m, v, hyper, step):
-    """Every array (n,); hyper (HYPER_COLUMNS,) as it was before the first step of the call."""
+def update_span(rule, w, dw, m, v, hyper, step, corrections):
+    """Every array (n,); hyper (HYPER_COLUMNS,) as before the first step of the call; corrections (CORRECTIONS,)."""
     rate, first, second = hyper[layout.LEARNING_RATE], hyper[layout.FIRST], hyper[layout.SECOND]
     epsilon = hyper[layout.EPSILON]
     if rule == layout.SGD:
@@ -443,7 +449,15 @@ def update_span(rule, w, dw, m, v, hyper, step):
         adagrad_span(w, dw, m, rate, epsilon)
     else:
         t = hyper[layout.TAKEN] + (step + 1)
-        m_correction, v_correction = 1 / (1 - first**t), 1 / (1 - second**t)
+        if (
+            corrections[layout.OF_T] != t
+            or corrections[layout.OF_FIRST] != first
+            or corrections[layout.OF_SECOND] != second
+        ):
+            corrections[layout.OF_FIRST], corrections[layout.OF_SECOND], corrections[layout.OF_T] = first, second, t
+            corrections[layout.M_CORRECTION] = 1 / (1 - first**t)
+            corrections[layout.V_CORRECTION] = 1 / (1 - second**t)
+        m_correction, v_correction = corrections[layout.M_CORRECTION], corrections[layout.V_CORRECTION]
         shrinkage = rate * hyper[layout.WEIGHT_DECAY]
         adam_span(w, dw, m, v, rate, first, second, epsilon, m_correction, v_correction, shrinkage)
 
