@@ -378,6 +378,10 @@ def _tile_routine(module, real, height, vectors, masked):
     def vectors_at(pointer):
         return [_load(builder, builder.gep(pointer, [_WORD(v * lanes)]), masks[v], kind) for v in range(vectors)]
 
+    prefetch = _declared(module, "llvm.prefetch.p0", ir.VoidType(), [pointer, _INDEX, _INDEX, _INDEX])
+    for i in range(height):
+        # C comes while the sums are made.
+        builder.call(prefetch, [row_of(c, c_row, i), _INDEX(1), _INDEX(3), _INDEX(1)])
     builder.branch(loop)
     builder.position_at_end(loop)
     step, a_now, b_now = builder.phi(_WORD), builder.phi(pointer), builder.phi(pointer)

@@ -21,8 +21,9 @@ import numpy as np
     OUT,  # offset in `room`: (batch, D_OUT), the layer's output; X_HAT's place without normalization
     RUNNING_MEAN,  # offsets in `room`: (D_OUT,)
     RUNNING_VAR,
+    CHUNK_ROWS,  # rows of W whose gradient is computed at a time
     LAYER_COLUMNS,
-) = range(11)
+) = range(12)
 
 # Rows per layer of the table of hyperparameters.
 HYPER_W, HYPER_B, HYPER_GAMMA, HYPER_BETA, HYPER_ROWS = range(5)
@@ -56,6 +57,8 @@ STREAM, STREAM_ROOM = 625, 640
 # Weights whose gradient is computed at a time, before the rule is applied to them: the gradient
 # and what the rule reads and writes stay in the second-level cache.
 CHUNK = 1 << 16
+# But so many rows at the least: the other operand of the gradient is read for each chunk.
+LEAST_CHUNK_ROWS = 192
 
 
 class Examples(NamedTuple):

@@ -1,6 +1,7 @@
 """Making the plan of a run: from a model, its rule and its data to arrays and tables."""
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -43,7 +44,8 @@ def make_plan(
     prepare(dtype)
     count, widest, size = len(dims) - 1, max(dims[1:]), model.params.flat.size
     state = len(optim.STATE[rule.__name__])
-    scratch_size = max(min(layout.CHUNK, size), widest)
+    chunk_rows = [min(d, max(layout.CHUNK // d_out, layout.LEAST_CHUNK_ROWS)) for d, d_out in pairwise(dims)]
+    scratch_size = max(rows * d_out for rows, d_out in zip(chunk_rows, dims[1:], strict=True))
     p = float(model.dropout_param["p"]) if model.use_dropout else 1.0
 
     room = {
@@ -105,7 +107,7 @@ def make_plan(
     )
     plan.ints[plan.rows : plan.rows + members + 1] = [batch * i // members for i in range(members + 1)]
     for i, entry in enumerate(layers_of(plan)):
-        entry[layout.D_IN], entry[layout.D_OUT] = dims[i], dims[i + 1]
+        entry[layout.D_IN], entry[layout.D_OUT], entry[layout.CHUNK_ROWS] = dims[i], dims[i + 1], chunk_rows[i]
         entry[layout.OUT] = in_room[f"OUT{i}"]
         entry[layout.X_HAT] = in_room.get(f"X_HAT{i}", entry[layout.OUT])
         entry[layout.RUNNING_MEAN] = in_room[f"RUNNING_MEAN{i}"]

@@ -377,7 +377,7 @@ def _update_weights(plan, member, layer, step):
     d_in, d_out = _entry(plan, layer, layout.D_IN), _entry(plan, layer, layout.D_OUT)
     x, dout = _input_rows(plan, layer, 0, plan.batch).reshape(-1), _gradient_rows(plan, layer, 0, plan.batch)
     first, end = d_in * member // plan.members, d_in * (member + 1) // plan.members
-    chunk = max(1, plan.scratch_size // d_out)
+    chunk = _entry(plan, layer, layout.CHUNK_ROWS)
     no_bias, panel = vector(plan.w, 0, 0), _panel(plan, member)
     squares = 0.0
     for k in range(first, end, chunk):
