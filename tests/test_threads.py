@@ -120,6 +120,22 @@ assert threading.active_count() == 1
 """
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs processor affinity")
+def test_members_that_share_a_processor():
+    """They wait for one another in turns, and the run is the same."""
+    spread = make(threads=3)
+    spread.train()
+    crowded = make(threads=3)
+    processors = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, [min(processors)])
+    try:
+        crowded.train()
+    finally:
+        os.sched_setaffinity(0, processors)
+    assert crowded.loss_history == spread.loss_history
+    np.testing.assert_array_equal(crowded.model.params.flat, spread.model.params.flat)
+
+
 @needs_compiler
 def test_eight_models_at_once_with_a_cold_cache(tmp_path):
     """The first compilation included, which all eight ask for at the same time: equal bit for bit to one by one."""

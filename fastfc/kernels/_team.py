@@ -27,7 +27,7 @@ from fastfc.kernels._jit import inline
 
 # Words of a barrier, each on a cache line of its own.
 _LINE = 8
-_ARRIVED, _ROUND, _ABORT = 0, _LINE, 2 * _LINE
+_ARRIVED, _ROUND, _ABORT, _CROWDED = 0, _LINE, 2 * _LINE, 3 * _LINE
 
 # Spins before the processor is offered to others, some 50 microseconds, and offers before it
 # is left for a moment: only a processor that idles takes over a member that waits for its turn
@@ -35,6 +35,10 @@ _ARRIVED, _ROUND, _ABORT = 0, _LINE, 2 * _LINE
 _SPINS = 1000
 _OFFERS = 500
 _SLEEP_MICROSECONDS = 50
+# Beside busy processes, members may have to share a processor. Then spinning keeps away whom it
+# waits for, and at the first offers the others come at once: as long as it is so, spins are few.
+_SPINS_CROWDED = 20
+_OFFERS_CROWDED = 2
 
 # For the one instruction below that LLVM knows only by its assembler name.
 binding.initialize_native_asmparser()
@@ -51,8 +55,8 @@ for _name, _function in _SYSTEM_CALLS.items():
 
 
 def new_barrier():
-    """The shared words of a barrier: members arrived, round, and whether the team is to go home."""
-    return np.zeros(3 * _LINE, np.int64)
+    """The words of a barrier: members arrived, round, whether the team is to go home, whether it shares processors."""
+    return np.zeros(4 * _LINE, np.int64)
 
 
 def _address(context, builder, array_type, array, index):
@@ -153,16 +157,19 @@ def meet(barrier, members):
         _store(barrier, _ROUND, current + 1)
         return True
     spins = 0
+    patience = _SPINS_CROWDED if _load(barrier, _CROWDED) != 0 else _SPINS
     while _load(barrier, _ROUND) == current:
         if _load(barrier, _ABORT) != 0:
             return False
         spins += 1
-        if spins < _SPINS:
+        if spins < patience:
             _pause()
-        elif spins < _SPINS + _OFFERS:
+        elif spins < patience + _OFFERS:
             _yield()
         else:
             _sleep()
+    if spins >= patience:
+        _store(barrier, _CROWDED, 1 if spins < patience + _OFFERS_CROWDED else 0)
     return True
 
 

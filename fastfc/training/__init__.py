@@ -60,8 +60,8 @@ def _solver_class():
     return Solver
 
 
-# Floating-point operations of a step from which another thread pays: some 50 microseconds of work each.
-_WORK_PER_THREAD = 5e6
+# Floating-point operations of a step from which another thread pays: some 30 microseconds of work each.
+_WORK_PER_THREAD = 3e6
 
 
 def threads_for(model: FullyConnectedNet, batch: int, threads: int | None = None) -> int:
