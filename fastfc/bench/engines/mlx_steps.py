@@ -1,6 +1,7 @@
 """MLX on the processor, the whole step compiled."""
 
 from types import SimpleNamespace
+from typing import Any
 
 from fastfc.bench.engines import Run
 from fastfc.bench.engines.functional import functional_step
@@ -14,7 +15,7 @@ def compiled(task: Task, threads: int) -> Run:
 
     mx.set_default_device(mx.cpu)
     X, y = map(mx.array, task.data())
-    state = [[[mx.array(a) for a in kind] for kind in task.first_state()], mx.array(0.0), mx.random.state]
+    state: list[Any] = [[[mx.array(a) for a in kind] for kind in task.first_state()], mx.array(0.0), mx.random.state]
 
     def cross_entropy(scores, y):
         picked = mx.take_along_axis(scores, y[:, None], axis=1)[:, 0]
