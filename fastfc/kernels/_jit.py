@@ -17,6 +17,7 @@ import numpy as np
 from numba.extending import register_jitable
 
 from fastfc.kernels._cache import KernelCache
+from fastfc.kernels._compile import KernelCompiler, put_in_place
 
 # Fused multiply-add is more exact than what it replaces. Nothing else is free to everybody:
 # 'reassoc' rewrites b * m + (1 - b) * g as g + b * (m - g), a thousand times less exact for
@@ -36,7 +37,7 @@ def kernel(function):
     """Compile an entry point, with Numba's own disk cache replaced by :class:`KernelCache`."""
     if numba.config.DISABLE_JIT:
         return _silent(function)
-    dispatcher = numba.njit(fastmath=_FASTMATH, **_OPTIONS)(function)
+    dispatcher = numba.njit(fastmath=_FASTMATH, pipeline_class=KernelCompiler, **_OPTIONS)(function)
     dispatcher._cache = KernelCache(function)
     return dispatcher
 
@@ -65,7 +66,7 @@ def _silent(function):
 
 def inline(function):
     """Make a helper that compiled code and Python can call."""
-    return register_jitable(fastmath=_FASTMATH, **_HELPER_OPTIONS)(function)
+    return register_jitable(fastmath=_FASTMATH, forceinline=True, **_HELPER_OPTIONS)(function)
 
 
 def part(function):
@@ -74,6 +75,7 @@ def part(function):
     For the parts of a large kernel that take its named tuple of arrays: a call would copy
     hundreds of numbers.
     """
+    put_in_place.add(function.__qualname__)
     return register_jitable(fastmath=_FASTMATH, forceinline=True, **_HELPER_OPTIONS)(function)
 
 
@@ -83,4 +85,4 @@ def sums(function):
     In the written order every addition waits for the one before; in any order they are
     packed. Helpers made with :func:`inline` keep their order when they are called from here.
     """
-    return register_jitable(fastmath=_SUMS_FASTMATH, **_HELPER_OPTIONS)(function)
+    return register_jitable(fastmath=_SUMS_FASTMATH, forceinline=True, **_HELPER_OPTIONS)(function)
