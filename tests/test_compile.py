@@ -5,6 +5,7 @@ import threading
 import numba
 import numpy as np
 import pytest
+from numba.core.codegen import CPUCodeLibrary
 
 from fastfc.kernels import _compile
 from fastfc.kernels._jit import inline, kernel, part
@@ -47,6 +48,19 @@ def test_helpers_have_no_machine_code_of_their_own(monkeypatch):
     run, _ = _doubling()
     assert run(np.arange(3.0)) == 2
     assert {name.rpartition(".")[2] for name in translated} == {"run"}
+
+
+def test_parts_are_optimized_in_their_place_only(monkeypatch):
+    optimized = []
+    optimize = CPUCodeLibrary._optimize_final_module
+    monkeypatch.setattr(
+        CPUCodeLibrary, "_optimize_final_module", lambda library: (optimized.append(library.name), optimize(library))
+    )
+    run, _ = _doubling()
+    assert run(np.arange(3.0)) == 2
+    names = {name.rpartition(".")[2] for name in optimized}
+    assert {"run", "double"} <= names
+    assert "largest" not in names
 
 
 def test_functions_of_others_call_the_same_helpers():

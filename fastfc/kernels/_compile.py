@@ -6,8 +6,8 @@ that nobody runs the helper's. Here a library is translated when somebody asks f
 in it, which Numba does for the kernel itself.
 
 Helpers are optimized as they always are: without LLVM's passes over them, loops come out
-slower and sums in another order. But those that LLVM must put in the place of their call
-hold no loops that matter, and are optimized there.
+slower and sums in another order. But those that only arrange calls of others are optimized
+where they are put.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ _LIBRARY_METHODS = (
     "get_pointer_to_function",
 )
 
-#: Names of the helpers that LLVM must put in the place of their call, and that are optimized only there.
+#: Names of the helpers that are optimized only in the place of their call; see :func:`fastfc.kernels._jit.part`.
 put_in_place: set[str] = set()
 
 
