@@ -1,12 +1,16 @@
 """What is compiled on the way to a kernel stays usable for other compiled code."""
 
+import ast
 import threading
+from pathlib import Path
 
 import numba
 import numpy as np
 import pytest
 from numba.core.codegen import CPUCodeLibrary
 
+import fastfc.kernels
+import fastfc.training.step
 from fastfc.kernels import _compile
 from fastfc.kernels._jit import inline, kernel, part
 
@@ -61,6 +65,16 @@ def test_parts_are_optimized_in_their_place_only(monkeypatch):
     names = {name.rpartition(".")[2] for name in optimized}
     assert {"run", "double"} <= names
     assert "largest" not in names
+
+
+def test_only_parts_have_the_names_of_parts():
+    names = {name for name in _compile.put_in_place if "<locals>" not in name}
+    assert "_hidden_affine" in names
+    folders = (Path(fastfc.kernels.__file__).parent, Path(fastfc.training.__file__).parent)
+    for path in (path for folder in folders for path in folder.glob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef) and node.name in names:
+                assert "part" in {ast.unparse(decorator) for decorator in node.decorator_list}, (path.name, node.name)
 
 
 def test_functions_of_others_call_the_same_helpers():

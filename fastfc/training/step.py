@@ -78,7 +78,7 @@ def train_steps(plan, member, examples, y, losses, progress):
             sums[layout.SQUARES] += _update_weights(plan, member, layer, step)
             _update_units(plan, member, layer, step)
             if layer > 0 and plan.norm == layout.BATCH_NORM:
-                _batchnorm_backward(plan, member, layer - 1)
+                _back_through_batchnorm(plan, member, layer - 1)
         # every weight is new, and nobody reads the batch any more
         if not meet(plan.barrier, plan.members):
             return
@@ -130,11 +130,11 @@ def _input_rows(plan, layer, first, rows):
     """(rows, D_IN): of the batch itself, or of the output of the layer before."""
     if layer == 0:
         return matrix(plan.room, plan.x + first * plan.features, rows, plan.features)
-    return _rows(plan, layer - 1, layout.OUT, first, rows)
+    return _rows_of(plan, layer - 1, layout.OUT, first, rows)
 
 
 @part
-def _rows(plan, layer, column, first, rows):
+def _rows_of(plan, layer, column, first, rows):
     """(rows, D_OUT): of what the layer has in the column's place, from row `first` on."""
     d = _entry(plan, layer, layout.D_OUT)
     return matrix(plan.room, _entry(plan, layer, column) + first * d, rows, d)
@@ -207,7 +207,7 @@ def _affine(plan, member, out, x, layer):
 def _hidden_affine(plan, member, layer):
     """The member's rows of the layer's affine output."""
     first, end = _bounds(plan, member)
-    x_hat = _rows(plan, layer, layout.X_HAT, first, end - first)
+    x_hat = _rows_of(plan, layer, layout.X_HAT, first, end - first)
     _affine(plan, member, x_hat, _input_rows(plan, layer, first, end - first), layer)
 
 
@@ -215,7 +215,7 @@ def _hidden_affine(plan, member, layer):
 def _tell_statistics(plan, member, layer):
     """The statistics of the member's rows, for the others to read."""
     first, end = _bounds(plan, member)
-    x_hat = _rows(plan, layer, layout.X_HAT, first, end - first)
+    x_hat = _rows_of(plan, layer, layout.X_HAT, first, end - first)
     shift = _exchanged(plan, member, layer, layout.SHIFT)
     assign(shift, x_hat[0])
     mean, var = _exchanged(plan, member, layer, layout.MEAN), _exchanged(plan, member, layer, layout.VAR)
@@ -227,7 +227,7 @@ def _activate(plan, member, layer):
     """The member's rows from the affine output on: norm - relu - dropout."""
     (first, end), d = _bounds(plan, member), _entry(plan, layer, layout.D_OUT)
     rows = end - first
-    x_hat, out = _rows(plan, layer, layout.X_HAT, first, rows), _rows(plan, layer, layout.OUT, first, rows)
+    x_hat, out = _rows_of(plan, layer, layout.X_HAT, first, rows), _rows_of(plan, layer, layout.OUT, first, rows)
     stream = _stream(plan, member)
     if plan.dropout:
         if plan.seeded:
@@ -297,7 +297,7 @@ def _output_and_loss(plan, member, indices, y):
     layer = plan.depth - 1
     first, end = _bounds(plan, member)
     rows = end - first
-    scores, dscores = _rows(plan, layer, layout.OUT, first, rows), _gradient_rows(plan, layer, first, rows)
+    scores, dscores = _rows_of(plan, layer, layout.OUT, first, rows), _gradient_rows(plan, layer, first, rows)
     _affine(plan, member, scores, _input_rows(plan, layer, first, rows), layer)
     loss = 0.0
     for i in range(rows):
@@ -322,7 +322,7 @@ def _back_to_hidden(plan, member, layer):
     w, no_bias, panel = _weights(plan, layer), vector(plan.w, 0, 0), _panel(plan, member)
     multiply(rows, d, d_out, dout.reshape(-1), d_out, 1, w, 1, d_out, no_bias, dx.reshape(-1), d, panel)
 
-    out, x_hat = _rows(plan, before, layout.OUT, first, rows), _rows(plan, before, layout.X_HAT, first, rows)
+    out, x_hat = _rows_of(plan, before, layout.OUT, first, rows), _rows_of(plan, before, layout.X_HAT, first, rows)
     dgamma, dbeta = _exchanged(plan, member, before, layout.D_GAMMA), _exchanged(plan, member, before, layout.D_BETA)
     gamma = _units(plan, plan.w, before, layout.GAMMA)
     scale = dx.dtype.type(plan.keep_scale)
@@ -340,11 +340,11 @@ def _back_to_hidden(plan, member, layer):
 
 
 @part
-def _batchnorm_backward(plan, member, layer):
+def _back_through_batchnorm(plan, member, layer):
     """The member's rows of the gradient, from batch normalization's output back to its input."""
     first, end = _bounds(plan, member)
     rows = end - first
-    dx, x_hat = _gradient_rows(plan, layer, first, rows), _rows(plan, layer, layout.X_HAT, first, rows)
+    dx, x_hat = _gradient_rows(plan, layer, first, rows), _rows_of(plan, layer, layout.X_HAT, first, rows)
     dgamma = _own(plan, member, layer, layout.OWN_D_GAMMA)
     dbeta = _own(plan, member, layer, layout.OWN_D_BETA)
     inv_std = _own(plan, member, layer, layout.OWN_INV_STD)
@@ -389,7 +389,7 @@ def _update_weights(plan, member, layer, step):
         w = vector(plan.w, start, dw.size)
         if plan.reg != 0:
             squares += l2_span(dw, w, plan.reg)
-        m, v = _state(plan.m, start, dw.size), _state(plan.v, start, dw.size)
+        m, v = _moment(plan.m, start, dw.size), _moment(plan.v, start, dw.size)
         update_span(plan.rule, w, dw, m, v, _hyper(plan, layer, layout.HYPER_W), step, _corrections(plan, member))
     return squares
 
@@ -409,12 +409,12 @@ def _update_units(plan, member, layer, step):
         dw = vector(plan.room, plan.scratch + member * plan.scratch_size, end - first)
         _sum_over_members(dw, plan, layer, row, first)
         start = _entry(plan, layer, column) + first
-        w, m, v = vector(plan.w, start, dw.size), _state(plan.m, start, dw.size), _state(plan.v, start, dw.size)
+        w, m, v = vector(plan.w, start, dw.size), _moment(plan.m, start, dw.size), _moment(plan.v, start, dw.size)
         update_span(plan.rule, w, dw, m, v, _hyper(plan, layer, hyper_row), step, _corrections(plan, member))
 
 
 @part
-def _state(values, start, size):
+def _moment(values, start, size):
     """(size,): a part of the rule's state, which is empty if the rule has none."""
     return vector(values, min(start, values.size), min(size, values.size))
 
@@ -487,7 +487,7 @@ def predict_rows(plan, member, examples, subset, count, predictions, scores, sof
             _fetch(plan, x, examples, example)
         for layer in range(last):
             _hidden_test(plan, member, layer, first_row, rows)
-        out = _rows(plan, last, layout.OUT, first_row, rows)
+        out = _rows_of(plan, last, layout.OUT, first_row, rows)
         _affine(plan, member, out, _input_rows(plan, last, first_row, rows), last)
         for i in range(rows):
             if predictions.size > 0:
@@ -510,7 +510,7 @@ def _use_running_statistics(plan, member, layer):
 @part
 def _hidden_test(plan, member, layer, first, rows):
     """Rows from `first` on through affine - norm - relu, in test mode."""
-    x_hat, out = _rows(plan, layer, layout.X_HAT, first, rows), _rows(plan, layer, layout.OUT, first, rows)
+    x_hat, out = _rows_of(plan, layer, layout.X_HAT, first, rows), _rows_of(plan, layer, layout.OUT, first, rows)
     _affine(plan, member, x_hat, _input_rows(plan, layer, first, rows), layer)
     for i in range(rows):
         if plan.norm == layout.LAYER_NORM:
