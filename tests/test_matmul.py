@@ -9,7 +9,7 @@ import pytest
 from fastfc import tolerance
 from fastfc.kernels import _jit, _matmul
 
-SIZES = [1, 2, 5, 6, 7, 12, 16, 17, 33, 64, 65, 129, 200, 260]
+SIZES = [1, 2, 5, 6, 7, 12, 16, 17, 33, 64, 65, 129, 200, 260, 530]
 
 
 @pytest.fixture(scope="module", params=["tiles", "blas"])
@@ -34,7 +34,7 @@ def stored(matrix, transposed, pad):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_products_of_all_sizes_and_layouts(multiply, dtype):
     rng = np.random.default_rng(0)
-    for case in range(150):
+    for case in range(200):
         m, n, k = (int(size) for size in rng.choice(SIZES, 3))
         A, B = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
         bias = rng.standard_normal(n if case % 2 else 0).astype(dtype)

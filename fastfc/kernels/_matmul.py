@@ -58,19 +58,26 @@ _FOUND = _vectors()
 VECTORS = _FOUND or _AVX512
 
 # Rows of B that all tiles of a column go through before the next ones: they stay in the first-level cache.
-_DEPTH = 128
+_DEPTH = 256
 # Rows of A whose part of that depth stays in the second-level cache.
 _ROWS = 192
-# Behind each row of a copy, so that not all rows fall upon the same few places of a cache.
+# Behind each part of a copy, so that not all of them fall upon the same few places of a cache.
 _PAD = 16
 # A copy pays where rows lie further apart than this, and each value is used in enough tiles: of A in a
 # row of tiles, more if neighbours in a column of A are read at a time; of B in a column of tiles.
 _FAR = 128
 _TILES_OF_ROWS, _TILES_OF_COLUMNS, _TILES_OF_B = 8, 2, 4
 
-_PANEL_B = _DEPTH * VECTORS.max_vectors * VECTORS.size // 4
-#: Values of the room for copies: `_DEPTH` rows of a column of tiles, and as many columns of `_ROWS` rows of A.
-PANEL = _PANEL_B + max(_ROWS * (_DEPTH + _PAD), _DEPTH * (_ROWS + _PAD))
+# A's columns are copied tile by tile: a tile's part of each column, padded to so many values.
+_TILE_STEP = 8
+_TILE_SIZE = _DEPTH * _TILE_STEP + _PAD
+# B is copied so many bytes of a row at a time, for several columns of tiles: every row may be on a page of its own.
+_GROUP_BYTES = 256
+_GROUP = max(1, _GROUP_BYTES // (VECTORS.max_vectors * VECTORS.size))
+_COLUMN_SIZE = _DEPTH * VECTORS.max_vectors * VECTORS.size // 4 + _PAD
+_GROUP_SIZE = _GROUP * _COLUMN_SIZE
+#: Values of the room for copies: `_DEPTH` rows of a group of columns of tiles of B, and `_ROWS` rows of A as deep.
+PANEL = _GROUP_SIZE + max(_ROWS * (_DEPTH + _PAD), -(-_ROWS // VECTORS.max_height) * _TILE_SIZE)
 
 
 def tiles_supported():
@@ -136,11 +143,9 @@ def prepare(dtype):
 def _product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, a, b, bias, c, panel, dtype, itemsize):
     """:func:`multiply` for matrices at the addresses a, b, bias, c and panel."""
     columns = VECTORS.max_vectors * (VECTORS.size // itemsize)
-    a_copy = panel + _PANEL_B * itemsize
-    if a_step == 1:
-        copies_a = a_row >= _FAR and n >= _TILES_OF_ROWS * columns
-    else:
-        copies_a = a_step >= _FAR and n >= _TILES_OF_COLUMNS * columns
+    a_copy = panel + _GROUP_SIZE * itemsize
+    copies_rows = a_step == 1 and a_row >= _FAR and n >= _TILES_OF_ROWS * columns
+    copies_tiles = a_step >= _FAR and n >= _TILES_OF_COLUMNS * columns
     copies_b = b_row > _FAR and m >= _TILES_OF_B * VECTORS.max_height
     most = -(-k // -(-k // _DEPTH))
     for start in range(0, k, most):
@@ -149,16 +154,23 @@ def _product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, a, b, bias,
         adds = has_bias if start == 0 else 1
         added, added_row = (bias, 0) if start == 0 else (c, c_row)
         for top in range(0, m, _ROWS):
-            end = min(top + _ROWS, m)
+            rows = min(_ROWS, m - top)
+            # As even as can be: a tile of a single row would wait for its own sums.
+            tiles = -(-rows // VECTORS.max_height)
+            tile_size = depth * _TILE_STEP + _PAD
+            height, taller = rows // tiles, rows % tiles
             left, left_row, left_step = a + (top * a_row + start * a_step) * itemsize, a_row, a_step
-            if copies_a and a_step == 1:
+            if copies_rows:
                 left_row = _DEPTH + _PAD
-                _copy_block((end - top, depth, a_row, left_row), (left, a_copy), dtype)
+                _copy_rows((rows, depth, a_row, left_row), (left, a_copy), dtype)
                 left = a_copy
-            elif copies_a:
-                left_step = _ROWS + _PAD
-                _copy_block((depth, end - top, a_step, left_step), (left, a_copy), dtype)
+            elif copies_tiles:
+                left_row, left_step = 1, _TILE_STEP
+                _copy_tiles((depth, taller, height + 1, a_step, tile_size), (left, a_copy), dtype)
+                others = left + taller * (height + 1) * itemsize, a_copy + taller * tile_size * itemsize
+                _copy_tiles((depth, tiles - taller, height, a_step, tile_size), others, dtype)
                 left = a_copy
+            ahead, ahead_rows, share = b, 0, 0
             for j in range(0, n, columns):
                 width = min(columns, n - j)
                 right, right_row = b + (start * b_row + j * b_step) * itemsize, b_row
@@ -166,23 +178,39 @@ def _product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, a, b, bias,
                     _transpose((depth, width, b_step, columns), (right, panel), dtype, itemsize)
                     right, right_row = panel, columns
                 elif copies_b:
-                    _copy_block((depth, width, b_row, columns), (right, panel), dtype)
-                    right, right_row = panel, columns
+                    place = j // columns % _GROUP
+                    if place == 0:
+                        together = min(_GROUP * columns, n - j)
+                        _copy_columns((depth, together, b_row), (right, panel), dtype)
+                        if j + together < n:
+                            ahead, ahead_rows = right + together * itemsize, depth
+                        elif top + rows < m:
+                            ahead, ahead_rows = b + start * b_row * itemsize, depth
+                        else:
+                            ahead, ahead_rows = b + (start + depth) * b_row * itemsize, min(most, k - start - depth)
+                        share = -(-ahead_rows // (-(-together // columns) * tiles))
+                    right, right_row = panel + place * _COLUMN_SIZE * itemsize, columns
                 i = top
-                for tiles in range(-(-(end - top) // VECTORS.max_height), 0, -1):
-                    # As even as can be: a tile of a single row would wait for its own sums.
-                    height = -(-(end - i) // tiles)
+                for tile in range(tiles):
+                    # What is copied next comes in the meantime, a share with every tile.
+                    for _ in range(min(share, ahead_rows)):
+                        for byte in range(0, _GROUP_BYTES, 64):
+                            _prefetch(ahead + byte)
+                        ahead += b_row * itemsize
+                        ahead_rows -= 1
+                    tall = height + 1 if tile < taller else height
+                    offset = tile * tile_size if copies_tiles else (i - top) * left_row
                     _tile(
-                        (height, width, depth, left_row, left_step, right_row, adds, added_row, c_row),
+                        (tall, width, depth, left_row, left_step, right_row, adds, added_row, c_row),
                         (
-                            left + (i - top) * left_row * itemsize,
+                            left + offset * itemsize,
                             right,
                             added + (i * added_row + j) * itemsize,
                             c + (i * c_row + j) * itemsize,
                         ),
                         dtype,
                     )
-                    i += height
+                    i += tall
 
 
 @inline
@@ -204,6 +232,7 @@ def _transpose(numbers, addresses, dtype, itemsize):
 
 
 _WORD = ir.IntType(64)
+_BYTE = ir.IntType(8)
 _FLAG = ir.IntType(1)
 _INDEX = ir.IntType(32)
 
@@ -275,7 +304,7 @@ def _transpose_block(typingctx, numbers, addresses, dtype):
 
 
 @intrinsic
-def _copy_block(typingctx, numbers, addresses, dtype):
+def _copy_rows(typingctx, numbers, addresses, dtype):
     """A block of a matrix: (rows, columns, source_row, target_row), and where source and target are.
 
     The target's rows are written in whole vectors.
@@ -284,10 +313,61 @@ def _copy_block(typingctx, numbers, addresses, dtype):
     def codegen(context, builder, sig, args):
         real = context.get_data_type(sig.args[2].dtype)
         words = _words(context, builder, sig.args[0], args[0])
-        builder.call(_copy_routine(builder.module, real), [*words, *_pointers(builder, args[1], real)])
+        builder.call(_rows_routine(builder.module, real), [*words, *_pointers(builder, args[1], real)])
         return context.get_dummy_value()
 
     return types.void(numbers, addresses, dtype), codegen
+
+
+@intrinsic
+def _copy_columns(typingctx, numbers, addresses, dtype):
+    """A column of tiles of a block: (rows, columns, source_row), and where source and target are.
+
+    The target's rows are as long as a tile's, whatever the columns.
+    """
+
+    def codegen(context, builder, sig, args):
+        real = context.get_data_type(sig.args[2].dtype)
+        words = _words(context, builder, sig.args[0], args[0])
+        builder.call(_columns_routine(builder.module, real), [*words, *_pointers(builder, args[1], real)])
+        return context.get_dummy_value()
+
+    return types.void(numbers, addresses, dtype), codegen
+
+
+@intrinsic
+def _copy_tiles(typingctx, numbers, addresses, dtype):
+    """Columns of tiles of a block: (rows, tiles, height, source_row), and where source and target are.
+
+    Of each tile, its `height` values of every row of the source stand behind each other,
+    `_TILE_STEP` values apart.
+    """
+
+    def codegen(context, builder, sig, args):
+        real = context.get_data_type(sig.args[2].dtype)
+        words = _words(context, builder, sig.args[0], args[0])
+        builder.call(_tiles_routine(builder.module, real), [*words, *_pointers(builder, args[1], real)])
+        return context.get_dummy_value()
+
+    return types.void(numbers, addresses, dtype), codegen
+
+
+@intrinsic
+def _prefetch(typingctx, address):
+    """Ask for what stands at an address, for the second-level cache."""
+
+    def codegen(context, builder, sig, args):
+        _call_prefetch(builder, builder.inttoptr(args[0], _BYTE.as_pointer()), write=0, level=2)
+        return context.get_dummy_value()
+
+    return types.void(address), codegen
+
+
+def _call_prefetch(builder, pointer, write, level):
+    """Ask for what stands at a pointer, for reading or writing, for a cache of a level."""
+    kinds = [_BYTE.as_pointer(), _INDEX, _INDEX, _INDEX]
+    prefetch = _declared(builder.module, "llvm.prefetch.p0", ir.VoidType(), kinds)
+    builder.call(prefetch, [builder.bitcast(pointer, kinds[0]), _INDEX(write), _INDEX(4 - level), _INDEX(1)])
 
 
 def _words(context, builder, kinds, numbers):
@@ -378,10 +458,9 @@ def _tile_routine(module, real, height, vectors, masked):
     def vectors_at(pointer):
         return [_load(builder, builder.gep(pointer, [_WORD(v * lanes)]), masks[v], kind) for v in range(vectors)]
 
-    prefetch = _declared(module, "llvm.prefetch.p0", ir.VoidType(), [pointer, _INDEX, _INDEX, _INDEX])
     for i in range(height):
         # C comes while the sums are made.
-        builder.call(prefetch, [row_of(c, c_row, i), _INDEX(1), _INDEX(3), _INDEX(1)])
+        _call_prefetch(builder, row_of(c, c_row, i), write=1, level=1)
     builder.branch(loop)
     builder.position_at_end(loop)
     step, a_now, b_now = builder.phi(_WORD), builder.phi(pointer), builder.phi(pointer)
@@ -471,9 +550,9 @@ def _transpose_routine(module, real):
     return function
 
 
-def _copy_routine(module, real):
+def _rows_routine(module, real):
     """The LLVM function that copies a block row by row."""
-    name = f"fastfc_copy_{real}"
+    name = f"fastfc_rows_{real}"
     if name in module.globals:
         return module.globals[name]
     kind, pointer = _vector_type(real), real.as_pointer()
@@ -489,11 +568,68 @@ def _copy_routine(module, real):
 
         def copy(vector, mask, from_row=from_row, to_row=to_row):
             place = [builder.mul(vector, _WORD(lanes))]
+            _call_prefetch(builder, builder.gep(builder.gep(from_row, [columns]), place), write=0, level=2)
             _store(builder, _load(builder, builder.gep(from_row, place), mask, kind), builder.gep(to_row, place), whole)
 
         with cgutils.for_range(builder, vectors) as vector:
             copy(vector.index, whole)
         with builder.if_then(builder.icmp_signed(">", rest, _WORD(0))):
             copy(vectors, mask)
+    builder.ret_void()
+    return function
+
+
+def _columns_routine(module, real):
+    """The LLVM function that copies columns of tiles."""
+    name = f"fastfc_columns_{real}"
+    if name in module.globals:
+        return module.globals[name]
+    kind, pointer = _vector_type(real), real.as_pointer()
+    function, builder = _routine(module, name, [_WORD] * 3 + [pointer] * 2)
+    rows, columns, source_row, source, target = function.args
+    lanes = kind.count
+    width = VECTORS.max_vectors * lanes
+    whole = ir.Constant(ir.VectorType(_FLAG, lanes), [1] * lanes)
+    tiles, rest = builder.sdiv(columns, _WORD(width)), builder.srem(columns, _WORD(width))
+    masks = []
+    for v in range(VECTORS.max_vectors):
+        left = builder.sub(rest, _WORD(v * lanes))
+        masks.append(_mask(builder, builder.select(builder.icmp_signed(">", left, _WORD(0)), left, _WORD(0)), lanes))
+    with cgutils.for_range(builder, rows) as row:
+        from_row = builder.gep(source, [builder.mul(source_row, row.index)])
+        to_row = builder.gep(target, [builder.mul(row.index, _WORD(width))])
+
+        def copy(tile, masks, from_row=from_row, to_row=to_row):
+            from_tile = builder.gep(from_row, [builder.mul(tile, _WORD(width))])
+            to_tile = builder.gep(to_row, [builder.mul(tile, _WORD(_COLUMN_SIZE))])
+            for v, mask in enumerate(masks):
+                place = [_WORD(v * lanes)]
+                values = _load(builder, builder.gep(from_tile, place), mask, kind)
+                _store(builder, values, builder.gep(to_tile, place), whole)
+
+        with cgutils.for_range(builder, tiles) as tile:
+            copy(tile.index, [whole] * VECTORS.max_vectors)
+        with builder.if_then(builder.icmp_signed(">", rest, _WORD(0))):
+            copy(tiles, masks)
+    builder.ret_void()
+    return function
+
+
+def _tiles_routine(module, real):
+    """The LLVM function that copies a block tile by tile."""
+    name = f"fastfc_tiles_{real}"
+    if name in module.globals:
+        return module.globals[name]
+    kind, pointer = ir.VectorType(real, _TILE_STEP), real.as_pointer()
+    function, builder = _routine(module, name, [_WORD] * 5 + [pointer] * 2)
+    rows, tiles, height, source_row, tile_size, source, target = function.args
+    mask = _mask(builder, height, _TILE_STEP)
+    whole = ir.Constant(ir.VectorType(_FLAG, _TILE_STEP), [1] * _TILE_STEP)
+    with cgutils.for_range(builder, rows) as row:
+        from_row = builder.gep(source, [builder.mul(row.index, source_row)])
+        to_row = builder.gep(target, [builder.mul(row.index, _WORD(_TILE_STEP))])
+        with cgutils.for_range(builder, tiles) as tile:
+            values = _load(builder, builder.gep(from_row, [builder.mul(tile.index, height)]), mask, kind)
+            _store(builder, values, builder.gep(to_row, [builder.mul(tile.index, tile_size)]), whole)
     builder.ret_void()
     return function
