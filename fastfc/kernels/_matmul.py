@@ -4,7 +4,7 @@ BLAS copies ("packs") both operands before it multiplies. In a training step tha
 third of the time: every weight is used once per pass, and the other operand of a weight
 gradient is copied again for every chunk. Here the tiles read the operands where they lie.
 Copied, a block at a time, is only what is read across its rows, and what lies so far apart
-that it would fall out of the caches between two uses.
+that it would fall out of the caches between two uses; what is copied next is fetched meanwhile.
 
 A tile is a part of C of some rows and a few vectors. Each step of its loop loads a row of B
 into vectors and multiplies it by a value of A for each row of the tile. B's rows must
@@ -321,9 +321,10 @@ def _copy_rows(typingctx, numbers, addresses, dtype):
 
 @intrinsic
 def _copy_columns(typingctx, numbers, addresses, dtype):
-    """A column of tiles of a block: (rows, columns, source_row), and where source and target are.
+    """A block by columns of tiles: (rows, columns, source_row), and where source and target are.
 
-    The target's rows are as long as a tile's, whatever the columns.
+    A column of tiles starts `_COLUMN_SIZE` values behind the one before; its rows have the width
+    of the largest tile.
     """
 
     def codegen(context, builder, sig, args):
@@ -337,10 +338,10 @@ def _copy_columns(typingctx, numbers, addresses, dtype):
 
 @intrinsic
 def _copy_tiles(typingctx, numbers, addresses, dtype):
-    """Columns of tiles of a block: (rows, tiles, height, source_row), and where source and target are.
+    """A block tile by tile: (rows, tiles, height, source_row, tile_size), and where source and target are.
 
-    Of each tile, its `height` values of every row of the source stand behind each other,
-    `_TILE_STEP` values apart.
+    Of each row, `height` values go to each tile. A tile starts `tile_size` values behind the one
+    before, and has every row's values `_TILE_STEP` behind the last row's.
     """
 
     def codegen(context, builder, sig, args):
@@ -568,6 +569,7 @@ def _rows_routine(module, real):
 
         def copy(vector, mask, from_row=from_row, to_row=to_row):
             place = [builder.mul(vector, _WORD(lanes))]
+            # The next block's rows go on where these end.
             _call_prefetch(builder, builder.gep(builder.gep(from_row, [columns]), place), write=0, level=2)
             _store(builder, _load(builder, builder.gep(from_row, place), mask, kind), builder.gep(to_row, place), whole)
 
