@@ -7,12 +7,14 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
+from numba.core import types
 from numba.core.codegen import CPUCodeLibrary
 
 import fastfc.kernels
 import fastfc.training.step
 from fastfc.kernels import _compile
 from fastfc.kernels._jit import inline, kernel, part
+from fastfc.kernels._linked import linked
 
 pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled")
 
@@ -65,6 +67,46 @@ def test_parts_are_optimized_in_their_place_only(monkeypatch):
     names = {name.rpartition(".")[2] for name in optimized}
     assert {"run", "double"} <= names
     assert "largest" not in names
+
+
+def test_a_linked_kernel_is_compiled_after_its_caller():
+    @linked(types.float64)
+    def half(x):
+        if x < 0:
+            raise ValueError("negative")
+        return x / 2
+
+    call = half.caller()
+
+    @kernel
+    def run(x):
+        return call((x,)) + 1
+
+    half.announce(types.float64)
+    run.compile((types.float64,))
+    half.link(types.float64)
+    assert run(4.0) == 3
+    with pytest.raises(ValueError, match="negative"):
+        run(-1.0)
+    assert half.function(4.0) == 2
+
+
+def test_a_linked_kernel_is_another_one_for_other_types():
+    @linked(types.boolean)
+    def is_whole(x):
+        return x == np.floor(x)
+
+    call = is_whole.caller()
+
+    @kernel
+    def run(x):
+        return call((x,))
+
+    for kind in (types.float64, types.int64):
+        is_whole.announce(kind)
+        run.compile((kind,))
+        is_whole.link(kind)
+    assert run(3) and run(2.0) and not run(2.5)
 
 
 def test_only_parts_have_the_names_of_parts():

@@ -17,7 +17,7 @@ def multiply(request):
     if request.param == "tiles" and not _matmul.tiles_supported():
         pytest.skip("no vectors for tiles on this machine, or no compiler")
     for dtype in (np.float32, np.float64):
-        _matmul.prepare(np.dtype(dtype))
+        _matmul.link_product(np.dtype(dtype))
     helper = {"tiles": _matmul._multiply_tiles, "blas": _matmul._multiply_blas}[request.param]
     return numba.njit(error_model="numpy")(lambda *args: helper(*args))
 
@@ -66,7 +66,7 @@ def test_nan_and_infinity_reach_only_their_rows_and_columns(multiply):
 @pytest.mark.parametrize("product", _matmul._PRODUCTS.values(), ids=["float32", "float64"])
 def test_tiles_multiply_and_add_whole_vectors_in_registers(product):
     """The sums, a row of vectors and a value have registers enough; none is spilled."""
-    fresh = _jit.kernel(product.py_func)
+    fresh = _jit.internal_kernel(product.function)
     fresh._cache.disable()
     signature = (numba.types.int64,) * 14
     fresh.compile(signature)

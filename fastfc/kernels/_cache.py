@@ -29,6 +29,8 @@ from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
+from fastfc.kernels._second_process import reap, wait_for
+
 logger = logging.getLogger("fastfc")
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -157,13 +159,25 @@ class KernelCache(_Cache):
         digest = hashlib.sha256(repr(key).encode()).hexdigest()[:24]
         return folder / f"{source_digest()}-{self._name}-{digest}{_SUFFIX}"
 
+    def holds(self, sig, target_context) -> bool:
+        """Whether there is a file for `sig`."""
+        target_context.refresh()
+        path = self._path(sig, target_context.codegen())
+        return path is not None and path.exists()
+
     def load_overload(self, sig, target_context):
         """The compiled function kept for `sig`, or None."""
         target_context.refresh()
-        payload = self._read(self._path(sig, target_context.codegen()))
+        path = self._path(sig, target_context.codegen())
+        payload = self._read(path)
         if payload is None:
             _notice.start()
-            return None
+            if path is None or not wait_for(self._name, path):
+                return None
+            payload = self._read(path)
+            if payload is None:
+                return None
+            _notice.stop()
         return CompileResult._rebuild(target_context, *pickle.loads(payload))
 
     def _read(self, path: Path | None) -> bytes | None:
@@ -181,6 +195,7 @@ class KernelCache(_Cache):
     def save_overload(self, sig, cres):
         """Keep the compiled function; a folder that is full or gone costs only the next start."""
         _notice.stop()
+        reap()
         path = self._path(sig, cres.library.codegen)
         if path is None:
             return

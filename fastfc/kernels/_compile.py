@@ -85,7 +85,10 @@ class KernelCompiler(Compiler):
 
     def compile_extra(self, func):
         with _helpers_untranslated(self.state.targetctx.codegen()):
-            return super().compile_extra(func)
+            compiled = super().compile_extra(func)
+            # Nobody has asked for it yet if Python cannot call it; see fastfc.kernels._linked.
+            compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+            return compiled
 
 
 @contextlib.contextmanager

@@ -1,13 +1,14 @@
 """How kernels are compiled: the one place where compile options stand.
 
-Four decorators::
+Four decorators, and ``@linked`` of ``_linked.py``::
 
     @kernel   an entry point, called from Python: compiled once per dtype, kept on disk
+    @linked   the same, but called by kernels
     @inline   a helper that kernels call, inlined by LLVM
     @part     an @inline helper that only arranges calls of others
     @sums     an @inline helper whose sums LLVM may take in another order
 
-Only entry points are cached. A helper with a disk cache of its own would be linked as
+Only these two are kept on disk. A helper with a disk cache of its own would be linked as
 finished machine code into the next kernel that calls it, and could not be inlined there.
 """
 
@@ -31,14 +32,24 @@ _FASTMATH = {"contract"}
 _SUMS_FASTMATH = {"contract", "reassoc", "nsz"}
 # Nobody calls a kernel from C, or a helper from Python: without the code for that they compile sooner.
 _OPTIONS = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
-_HELPER_OPTIONS = {**_OPTIONS, "no_cpython_wrapper": True, "forceinline": True}
+_INTERNAL_OPTIONS = {**_OPTIONS, "no_cpython_wrapper": True}
+_HELPER_OPTIONS = {**_INTERNAL_OPTIONS, "forceinline": True}
 
 
 def kernel(function):
     """Compile an entry point, with Numba's own disk cache replaced by :class:`KernelCache`."""
     if numba.config.DISABLE_JIT:
         return _silent(function)
-    dispatcher = numba.njit(fastmath=_FASTMATH, pipeline_class=KernelCompiler, **_OPTIONS)(function)
+    return _kept(function, _OPTIONS)
+
+
+def internal_kernel(function):
+    """Compile what other kernels call by its address, and Python never; see :class:`fastfc.kernels._linked.Linked`."""
+    return _kept(function, _INTERNAL_OPTIONS)
+
+
+def _kept(function, options):
+    dispatcher = numba.njit(fastmath=_FASTMATH, pipeline_class=KernelCompiler, **options)(function)
     dispatcher._cache = KernelCache(function)
     return dispatcher
 
@@ -51,7 +62,19 @@ def entry_point(dispatcher, *args):
     """
     if numba.config.DISABLE_JIT:
         return dispatcher
-    return dispatcher.compile(tuple(numba.typeof(arg) for arg in args))
+    return dispatcher.compile(_types_of(args))
+
+
+def is_compiled(dispatcher, *args):
+    """Whether a kernel for arguments of these types is here or on disk."""
+    if numba.config.DISABLE_JIT:
+        return True
+    kinds = _types_of(args)
+    return kinds in dispatcher.overloads or dispatcher._cache.holds(kinds, dispatcher.targetctx)
+
+
+def _types_of(args):
+    return tuple(numba.typeof(arg) for arg in args)
 
 
 def _silent(function):

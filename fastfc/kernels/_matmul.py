@@ -13,19 +13,19 @@ therefore be contiguous; A is read value by value, and may lie transposed.
 Processors with neither AVX-512 nor AVX2 use BLAS.
 """
 
-import functools
 import itertools
 from typing import NamedTuple
 
 import numba
 import numpy as np
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 from fastfc.kernels._blas import gemm
-from fastfc.kernels._jit import inline, kernel
+from fastfc.kernels._jit import inline
+from fastfc.kernels._linked import linked
 from fastfc.kernels._math import assign
 from fastfc.kernels._views import vector
 
@@ -110,33 +110,29 @@ def _multiply_blas(m, n, k, a, a_row, a_step, b, b_row, b_step, bias, c, c_row, 
 multiply = _multiply_tiles if tiles_supported() else _multiply_blas
 
 
-@kernel
+@linked(types.void)
 def _product_float(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, a, b, bias, c, panel):
     _product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, a, b, bias, c, panel, np.float32, 4)
 
 
-@kernel
+@linked(types.void)
 def _product_double(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, a, b, bias, c, panel):
     _product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, a, b, bias, c, panel, np.float64, 8)
 
 
 _PRODUCTS = {types.float32: _product_float, types.float64: _product_double}
+_PRODUCT_KINDS = (types.int64,) * 14
 
 
-@functools.cache
-def prepare(dtype):
-    """Tell LLVM where the product of a dtype is, for code that calls :func:`multiply`; before that code is loaded.
+if tiles_supported():
+    for _made in _PRODUCTS.values():
+        _made.announce(*_PRODUCT_KINDS)
 
-    It is compiled by itself: as a part of every function on the way to it, it would be optimized with each.
-    """
-    if not tiles_supported():
-        return
-    number = numba.from_dtype(dtype)
-    product, signature = _PRODUCTS[number], (types.int64,) * 14
-    product.compile(signature)
-    compiled = product.overloads[signature]
-    address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
-    binding.add_symbol(f"fastfc_product_{number}", address)
+
+def link_product(dtype):
+    """To be called before code that calls :func:`multiply` with arrays of a dtype runs."""
+    if tiles_supported():
+        _PRODUCTS[numba.from_dtype(dtype)].link(*_PRODUCT_KINDS)
 
 
 @inline
@@ -239,19 +235,14 @@ _INDEX = ir.IntType(32)
 
 @intrinsic
 def _call_product(typingctx, numbers, arrays):
-    """Call the product that :func:`prepare` has made known: the numbers, then the addresses of the arrays."""
+    """Call the product of the arrays' dtype: the numbers, then the addresses of the arrays."""
 
     def codegen(context, builder, sig, args):
         words = _words(context, builder, sig.args[0], args[0])
         for i, kind in enumerate(sig.args[1].types):
             array = context.make_array(kind)(context, builder, builder.extract_value(args[1], i))
             words.append(builder.ptrtoint(array.data, _WORD))
-        kinds = [types.int64] * len(words)
-        function_type = context.call_conv.get_function_type(types.none, kinds)
-        name = f"fastfc_product_{sig.args[1].types[0].dtype}"
-        function = cgutils.get_or_insert_function(builder.module, function_type, name)
-        context.call_conv.call_function(builder, function, types.none, kinds, words)
-        return context.get_dummy_value()
+        return _PRODUCTS[sig.args[1].types[0].dtype].call(context, builder, _PRODUCT_KINDS, words)
 
     return types.void(numbers, arrays), codegen
 

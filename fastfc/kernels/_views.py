@@ -35,6 +35,11 @@ class _Reference(types.Type):
         return self.kind
 
 
+def reference_to(values):
+    """The type by which kernels hand on a named tuple like this one."""
+    return _Reference(numba.typeof(values))
+
+
 @register_model(_Reference)
 class _ReferenceModel(models.PrimitiveModel):
     def __init__(self, manager, kind):
@@ -76,7 +81,10 @@ def _borrowed(typingctx, values):
         items = []
         for index, kind in enumerate(sig.args[0].types):
             item = builder.extract_value(args[0], index)
-            if isinstance(kind, BaseNamedTuple):
+            if isinstance(kind, _Reference):
+                # A copy that nobody else can write to: its fields stay in registers.
+                item = builder.load(item)
+            if isinstance(kind, (_Reference, BaseNamedTuple)):
                 items.append(cgutils.alloca_once_value(builder, item))
             else:
                 items.append(_without_owner(context, builder, kind, item))
@@ -122,7 +130,7 @@ def _view(context, builder, sig, source, kinds, sizes):
 
 
 def _plain_borrowed(values):
-    """What an entry point was handed, as a tuple: arrays without an owner, named tuples by reference."""
+    """What a kernel was handed, as a tuple: arrays without an owner, named tuples by reference."""
     return values
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastfc import optim
 from fastfc.classifiers.fc_net import FullyConnectedNet
-from fastfc.kernels._matmul import PANEL, prepare
+from fastfc.kernels._matmul import PANEL
 from fastfc.kernels._random import keep_threshold
 from fastfc.kernels._team import new_barrier
 from fastfc.params import aligned_zeros
@@ -41,7 +41,6 @@ def make_plan(
     random stream are zeros, to be filled in.
     """
     dtype, dims = np.dtype(model.dtype), model.dims
-    prepare(dtype)
     count, widest, size = len(dims) - 1, max(dims[1:]), model.params.flat.size
     state = len(optim.STATE[rule.__name__])
     chunk_rows = [min(d, max(layout.CHUNK // d_out, layout.LEAST_CHUNK_ROWS)) for d, d_out in pairwise(dims)]

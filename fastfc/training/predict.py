@@ -6,6 +6,7 @@ from fastfc._threads import available_cpus, get_num_threads
 from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.kernels._blas import single_threaded
 from fastfc.kernels._jit import entry_point
+from fastfc.kernels._matmul import link_product
 from fastfc.kernels._team import Team
 from fastfc.layers import batchnorm_param, checked_eps, layernorm_param, write_back
 from fastfc.training import layout
@@ -55,6 +56,7 @@ def predict_scores(model: FullyConnectedNet, X: np.ndarray, softmax: bool = Fals
 def _make(model: FullyConnectedNet, examples: layout.Examples, rows: int, members: int):
     """A plan, the compiled function, and for each normalization where the plan has its statistics and numbers."""
     plan = make_plan(model, rows, members)
+    link_product(plan.w.dtype)
     statistics = []
     for i, (entry, number, param) in enumerate(
         zip(layers_of(plan), norm_numbers_of(plan), model.bn_params, strict=False), start=1

@@ -12,6 +12,7 @@ from fastfc.kernels._team import Team
 from fastfc.layers import batchnorm_param, layernorm_param
 from fastfc.optim import STATE, checked_config, complete_config
 from fastfc.training import layout
+from fastfc.training.compiling import compile_run
 from fastfc.training.plan import (
     examples_of,
     layers_of,
@@ -46,6 +47,7 @@ class CompiledRun:
         self._y = labels(solver.y_train, len(solver.X_train), model.dims[-1])
         self._team = Team(members)
         self._plan = make_plan(model, int(solver.batch_size), members, solver.update_rule, self._team.barrier)
+        compile_run(self._plan, self._examples["train"], self._y)
         self._adopt_statistics()
         self._adopt_state()
         self._stream = np.random.RandomState()

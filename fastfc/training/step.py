@@ -7,13 +7,15 @@ repeats bit for bit with the same number of members.
 """
 
 import numpy as np
+from numba.core import types
 
 from fastfc.kernels._jit import inline, kernel, part
+from fastfc.kernels._linked import linked
 from fastfc.kernels._math import add, assign, clear
-from fastfc.kernels._matmul import PANEL, multiply
+from fastfc.kernels._matmul import PANEL, link_product, multiply
 from fastfc.kernels._random import choose, drop, skip_words
 from fastfc.kernels._team import meet
-from fastfc.kernels._views import borrowed, matrix, vector
+from fastfc.kernels._views import borrowed, matrix, reference_to, vector
 from fastfc.kernels.activation import gate_in_place, rectify
 from fastfc.kernels.affine import column_sums
 from fastfc.kernels.loss import l2_span, softmax_row, softmax_scores
@@ -63,22 +65,9 @@ def train_steps(plan, member, examples, y, losses, progress):
                     return
                 _merge_statistics(plan, member, layer)
             _activate(plan, member, layer)
-        sums = _sums(plan, member, step)
-        sums[layout.LOSS] = _output_and_loss(plan, member, indices, y)
-        sums[layout.SQUARES] = 0
-        for layer in range(last, -1, -1):
-            # every row of the layer's gradient is there
-            if not meet(plan.barrier, plan.members):
-                return
-            if layer > 0:
-                _back_to_hidden(plan, member, layer)
-                # everybody has read the layer's weights
-                if not meet(plan.barrier, plan.members):
-                    return
-            sums[layout.SQUARES] += _update_weights(plan, member, layer, step)
-            _update_units(plan, member, layer, step)
-            if layer > 0 and plan.norm == layout.BATCH_NORM:
-                _back_through_batchnorm(plan, member, layer - 1)
+        _output_and_loss(plan, member, indices, y, step)
+        if not _call_backward((plan, member, step)):
+            return
         # every weight is new, and nobody reads the batch any more
         if not meet(plan.barrier, plan.members):
             return
@@ -90,6 +79,50 @@ def train_steps(plan, member, examples, y, losses, progress):
                 squares += _sums(plan, other, step)[layout.SQUARES]
             losses[step] = loss / plan.batch + 0.5 * plan.reg * squares
             progress[0] = step + 1
+
+
+@linked(types.boolean)
+def backward(plan, member, step):
+    """A step from the gradient of the scores on: every parameter is new after it; False if the team was sent home.
+
+    A kernel by itself, for two processes to compile a training step side by side.
+    """
+    (plan,) = borrowed((plan,))
+    last = plan.depth - 1
+    sums = _sums(plan, member, step)
+    sums[layout.SQUARES] = 0
+    for layer in range(last, -1, -1):
+        # every row of the layer's gradient is there
+        if not meet(plan.barrier, plan.members):
+            return False
+        if layer > 0:
+            _back_to_hidden(plan, member, layer)
+            # everybody has read the layer's weights
+            if not meet(plan.barrier, plan.members):
+                return False
+        sums[layout.SQUARES] += _update_weights(plan, member, layer, step)
+        _update_units(plan, member, layer, step)
+        if layer > 0 and plan.norm == layout.BATCH_NORM:
+            _back_through_batchnorm(plan, member, layer - 1)
+    return True
+
+
+_call_backward = backward.caller()
+
+
+def announce_step(plan):
+    """To be called before :func:`train_steps` is loaded for a plan."""
+    backward.announce(*_backward_kinds(plan))
+
+
+def link_step(plan):
+    """To be called before :func:`train_steps` runs with a plan."""
+    backward.link(*_backward_kinds(plan))
+    link_product(plan.w.dtype)
+
+
+def _backward_kinds(plan):
+    return reference_to(plan), types.int64, types.int64
 
 
 # --------------------------------------------------------------------------------------- parts of the memory
@@ -292,8 +325,8 @@ def _merge_statistics(plan, member, layer):
 
 
 @part
-def _output_and_loss(plan, member, indices, y):
-    """Scores, their gradient and its column sums for the member's rows; returns the sum of the rows' losses."""
+def _output_and_loss(plan, member, indices, y, step):
+    """Scores, their gradient and its column sums for the member's rows; adds up the rows' losses."""
     layer = plan.depth - 1
     first, end = _bounds(plan, member)
     rows = end - first
@@ -303,7 +336,7 @@ def _output_and_loss(plan, member, indices, y):
     for i in range(rows):
         loss += softmax_row(dscores[i], scores[i], y[indices[first + i]], 1 / plan.batch)
     column_sums(_exchanged(plan, member, layer, layout.D_B), dscores)
-    return loss
+    _sums(plan, member, step)[layout.LOSS] = loss
 
 
 # -------------------------------------------------------------------------------------------------- backward
