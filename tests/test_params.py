@@ -21,11 +21,12 @@ def params(request):
 
 
 def numbered(shapes, dtype):
-    """Parameters whose elements are all different."""
+    """Parameters whose elements are all different, or far apart in a dtype of few numbers."""
     params = FlatParameters(shapes, dtype)
+    count = min(int(2 / np.finfo(dtype).eps), 2**24)
     start = 1
     for view in params.values():
-        view[...] = np.arange(start, start + view.size).reshape(view.shape)
+        view[...] = np.arange(start, start + view.size).reshape(view.shape) % count
         start += view.size
     return params
 

@@ -91,12 +91,15 @@ data = {"X_train": X, "y_train": y, "X_val": X[:50], "y_val": y[:50]}
 lock = threading.Lock()
 
 class Seeded(fastfc.Solver):
-    # A run follows a copy of the global random stream from where that stands when it begins: with the
-    # stream set at that moment, and no other thread between, the run is determined.
+    # A run follows a copy of the global random stream, which a run that ends elsewhere may move at any time.
     def _engine(self):
-        with lock:
-            np.random.seed(self.number)
-            return super()._engine()
+        seeded = np.random.RandomState(self.number).get_state()
+        engine = super()._engine()
+        while not (np.array_equal(engine.stream_state()[1], seeded[1]) and engine.stream_state()[2] == seeded[2]):
+            with lock:
+                np.random.seed(self.number)
+                engine.take_stream()
+        return engine
 
 def train(number):
     with lock:

@@ -36,7 +36,9 @@ def start(code: str, share: set[str]) -> None:
             return
         # As this process finds modules, so does the other; its current folder counts for nothing.
         path = [entry for entry in sys.path if isinstance(entry, str)]
-        command = [sys.executable, "-I", "-c", f"import sys; sys.path[:] = {path!r}; {code}"]
+        # Ctrl-C reaches both: this process decides what becomes of the other.
+        prelude = f"import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); sys.path[:] = {path!r}"
+        command = [sys.executable, "-I", "-c", f"{prelude}; {code}"]
         try:
             _process = subprocess.Popen(
                 command,

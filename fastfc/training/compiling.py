@@ -19,7 +19,7 @@ def compile_run(plan: Plan, examples: Examples, y: np.ndarray) -> None:
     """Compile, or load from disk, what a run with this plan calls."""
     announce_step(plan)
     arguments = (plan, 0, examples, y, np.zeros(0), np.zeros(1, np.int64))
-    if available_cpus() > 1 and cache_folder() is not None and not is_compiled(train_steps, *arguments):
+    if not is_compiled(train_steps, *arguments) and cache_folder() is not None and available_cpus() > 1:
         code = f"from fastfc.training.compiling import compile_share; compile_share({plan.w.dtype.name!r})"
         _second_process.start(code, _SHARE)
     entry_point(train_steps, *arguments)
