@@ -182,11 +182,11 @@ def test_another_version_has_other_files(owner, name, value, monkeypatch, tmp_pa
 
     monkeypatch.setattr(_cache, "cache_folder", lambda: tmp_path)
     cache = _cache.KernelCache(test_a_second_process_compiles_nothing)
-    before = cache._path("signature", Codegen())
-    assert cache._path("signature", Codegen()) == before
+    before = cache.path("signature", Codegen())
+    assert cache.path("signature", Codegen()) == before
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, value)
-        after = cache._path("signature", Codegen())
+        after = cache.path("signature", Codegen())
     assert after != before
 
 

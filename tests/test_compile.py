@@ -45,6 +45,16 @@ def _doubling():
     return run, double
 
 
+def _calling(linked_kernel):
+    call = linked_kernel.caller()
+
+    @kernel
+    def run(x):
+        return call((x,)) + 1
+
+    return run
+
+
 def test_helpers_have_no_machine_code_of_their_own(monkeypatch):
     translated = []
     translate = _compile._Library._translate
@@ -76,19 +86,43 @@ def test_a_linked_kernel_is_compiled_after_its_caller():
             raise ValueError("negative")
         return x / 2
 
-    call = half.caller()
-
-    @kernel
-    def run(x):
-        return call((x,)) + 1
-
     half.announce(types.float64)
+    run = _calling(half)
     run.compile((types.float64,))
     half.link(types.float64)
     assert run(4.0) == 3
     with pytest.raises(ValueError, match="negative"):
         run(-1.0)
     assert half.function(4.0) == 2
+
+
+def test_errors_of_a_linked_kernel_from_the_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr("fastfc.kernels._cache.cache_folder", lambda: tmp_path)
+
+    def half(x):
+        if x < 0:
+            raise ValueError("negative")
+        return x / 2
+
+    for _ in range(2):
+        kept = linked(types.float64)(half)
+        kept.announce(types.float64)
+        calling = _calling(kept)
+        calling._cache.disable()
+        kept.link(types.float64)
+        assert calling(4.0) == 3
+        with pytest.raises(ValueError, match="negative"):
+            calling(-1.0)
+    assert sum(kept._kernel.stats.cache_hits.values()) == 1
+
+
+def test_a_linked_kernel_returns_what_its_callers_expect():
+    @linked(types.int64)
+    def half(x):
+        return x / 2
+
+    with pytest.raises(TypeError, match="half returns float64, not int64"):
+        half.link(types.float64)
 
 
 def test_a_linked_kernel_is_another_one_for_other_types():

@@ -66,7 +66,7 @@ def test_nan_and_infinity_reach_only_their_rows_and_columns(multiply):
 @pytest.mark.parametrize("product", _matmul._PRODUCTS.values(), ids=["float32", "float64"])
 def test_tiles_multiply_and_add_whole_vectors_in_registers(product):
     """The sums, a row of vectors and a value have registers enough; none is spilled."""
-    fresh = _jit.internal_kernel(product.function)
+    fresh = _jit.linked_kernel(product.function)
     fresh._cache.disable()
     signature = (numba.types.int64,) * 14
     fresh.compile(signature)

@@ -10,10 +10,15 @@ import time
 from pathlib import Path
 
 import numba
+import numpy as np
 import pytest
 
+from fastfc import FullyConnectedNet
 from fastfc.kernels import _second_process as second
 from fastfc.kernels._matmul import tiles_supported
+from fastfc.training import compiling
+from fastfc.training.plan import examples_of, make_plan
+from fastfc.training.step import linked_files
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="no second process is started elsewhere")
 
@@ -45,12 +50,20 @@ print(*names, _second_process._process is not None, *solver.loss_history)
 @pytest.fixture(autouse=True)
 def nobody_left():
     yield
-    second._stop()
-    second._process = None
+    second.stop()
 
 
-def wait_until_ended():
-    second._process.wait(30)
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "kernel"
+
+
+def writing(path):
+    """Code that says that it runs."""
+    return f"open({str(path)!r}, 'w').close()"
+
+
+SLEEP = "import time; time.sleep(100)"
 
 
 @needs_compiler
@@ -58,7 +71,7 @@ def test_a_first_run_compiles_in_two_processes_what_one_compiles_alone(tmp_path)
     losses = []
     for cpus, own, started in (
         (2, ["train_steps", "predict_rows"], "True"),
-        (1, ["train_steps", "backward", *["_product_float"] * tiles_supported(), "predict_rows"], "False"),
+        (1, ["train_steps", *["_product_float"] * tiles_supported(), "backward", "predict_rows"], "False"),
     ):
         process = subprocess.run(
             [sys.executable, "-c", COLD.replace("CPUS", str(cpus))],
@@ -82,115 +95,192 @@ def test_a_first_run_compiles_in_two_processes_what_one_compiles_alone(tmp_path)
     assert losses[0] == losses[1]
 
 
-def test_a_kernel_of_the_second_process_is_waited_for(tmp_path):
-    path = tmp_path / "kernel"
-    second.start(f"import time; time.sleep(0.3); open({str(path)!r}, 'w').close()", {"one"})
-    assert not second.wait_for("another", path)
-    assert second._process.poll() is None
-    assert second.wait_for("one", path)
+def test_a_kernel_of_the_second_process_is_waited_for(path, tmp_path):
+    second.start(f"import time; time.sleep(0.3); {writing(path)}; {SLEEP}", {path})
+    second.wait_for(tmp_path / "another")
+    second.wait_for(None)
+    assert not path.exists()
+    second.wait_for(path)
     assert path.exists()
-    wait_until_ended()
+    second.finish({tmp_path / "another"})
+    assert second._process.poll() is None
+    second.finish({path})
+    assert second._process.poll() is not None
 
 
 @pytest.mark.parametrize("code", ["raise SystemExit(3)", "1 / 0", "import os; os.abort()", "pass"])
-def test_nobody_waits_for_a_process_that_has_ended(tmp_path, code, caplog, capfd):
-    second.start(code, {"one"})
+def test_nobody_waits_for_a_process_that_has_ended(path, code, caplog, capfd):
+    second.start(code, {path})
     with caplog.at_level(logging.DEBUG, logger="fastfc"):
-        assert not second.wait_for("one", tmp_path / "kernel")
-    assert "did not compile one" in caplog.text
+        second.wait_for(path)
+    assert "did not write" in caplog.text
     assert capfd.readouterr() == ("", "")
 
 
-def test_nobody_waits_for_ever(tmp_path, monkeypatch):
-    monkeypatch.setattr(second, "_PATIENCE", 0.2)
-    second.start("import time; time.sleep(100)", {"one"})
-    assert not second.wait_for("one", tmp_path / "kernel")
+def test_nobody_waits_for_ever(path, tmp_path, monkeypatch):
+    """The patience is for both kernels together, and ends the process."""
+    monkeypatch.setattr(second, "_PATIENCE", 0.3)
+    second.start(SLEEP, {path, tmp_path / "another"})
+    before = time.monotonic()
+    second.wait_for(path)
+    between = time.monotonic()
+    second.wait_for(tmp_path / "another")
+    assert between - before >= 0.25
+    assert second._process.poll() == -signal.SIGKILL
+    started = second._process
+    second.start("pass", {path})
+    assert second._process is not started
+
+
+def test_ctrl_c_ends_the_waiting_and_not_the_process(path, tmp_path):
+    """The system sends it to both; the first process decides."""
+    ready = tmp_path / "ready"
+    second.start(f"{writing(ready)}; {SLEEP}", {path, ready})
+    second.wait_for(ready)
+    previous = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        os.kill(second._process.pid, signal.SIGINT)
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(KeyboardInterrupt):
+            second.wait_for(path)
+    finally:
+        signal.signal(signal.SIGALRM, previous)
     assert second._process.poll() is None
 
 
-def test_an_interrupt_ends_the_waiting(tmp_path):
-    second.start("import time; time.sleep(100)", {"one"})
-    previous = signal.signal(signal.SIGALRM, signal.default_int_handler)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.2)
-        with pytest.raises(KeyboardInterrupt):
-            second.wait_for("one", tmp_path / "kernel")
-    finally:
-        signal.signal(signal.SIGALRM, previous)
-
-
-def test_one_at_a_time():
-    second.start("import time; time.sleep(100)", {"one"})
+def test_one_at_a_time(path):
+    second.start(SLEEP, {path})
     first = second._process
-    second.start("pass", {"two"})
+    second.start("pass", {path})
     assert second._process is first
-    first.kill()
-    first.wait()
-    second.start("pass", {"two"})
+    second.stop()
+    second.start("pass", {path})
     assert second._process is not first
-    wait_until_ended()
 
 
-def test_modules_are_found_where_this_process_finds_them(tmp_path, monkeypatch):
+def test_modules_are_found_where_this_process_finds_them(path, tmp_path, monkeypatch):
     """And nowhere else: a file in the current folder is not imported in the place of a module."""
     (tmp_path / "here").mkdir()
-    (tmp_path / "here" / "fastfc.py").write_text("raise SystemExit(4)")
+    for name in ("fastfc.py", "numpy.py", "signal.py", "threading.py"):
+        (tmp_path / "here" / name).write_text("raise SystemExit(4)")
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "of_the_test.py").write_text("place = __file__")
     monkeypatch.chdir(tmp_path / "here")
-    monkeypatch.setattr(
-        sys, "path", [entry for entry in sys.path if entry] + [str(tmp_path / "there"), Path("no text")]
-    )
-    told = tmp_path / "told"
-    second.start(f"import fastfc, of_the_test; open({str(told)!r}, 'w').write(of_the_test.place)", {"one"})
-    wait_until_ended()
-    assert told.read_text() == str(tmp_path / "there" / "of_the_test.py")
+    monkeypatch.setattr(sys, "path", ["", "here", *sys.path, tmp_path / "there"])
+    second.start(f"import fastfc, of_the_test; open({str(path)!r}, 'w').write(of_the_test.place)", {path})
+    second.wait_for(path)
+    second._process.wait(30)
+    assert path.read_text() == str(tmp_path / "there" / "of_the_test.py")
 
 
-@pytest.mark.parametrize("executable", ["", None, "/usr/sbin/uwsgi"])
-def test_a_program_that_is_not_python_is_not_started(monkeypatch, executable):
+def test_the_package_is_this_one(path, tmp_path, monkeypatch):
+    """Whatever lies on the way to others."""
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "fastfc.py").write_text("raise SystemExit(4)")
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "there"), *sys.path])
+    second.start(f"import fastfc.kernels; open({str(path)!r}, 'w').write(fastfc.kernels.__file__)", {path})
+    second.wait_for(path)
+    second._process.wait(30)
+    assert path.read_text() == str(Path(second.__file__).parent / "__init__.py")
+
+
+def fail_if_started(monkeypatch):
+    monkeypatch.setattr(subprocess, "Popen", lambda *args, **kwargs: pytest.fail("something was started"))
+
+
+@pytest.mark.parametrize("executable", ["", None, "/usr/sbin/uwsgi", "/opt/bin/python_app"])
+def test_a_program_that_is_not_python_is_not_started(path, monkeypatch, executable):
     monkeypatch.setattr(sys, "executable", executable)
-    monkeypatch.setattr(subprocess, "Popen", lambda *args, **kwargs: pytest.fail("something was started"))
-    second.start("pass", {"one"})
+    fail_if_started(monkeypatch)
+    second.start("pass", {path})
 
 
-def test_a_frozen_program_is_not_started_again(monkeypatch):
+def test_a_frozen_program_is_not_started_again(path, monkeypatch):
     monkeypatch.setattr(sys, "frozen", True, raising=False)
-    monkeypatch.setattr(subprocess, "Popen", lambda *args, **kwargs: pytest.fail("something was started"))
-    second.start("pass", {"one"})
+    fail_if_started(monkeypatch)
+    second.start("pass", {path})
 
 
-def test_a_process_that_cannot_be_started_is_not_missed(tmp_path, monkeypatch, caplog):
+def test_a_worker_of_a_pool_starts_nothing(path, monkeypatch):
+    monkeypatch.setattr(second, "parent_process", lambda: "some process")
+    fail_if_started(monkeypatch)
+    second.start("pass", {path})
+
+
+def test_a_process_that_cannot_be_started_is_not_missed(path, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python3"))
     with caplog.at_level(logging.DEBUG, logger="fastfc"):
-        second.start("pass", {"one"})
+        second.start("pass", {path})
     assert "no second process" in caplog.text
-    assert not second.wait_for("one", tmp_path / "kernel")
+    second.wait_for(path)
 
 
-def test_who_leaves_early_leaves_nobody_behind():
+def has_ended(pid, seconds=10):
+    deadline = time.monotonic() + seconds
+    with contextlib.suppress(ProcessLookupError):
+        while time.monotonic() < deadline:
+            # One that nobody waits for has ended too.
+            if Path(f"/proc/{pid}/stat").exists() and ") Z " in Path(f"/proc/{pid}/stat").read_text():
+                return True
+            os.kill(pid, 0)
+            time.sleep(0.01)
+        return False
+    return True
+
+
+@pytest.mark.parametrize("last", ["", "1 / 0", "import os; os._exit(0)", "import os; os.kill(os.getpid(), 9)"])
+def test_who_leaves_leaves_nobody_behind(path, last):
     code = (
-        "from fastfc.kernels import _second_process as second\n"
-        "second.start('import time; time.sleep(100)', {'one'})\n"
-        "print(second._process.pid)"
+        "import pathlib\nfrom fastfc.kernels import _second_process as second\n"
+        f"path = pathlib.Path({str(path)!r})\n"
+        f"second.start({writing(path) + '; ' + SLEEP!r}, {{path}})\n"
+        "second.wait_for(path)\n"
+        f"print(second._process.pid, flush=True)\n{last}"
     )
     ended = subprocess.run([sys.executable, "-X", "dev", "-c", code], capture_output=True, text=True, timeout=60)
-    assert ended.returncode == 0
-    assert "still running" not in ended.stderr
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(ended.stdout), 0)
+    assert "ResourceWarning" not in ended.stderr
+    assert has_ended(int(ended.stdout))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_forked_child_leaves_its_parents_process_alone(tmp_path):
-    second.start("import time; time.sleep(100)", {"one"})
+def test_a_forked_child_leaves_its_parents_process_alone(path):
+    second.start(SLEEP, {path})
     child = os.fork()
     if child == 0:
         status = 1
         with contextlib.suppress(BaseException):
-            second._stop()
-            status = 0 if not second.wait_for("one", tmp_path / "kernel") else 2
+            second.stop()
+            second.wait_for(path)
+            status = 0
         os._exit(status)
     assert os.waitpid(child, 0)[1] == 0
     time.sleep(0.05)
     assert second._process.poll() is None
+
+
+@needs_compiler
+def test_the_second_process_writes_only_the_files_it_was_asked_for(monkeypatch):
+    """Other settings than this process's, or another source text, would keep its kernels elsewhere."""
+    plan = make_plan(FullyConnectedNet([1], 1, 2, dtype=np.float32), 1, 1)
+    files = [str(path) for path in linked_files(plan)]
+    assert files
+    linked = []
+    monkeypatch.setattr(compiling, "link_step", linked.append)
+    compiling.compile_share("float32", [*files[:-1], "elsewhere"])
+    assert not linked
+    compiling.compile_share("float32", files)
+    assert len(linked) == 1
+
+
+@needs_compiler
+def test_a_process_that_is_to_use_one_thread_starts_no_other(monkeypatch):
+    monkeypatch.setattr(compiling, "is_compiled", lambda *args: False)
+    started = []
+    monkeypatch.setattr(second, "start", lambda code, share: started.append(share))
+    plan = make_plan(FullyConnectedNet([1], 1, 2, dtype=np.float32), 1, 1)
+    monkeypatch.setattr(compiling, "linked_files", lambda plan: [Path("missing")])
+    arguments = plan, examples_of(np.zeros((1, 1), np.float32)), np.zeros(1, np.int64)
+    for threads, expected in ((1, []), (2, [[Path("missing")]])):
+        monkeypatch.setattr(compiling, "get_num_threads", lambda threads=threads: threads)
+        compiling.compile_run(*arguments)
+        assert started == expected

@@ -168,7 +168,14 @@ class Interrupter:
 
     FILES = tuple(
         os.path.join("fastfc", *parts)
-        for parts in [("solver.py",), ("training", "run.py"), ("kernels", "_team.py"), ("kernels", "_blas.py")]
+        for parts in [
+            ("solver.py",),
+            ("training", "run.py"),
+            ("training", "compiling.py"),
+            ("kernels", "_linked.py"),
+            ("kernels", "_team.py"),
+            ("kernels", "_blas.py"),
+        ]
     )
 
     def __init__(self, n):

@@ -29,8 +29,6 @@ from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
-from fastfc.kernels._second_process import reap, wait_for
-
 logger = logging.getLogger("fastfc")
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -47,6 +45,10 @@ def source_digest() -> str:
         for path in sorted((_PACKAGE / folder).glob("*.py")):
             digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
+
+
+# Of the text that is imported, not of one that somebody edits before the first kernel is compiled.
+source_digest()
 
 
 @functools.lru_cache(maxsize=1)
@@ -116,7 +118,7 @@ _notice = _Notice()
 
 
 class KernelCache(_Cache):
-    """The cache of one entry point, in the shape that a Numba dispatcher expects."""
+    """The cache of one kernel, in the shape that a Numba dispatcher expects."""
 
     def __init__(self, function):
         self._name = f"{function.__module__.removeprefix('fastfc.')}.{function.__qualname__}"
@@ -139,7 +141,8 @@ class KernelCache(_Cache):
             for path in folder.glob(f"*-{self._name}-*{_SUFFIX}"):
                 path.unlink(missing_ok=True)
 
-    def _path(self, sig, codegen) -> Path | None:
+    def path(self, sig, codegen) -> Path | None:
+        """Where the compiled function for `sig` is kept, there or not; None if there is no place for it."""
         folder = cache_folder()
         if folder is None or not self._enabled:
             return None
@@ -159,25 +162,13 @@ class KernelCache(_Cache):
         digest = hashlib.sha256(repr(key).encode()).hexdigest()[:24]
         return folder / f"{source_digest()}-{self._name}-{digest}{_SUFFIX}"
 
-    def holds(self, sig, target_context) -> bool:
-        """Whether there is a file for `sig`."""
-        target_context.refresh()
-        path = self._path(sig, target_context.codegen())
-        return path is not None and path.exists()
-
     def load_overload(self, sig, target_context):
         """The compiled function kept for `sig`, or None."""
         target_context.refresh()
-        path = self._path(sig, target_context.codegen())
-        payload = self._read(path)
+        payload = self._read(self.path(sig, target_context.codegen()))
         if payload is None:
             _notice.start()
-            if path is None or not wait_for(self._name, path):
-                return None
-            payload = self._read(path)
-            if payload is None:
-                return None
-            _notice.stop()
+            return None
         return CompileResult._rebuild(target_context, *pickle.loads(payload))
 
     def _read(self, path: Path | None) -> bytes | None:
@@ -195,8 +186,7 @@ class KernelCache(_Cache):
     def save_overload(self, sig, cres):
         """Keep the compiled function; a folder that is full or gone costs only the next start."""
         _notice.stop()
-        reap()
-        path = self._path(sig, cres.library.codegen)
+        path = self.path(sig, cres.library.codegen)
         if path is None:
             return
         if cres.library.has_dynamic_globals:

@@ -3,16 +3,17 @@
 Four decorators, and ``@linked`` of ``_linked.py``::
 
     @kernel   an entry point, called from Python: compiled once per dtype, kept on disk
-    @linked   the same, but called by kernels
+    @linked   a kernel that other kernels call: likewise
     @inline   a helper that kernels call, inlined by LLVM
     @part     an @inline helper that only arranges calls of others
     @sums     an @inline helper whose sums LLVM may take in another order
 
-Only these two are kept on disk. A helper with a disk cache of its own would be linked as
+Only kernels are kept on disk. A helper with a disk cache of its own would be linked as
 finished machine code into the next kernel that calls it, and could not be inlined there.
 """
 
 import functools
+import os
 
 import numba
 import numpy as np
@@ -32,8 +33,8 @@ _FASTMATH = {"contract"}
 _SUMS_FASTMATH = {"contract", "reassoc", "nsz"}
 # Nobody calls a kernel from C, or a helper from Python: without the code for that they compile sooner.
 _OPTIONS = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
-_INTERNAL_OPTIONS = {**_OPTIONS, "no_cpython_wrapper": True}
-_HELPER_OPTIONS = {**_INTERNAL_OPTIONS, "forceinline": True}
+_LINKED_OPTIONS = {**_OPTIONS, "no_cpython_wrapper": True}
+_HELPER_OPTIONS = {**_LINKED_OPTIONS, "forceinline": True}
 
 
 def kernel(function):
@@ -43,15 +44,26 @@ def kernel(function):
     return _kept(function, _OPTIONS)
 
 
-def internal_kernel(function):
+def linked_kernel(function):
     """Compile what other kernels call by its address, and Python never; see :class:`fastfc.kernels._linked.Linked`."""
-    return _kept(function, _INTERNAL_OPTIONS)
+    return _kept(function, _LINKED_OPTIONS)
 
 
 def _kept(function, options):
     dispatcher = numba.njit(fastmath=_FASTMATH, pipeline_class=KernelCompiler, **options)(function)
     dispatcher._cache = KernelCache(function)
     return dispatcher
+
+
+def is_compiled(dispatcher, *args):
+    """Whether a kernel for arguments of these very types is here, or a file for it on disk."""
+    if numba.config.DISABLE_JIT:
+        return True
+    kinds = _types_of(args)
+    if kinds in dispatcher.overloads:
+        return True
+    path = kept_at(dispatcher, kinds)
+    return path is not None and os.path.exists(path)
 
 
 def entry_point(dispatcher, *args):
@@ -65,12 +77,9 @@ def entry_point(dispatcher, *args):
     return dispatcher.compile(_types_of(args))
 
 
-def is_compiled(dispatcher, *args):
-    """Whether a kernel for arguments of these types is here or on disk."""
-    if numba.config.DISABLE_JIT:
-        return True
-    kinds = _types_of(args)
-    return kinds in dispatcher.overloads or dispatcher._cache.holds(kinds, dispatcher.targetctx)
+def kept_at(dispatcher, kinds):
+    """Where the machine code of a kernel for arguments of these types is kept, there or not; None for nowhere."""
+    return dispatcher._cache.path(kinds, dispatcher.targetctx.codegen())
 
 
 def _types_of(args):

@@ -14,7 +14,8 @@ from llvmlite import binding, ir
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastfc.kernels._jit import internal_kernel
+from fastfc.kernels import _second_process
+from fastfc.kernels._jit import kept_at, linked_kernel
 
 
 class Linked:
@@ -26,8 +27,7 @@ class Linked:
 
     def __init__(self, function, result):
         self.function = function
-        self._name = function.__name__
-        self._kernel = None if numba.config.DISABLE_JIT else internal_kernel(function)
+        self._kernel = None if numba.config.DISABLE_JIT else linked_kernel(function)
         self._result = result
         self._cells = {}
 
@@ -39,13 +39,25 @@ class Linked:
             binding.add_symbol(self._symbol(kinds), ctypes.addressof(cell))
 
     def link(self, *kinds):
-        """Compile the kernel for arguments of these types, or load it, and enter its address."""
+        """Compile the kernel for arguments of these types, or load it, and enter its address.
+
+        It is waited for if the second process compiles it.
+        """
         self.announce(*kinds)
         if self._kernel is not None and self._cells[kinds].value is None:
+            _second_process.wait_for(self.path(*kinds))
             self._kernel.compile(kinds)
             compiled = self._kernel.overloads[kinds]
+            if compiled.signature.return_type != self._result:
+                raise TypeError(
+                    f"{self.function.__name__} returns {compiled.signature.return_type}, not {self._result}"
+                )
             address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
             self._cells[kinds].value = address
+
+    def path(self, *kinds):
+        """Where the kernel for arguments of these types is kept on disk; None for nowhere."""
+        return None if self._kernel is None else kept_at(self._kernel, kinds)
 
     def call(self, context, builder, kinds, values):
         """LLVM's representation of a call, for the lowering of an intrinsic; returns the result."""
@@ -71,7 +83,9 @@ class Linked:
         return call
 
     def _symbol(self, kinds):
-        return f"fastfc_{self._name}_{zlib.crc32(str(kinds).encode()):x}"
+        function = self.function
+        full = f"{function.__module__}.{function.__qualname__}{kinds}"
+        return f"fastfc_{function.__name__}_{zlib.crc32(full.encode()):x}"
 
     def _through_cell(self, context, module, kinds):
         """A function of the module that is the kernel: it calls what the cell says."""

@@ -135,6 +135,11 @@ def link_product(dtype):
         _PRODUCTS[numba.from_dtype(dtype)].link(*_PRODUCT_KINDS)
 
 
+def product_file(dtype):
+    """Where the product of a dtype is kept on disk; None for nowhere, and without tiles."""
+    return _PRODUCTS[numba.from_dtype(dtype)].path(*_PRODUCT_KINDS) if tiles_supported() else None
+
+
 @inline
 def _product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, a, b, bias, c, panel, dtype, itemsize):
     """:func:`multiply` for matrices at the addresses a, b, bias, c and panel."""

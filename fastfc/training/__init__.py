@@ -2,7 +2,8 @@
 
 ``layout.py`` says where everything lies, ``plan.py`` makes it, ``step.py`` is a training step
 as every member of the team carries it out, ``data.py`` reads examples as they lie in memory,
-``compiling.py`` compiles them, ``run.py`` drives the run from Python. This module says which trainings it can do.
+``compiling.py`` gets the machine code, ``run.py`` drives the run from Python. This module says
+which trainings it can do.
 """
 
 import itertools

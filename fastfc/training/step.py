@@ -12,7 +12,7 @@ from numba.core import types
 from fastfc.kernels._jit import inline, kernel, part
 from fastfc.kernels._linked import linked
 from fastfc.kernels._math import add, assign, clear
-from fastfc.kernels._matmul import PANEL, link_product, multiply
+from fastfc.kernels._matmul import PANEL, link_product, multiply, product_file
 from fastfc.kernels._random import choose, drop, skip_words
 from fastfc.kernels._team import meet
 from fastfc.kernels._views import borrowed, matrix, reference_to, vector
@@ -117,8 +117,14 @@ def announce_step(plan):
 
 def link_step(plan):
     """To be called before :func:`train_steps` runs with a plan."""
-    backward.link(*_backward_kinds(plan))
     link_product(plan.w.dtype)
+    backward.link(*_backward_kinds(plan))
+
+
+def linked_files(plan):
+    """Where the kernels are kept on disk that :func:`link_step` links; none if there is no place for them."""
+    files = product_file(plan.w.dtype), backward.path(*_backward_kinds(plan))
+    return [path for path in files if path is not None]
 
 
 def _backward_kinds(plan):
