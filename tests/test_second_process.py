@@ -215,6 +215,23 @@ def test_a_process_that_cannot_be_started_is_not_missed(path, tmp_path, monkeypa
     second.wait_for(path)
 
 
+def test_nor_where_python_is_about_to_end(path, monkeypatch, caplog):
+    def refuse(*args, **kwargs):
+        raise RuntimeError("can't fork at interpreter shutdown")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    with caplog.at_level(logging.DEBUG, logger="fastfc"):
+        second.start("pass", {path})
+    assert "can't fork" in caplog.text
+
+
+def test_what_has_ended_is_not_kept_by_the_system(path):
+    second.start("pass", {path})
+    os.waitid(os.P_PID, second._process.pid, os.WEXITED | os.WNOWAIT)
+    second.finish([])
+    assert second._process.returncode == 0
+
+
 def has_ended(pid, seconds=10):
     deadline = time.monotonic() + seconds
     with contextlib.suppress(ProcessLookupError):

@@ -73,7 +73,8 @@ def start(code: str, share: Iterable[Path]) -> None:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
-        except OSError as error:
+        except (OSError, RuntimeError) as error:
+            # The latter is what Python raises when it is about to end.
             logger.debug("no second process to compile kernels: %s", error)
             return
         _process, _deadline, _share = process, time.monotonic() + _PATIENCE, frozenset(share)
@@ -96,6 +97,9 @@ def finish(share: Iterable[Path]) -> None:
     """End the process that writes these files, if there is one: they are there, or no longer needed."""
     if frozenset(share) == _share:
         stop()
+    elif _process is not None:
+        # What an interrupted call has left may have ended: the system can forget it.
+        _process.poll()
 
 
 def stop() -> None:
