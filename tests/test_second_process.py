@@ -292,6 +292,7 @@ def test_the_second_process_writes_only_the_files_it_was_asked_for(monkeypatch):
 @needs_compiler
 def test_a_process_that_is_to_use_one_thread_starts_no_other(monkeypatch):
     monkeypatch.setattr(compiling, "is_compiled", lambda *args: False)
+    monkeypatch.setattr(compiling, "_ready", set())
     started = []
     monkeypatch.setattr(second, "start", lambda code, share: started.append(share))
     plan = make_plan(FullyConnectedNet([1], 1, 2, dtype=np.float32), 1, 1)
@@ -299,5 +300,6 @@ def test_a_process_that_is_to_use_one_thread_starts_no_other(monkeypatch):
     arguments = plan, examples_of(np.zeros((1, 1), np.float32)), np.zeros(1, np.int64)
     for threads, expected in ((1, []), (2, [[Path("missing")]])):
         monkeypatch.setattr(compiling, "get_num_threads", lambda threads=threads: threads)
+        compiling._ready.clear()
         compiling.compile_run(*arguments)
         assert started == expected
