@@ -39,10 +39,11 @@ class _Vectors(NamedTuple):
     # The largest tile that leaves registers for a row of B and a value of A.
     max_height: int
     max_vectors: int
+    rows: int  # of A, whose part of `_DEPTH` stays in the second-level cache that comes with such vectors
 
 
-_AVX512 = _Vectors(("avx512f",), size=64, masks=True, max_height=6, max_vectors=4)
-_AVX2 = _Vectors(("avx2", "fma"), size=32, masks=False, max_height=6, max_vectors=2)
+_AVX512 = _Vectors(("avx512f",), size=64, masks=True, max_height=6, max_vectors=4, rows=512)
+_AVX2 = _Vectors(("avx2", "fma"), size=32, masks=False, max_height=6, max_vectors=2, rows=192)
 
 
 def _vectors():
@@ -59,8 +60,6 @@ VECTORS = _FOUND or _AVX512
 
 # Rows of B that all tiles of a column go through before the next ones: they stay in the first-level cache.
 _DEPTH = 256
-# Rows of A whose part of that depth stays in the second-level cache.
-_ROWS = 192
 # Behind each part of a copy, so that not all of them fall upon the same few places of a cache.
 _PAD = 16
 # A copy pays where rows lie further apart than this, and each value is used in enough tiles: of A in a
@@ -76,8 +75,8 @@ _GROUP_BYTES = 256
 _GROUP = max(1, _GROUP_BYTES // (VECTORS.max_vectors * VECTORS.size))
 _COLUMN_SIZE = _DEPTH * VECTORS.max_vectors * VECTORS.size // 4 + _PAD
 _GROUP_SIZE = _GROUP * _COLUMN_SIZE
-#: Values of the room for copies: `_DEPTH` rows of a group of columns of tiles of B, and `_ROWS` rows of A as deep.
-PANEL = _GROUP_SIZE + max(_ROWS * (_DEPTH + _PAD), -(-_ROWS // VECTORS.max_height) * _TILE_SIZE)
+#: Values of the room for copies: `_DEPTH` rows of a group of columns of tiles of B, and `VECTORS.rows` rows of A.
+PANEL = _GROUP_SIZE + max(VECTORS.rows * (_DEPTH + _PAD), -(-VECTORS.rows // VECTORS.max_height) * _TILE_SIZE)
 
 
 def tiles_supported():
@@ -154,8 +153,8 @@ def _product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, a, b, bias,
         # The first product takes the bias along, the others add to what is there.
         adds = has_bias if start == 0 else 1
         added, added_row = (bias, 0) if start == 0 else (c, c_row)
-        for top in range(0, m, _ROWS):
-            rows = min(_ROWS, m - top)
+        for top in range(0, m, VECTORS.rows):
+            rows = min(VECTORS.rows, m - top)
             # As even as can be: a tile of a single row would wait for its own sums.
             tiles = -(-rows // VECTORS.max_height)
             tile_size = depth * _TILE_STEP + _PAD

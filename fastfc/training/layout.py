@@ -58,7 +58,7 @@ STREAM, STREAM_ROOM = 625, 640
 # and what the rule reads and writes stay in the second-level cache.
 CHUNK = 1 << 16
 # But so many rows at the least: the other operand of the gradient is read for each chunk.
-LEAST_CHUNK_ROWS = 192
+LEAST_CHUNK_ROWS = 256
 
 
 class Examples(NamedTuple):

@@ -43,7 +43,7 @@ def make_plan(
     dtype, dims = np.dtype(model.dtype), model.dims
     count, widest, size = len(dims) - 1, max(dims[1:]), model.params.flat.size
     state = len(optim.STATE[rule.__name__])
-    chunk_rows = [min(d, max(layout.CHUNK // d_out, layout.LEAST_CHUNK_ROWS)) for d, d_out in pairwise(dims)]
+    chunk_rows = [_chunk_rows(-(-d // members), d_out) for d, d_out in pairwise(dims)]
     scratch_size = max(rows * d_out for rows, d_out in zip(chunk_rows, dims[1:], strict=True))
     p = float(model.dropout_param["p"]) if model.use_dropout else 1.0
 
@@ -115,6 +115,12 @@ def make_plan(
             entry[column] = model.params.offsets.get(f"{kind}{i + 1}", 0)
     set_standardization(plan, model)
     return plan
+
+
+def _chunk_rows(share: int, d_out: int) -> int:
+    """How many of a member's share of a layer's rows of weights make a chunk: chunks as even as can be."""
+    most = max(layout.CHUNK // d_out, layout.LEAST_CHUNK_ROWS)
+    return -(-share // -(-share // most))
 
 
 def set_standardization(plan: Plan, model: FullyConnectedNet) -> None:
