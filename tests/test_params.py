@@ -420,3 +420,42 @@ def test_copies_of_the_values_can_come_back(params):
     assert_contents(params, expected)
     best["W1"][:] = -1
     assert_contents(params, expected)
+
+
+def test_a_copy_has_a_buffer_of_its_own(params):
+    copy_of_it = params.copied()
+    assert_on_one_buffer(copy_of_it, SHAPES)
+    assert_contents(copy_of_it, contents(params))
+    assert not np.may_share_memory(copy_of_it.flat, params.flat)
+
+
+def test_sharing_copies_nothing_and_loses_nothing(params):
+    other = params.copied()
+    params["b1"] += 1
+    arrays, last, best = dict(params), contents(params), contents(other)
+    before = params.share(other)
+    assert all(before[name] is array for name, array in arrays.items())
+    assert_contents(before, last)
+    assert all(params[name] is other[name] for name in SHAPES)
+    assert_contents(params, best)
+    assert_on_one_buffer(params, SHAPES)
+    params["b1"] = np.full(5, 7)
+    assert other["b1"][0] == 7
+
+
+@pytest.mark.parametrize("way", ["unshare", "replace by others", "replace by the same"])
+def test_after_sharing_each_goes_its_own_way(params, way):
+    other = params.copied()
+    params.share(other)
+    best = contents(other)
+    expected = {name: value + 1 for name, value in best.items()} if way == "replace by others" else best
+    if way == "unshare":
+        params.unshare()
+    else:
+        params.replace(other if way == "replace by the same" else expected)
+    assert_on_one_buffer(params, SHAPES)
+    assert_contents(params, expected)
+    params.flat[:] = 0
+    assert_contents(other, best)
+    params.unshare()
+    assert not params.flat.any()

@@ -10,7 +10,7 @@ import contextlib
 import numpy as np
 
 import fastfc
-from benchmarks.common import BACKENDS, Run, Timed, pinned
+from benchmarks.common import BACKENDS, Run, Timed, pinned, repeated
 from benchmarks.shapes import STEPS, parse_shape
 from fastfc.optim import STATE
 
@@ -88,4 +88,32 @@ class Rules(Timed):
         self.run = run_of(self._stack, backend, threads, shape, rule=rule)
 
     def time_step(self, backend, shape, rule, threads):
+        self.sample()
+
+
+class ShortRuns(Timed):
+    """What :meth:`fastfc.Solver.train` takes beside its steps: searches start many small trainings."""
+
+    version = "1"
+    params = (BACKENDS, ["4-[32]-3@16"], [1])
+    param_names = ("backend", "net @ batch", "threads")
+
+    def prepare(self, backend, shape, threads):
+        dims, batch = parse_shape(shape)
+        self._stack.enter_context(pinned(backend, threads))
+        random = np.random.default_rng(1)
+        X = random.standard_normal((batch, dims[0]), np.float32)
+        y = random.integers(0, dims[-1], batch)
+        data = {"X_train": X, "y_train": y, "X_val": X, "y_val": y}
+
+        def train():
+            net = fastfc.FullyConnectedNet(dims[1:-1], dims[0], dims[-1])
+            # An epoch is a single step.
+            solver = fastfc.Solver(net, data, update_rule="adam", batch_size=batch, num_epochs=1, verbose=False)
+            with fastfc.use_backend(backend):
+                solver.train()
+
+        self.run = repeated(train)
+
+    def time_train(self, backend, shape, threads):
         self.sample()

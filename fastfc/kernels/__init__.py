@@ -1,1 +1,7 @@
 """Numba twins of :mod:`fastfc.reference`: same modules, functions, signatures and caches."""
+
+from fastfc._interrupts import held_back
+
+with held_back():
+    # An interrupt amid the import leaves Numba half imported, for as long as the process lives.
+    import numba  # noqa: F401
