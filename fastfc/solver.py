@@ -284,7 +284,7 @@ class Solver:
             done, before = self._iterations, self._ran
             np.random.set_state(cast(tuple, self._left[1]))
         self._resumes, self._left = False, (None, None)
-        if _is_flat(self.model.params):
+        if isinstance(self.model.params, FlatParameters):
             # What an earlier training found best stays as it is.
             self.model.params.unshare()
         self._loop(done, before)
