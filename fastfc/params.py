@@ -51,16 +51,12 @@ class FlatParameters(dict[str, np.ndarray]):
         for name, shape in shapes.items():
             self.offsets[name] = end
             end += -(-prod(shape) // step) * step
-        self._settle(aligned_zeros(end, self.dtype), shapes)
-        super().update(self._views)
-
-    def _settle(self, flat: np.ndarray, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        """Have views on a new buffer, which nobody else has."""
-        views = {
-            name: flat[self.offsets[name] : self.offsets[name] + prod(shape)].reshape(shape)
+        self.flat = aligned_zeros(end, self.dtype)
+        self._views = {
+            name: self.flat[self.offsets[name] : self.offsets[name] + prod(shape)].reshape(shape)
             for name, shape in shapes.items()
         }
-        self.flat, self._views, self._shared = flat, views, False
+        dict.update(self, self._views)
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -75,30 +71,6 @@ class FlatParameters(dict[str, np.ndarray]):
         if value is not view:
             np.copyto(view, self._checked(name, value), casting="unsafe")
         super().__setitem__(name, view)
-
-    def copied(self) -> "FlatParameters":
-        """A copy of the buffer, with the names that it was made with."""
-        copy = FlatParameters(self.shapes, self.dtype)
-        copy.flat[:] = self.flat
-        return copy
-
-    def share(self, other: "FlatParameters") -> dict[str, np.ndarray]:
-        """Go over to the buffer of a :meth:`copied` one, and return the arrays of before; nothing is copied.
-
-        Both have the same arrays then, until :meth:`unshare` or :meth:`replace` of this one.
-        """
-        before = dict(self)
-        self.flat, self._views, self._shared = other.flat, other._views, True
-        super().update(self._views)
-        return before
-
-    def unshare(self) -> None:
-        """Go over to a buffer of one's own, with the same values; those who shared the old one keep it."""
-        if self._shared:
-            flat = aligned_zeros(self.flat.size, self.dtype)
-            flat[:] = self.flat
-            self._settle(flat, self.shapes)
-            super().update({name: view for name, view in self._views.items() if name in self})
 
     def replace(self, values: Mapping[str, Any]) -> None:
         """Copy a whole set of parameters in; every shape is checked before any value changes.
@@ -121,8 +93,6 @@ class FlatParameters(dict[str, np.ndarray]):
             if np.may_share_memory(array, self.flat):
                 checked[name] = array.copy()
         extra = {name: value for name, value in values.items() if name not in self._views}
-        if self._shared:
-            self._settle(aligned_zeros(self.flat.size, self.dtype), self.shapes)
         super().clear()
         for name, array in checked.items():
             self[name] = array

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
-from typing import Any, TypeGuard, cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -20,7 +20,6 @@ from fastfc._files import replaced_file
 from fastfc._threads import checked_count
 from fastfc._training_file import digests, load_training, require_savable, save_training, stream_state
 from fastfc.backend import get_backend
-from fastfc.params import FlatParameters
 
 __all__ = ["DivergenceWarning", "Solver", "load_checkpoint"]
 
@@ -83,10 +82,7 @@ class Solver:
 
     Attributes
     ----------
-    epoch, best_val_acc : number
-    best_params : dict of arrays
-        The parameters at the best validation accuracy. After :meth:`train` they are the model's,
-        the very same arrays (as in the course), up to the next :meth:`train`.
+    epoch, best_val_acc, best_params
     loss_history, train_acc_history, val_acc_history : list
     optim_configs : dict of dict
         The rule's hyperparameters and state, by parameter.
@@ -284,24 +280,14 @@ class Solver:
             done, before = self._iterations, self._ran
             np.random.set_state(cast(tuple, self._left[1]))
         self._resumes, self._left = False, (None, None)
-        if isinstance(self.model.params, FlatParameters):
-            # What an earlier training found best stays as it is.
-            self.model.params.unshare()
         self._loop(done, before)
         # Without any best parameters (no iterations, or never a right answer) the model keeps its own.
         if self.best_params:
-            self._left = self._take_best(), stream_state()
+            last = {name: value.copy() for name, value in self.model.params.items()}
+            self._left = last, stream_state()
+            self.model.params = self.best_params
         else:
             self._left = None, stream_state()
-
-    def _take_best(self) -> dict[str, np.ndarray]:
-        """The best parameters become the model's; returns its last ones."""
-        params, best = self.model.params, self.best_params
-        if _is_flat(params) and _is_flat(best) and (params.shapes, params.dtype) == (best.shapes, best.dtype):
-            return params.share(best)
-        last = {name: value.copy() for name, value in params.items()}
-        self.model.params = best
-        return last
 
     def _loop(self, t: int, before: dict[str, Any] | None) -> None:
         """Carry out the iterations from number `t` on, where something ran `before` that it is to equal."""
@@ -475,27 +461,7 @@ class Solver:
             print("(Epoch %d / %d) train acc: %f; val_acc: %f" % (self.epoch, self.num_epochs, train_acc, val_acc))
         if val_acc > self.best_val_acc:
             self.best_val_acc = val_acc
-            self._keep_best()
-
-    def _keep_best(self) -> None:
-        """The model's parameters are the best so far."""
-        # The best ones before go first: memory for both would be as much as a rule's moment takes.
-        self.best_params = {}
-        try:
-            self.best_params = _copy_of(self.model.params)
-        finally:
-            if not self.best_params:
-                # Interrupted; the parameters are still what they were.
-                self.best_params = _copy_of(self.model.params)
-
-
-def _is_flat(params: Any) -> TypeGuard[FlatParameters]:
-    """Whether parameters are one buffer, and nothing beside it."""
-    return isinstance(params, FlatParameters) and set(params) == set(params.shapes)
-
-
-def _copy_of(params: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return params.copied() if _is_flat(params) else {name: value.copy() for name, value in params.items()}
+            self.best_params = {name: value.copy() for name, value in self.model.params.items()}
 
 
 _HISTORIES = ("loss_history", "train_acc_history", "val_acc_history")

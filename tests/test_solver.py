@@ -1,10 +1,6 @@
-import os
 import pickle
 import re
-import subprocess
-import sys
 
-import numba
 import numpy as np
 import pytest
 
@@ -143,83 +139,6 @@ def test_any_model_will_do(backend_name):
     assert solver.loss_history[-1] < solver.loss_history[0]
     assert isinstance(model.params, dict)
     assert model.params is solver.best_params
-
-
-@pytest.mark.parametrize("backend_name", ["fast", "reference"])
-def test_best_parameters_are_the_models_until_it_trains_on(backend_name):
-    with fastfc.use_backend(backend_name):
-        model = toy_net()
-        solver = Solver(model, toy_data(), optim_config={"learning_rate": 0.1}, num_epochs=2, verbose=False)
-        scores = model.predict_proba(solver.X_val)
-        solver.train()
-        best = solver.best_params
-        values = {name: value.copy() for name, value in best.items()}
-        assert best.keys() == model.params.keys()
-        assert all(model.params[name] is value for name, value in best.items())
-        # Compiled predictions follow the parameters to where they lie now.
-        trained = model.predict_proba(solver.X_val)
-        assert np.abs(trained - scores).max() > 1e-4
-        model.params["W2"] *= 2
-        assert np.abs(model.predict_proba(solver.X_val) - trained).max() > 1e-4
-        model.params["W2"] /= 2
-        solver.train()
-        for name, value in values.items():
-            np.testing.assert_array_equal(best[name], value)
-            np.testing.assert_array_equal(model.params[name], solver.best_params[name])
-
-
-@pytest.mark.parametrize("backend_name", ["fast", "reference"])
-def test_a_whole_set_of_parameters_leaves_the_best_ones(backend_name):
-    with fastfc.use_backend(backend_name):
-        model = toy_net()
-        solver = Solver(model, toy_data(), num_epochs=1, verbose=False)
-        solver.train()
-        best = {name: value.copy() for name, value in solver.best_params.items()}
-        model.params = {name: value + 1 for name, value in best.items()}
-        for name, value in best.items():
-            np.testing.assert_array_equal(solver.best_params[name], value)
-            np.testing.assert_array_equal(model.params[name], value + 1)
-        model.params = solver.best_params
-        for name, value in best.items():
-            np.testing.assert_array_equal(model.params[name], value)
-
-
-_LARGE = """
-import itertools, resource
-import numpy as np
-from fastfc import FullyConnectedNet, Solver
-from fastfc.training.run import CompiledRun
-
-# A better accuracy at every check.
-CompiledRun.accuracy = lambda *args, rising=itertools.count(1): next(rising)
-
-def train(width):
-    X, y = np.zeros((8, width), np.float32), np.zeros(8, int)
-    data = {"X_train": X, "y_train": y, "X_val": X, "y_val": y}
-    net = FullyConnectedNet([width], width, 10)
-    solver = Solver(net, data, update_rule="adam", batch_size=2, num_epochs=3, verbose=False, threads=1)
-    solver.train()
-    return solver.model.params.flat.nbytes
-
-def peak():
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-train(10)
-before = peak()
-size = train(4000)
-print((peak() - before) / size)
-"""
-
-
-@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="a large network takes minutes without the compiler")
-@pytest.mark.skipif(sys.platform != "linux", reason="peak memory has another unit, or is not known")
-def test_a_large_networks_parameters_are_four_times_in_memory():
-    """Weights, two moments, and the best weights; however often there are better ones."""
-    environment = {**os.environ, "FASTFC_BACKEND": "fast"}
-    command = [sys.executable, "-c", _LARGE]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300, env=environment)
-    # Beside them a chunk of a gradient at a time, and what a product copies.
-    assert float(done.stdout) < 4.3
 
 
 def test_rules_that_users_add(monkeypatch):

@@ -37,10 +37,7 @@ def predict_scores(model: FullyConnectedNet, X: np.ndarray, softmax: bool = Fals
     standardized = model.input_mean is not None or model.input_scale is not None
     # A plan in use is not in the pool: other threads may predict with the same model.
     pool = model.plans.setdefault((min(n, 2), members, standardized), [])
-    made = pool.pop() if pool else None
-    if made is None or made[0].w is not model.params.flat:
-        made = _make(model, examples, 1 if n == 1 else _ROWS * members, members)
-    plan, statistics, run = made
+    plan, statistics, run = pool.pop() if pool else _make(model, examples, 1 if n == 1 else _ROWS * members, members)
     try:
         if standardized:
             set_standardization(plan, model)
