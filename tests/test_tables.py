@@ -32,7 +32,7 @@ def test_a_changed_figure_is_noticed_and_written_again(readme, capsys):
     assert tables.main(["--check"]) == 0
 
 
-@pytest.mark.parametrize("marker", ["<!-- table: steps -->", "<!-- table: kernels -->"])
+@pytest.mark.parametrize("marker", [f"<!-- table: {name} -->" for name in tables.SOURCES])
 def test_a_lost_marker_is_an_error(readme, capsys, marker):
     text = readme.read_text(encoding="utf-8").replace(marker, "")
     readme.write_text(text, encoding="utf-8")
