@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import fastfc
+from fastfc._runtime import kept
 from fastfc.kernels import _cache, _jit
 
 needs_compiler = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="needs the compiler")
@@ -135,15 +136,14 @@ def test_damaged_cache_files_are_compiled_anew(warm):
     damages = [whole[:n] for n in (0, 10, 31, 32, 33, len(whole) // 2, len(whole) - 1)]
     damages += [whole[:n] + bytes([whole[n] ^ 1]) + whole[n + 1 :] for n in (0, 31, 32, 40, len(whole) - 1)]
     damages += [whole + b"x", b"x" * len(whole)]
-    kept = _cache.KernelCache(_cache.source_digest)
     for damage in damages:
         path.write_bytes(damage)
-        assert kept._read(path) is None
+        assert kept.read(path) is None
     assert probe(warm) == "0.0 3.0"
-    assert kept._read(path) is not None
+    assert kept.read(path) is not None
     path.unlink()
     path.mkdir()
-    assert kept._read(path) is None
+    assert kept.read(path) is None
     assert probe(warm) == "0.0 3.0"
 
 
@@ -171,7 +171,7 @@ def test_processes_with_a_cold_cache_at_the_same_time(package):
         (_cache.sys, "version_info", (3, 99, 0)),
         (_cache.numba.config, "OPT", 0),
         (_cache.numba.config, "BOUNDSCHECK", 1),
-        (_cache, "source_digest", lambda: "0" * 16),
+        (kept, "source_digest", lambda: "0" * 16),
     ],
     ids=["numba", "llvmlite", "numpy", "python", "OPT", "BOUNDSCHECK", "text"],
 )
@@ -180,7 +180,7 @@ def test_another_version_has_other_files(owner, name, value, monkeypatch, tmp_pa
         def magic_tuple(self):
             return ("processor",)
 
-    monkeypatch.setattr(_cache, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(kept, "cache_folder", lambda: tmp_path)
     cache = _cache.KernelCache(test_a_second_process_compiles_nothing)
     before = cache.path("signature", Codegen())
     assert cache.path("signature", Codegen()) == before
@@ -237,14 +237,14 @@ def test_a_full_disk_costs_only_the_cache(monkeypatch):
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(_cache.os, "replace", full)
+    monkeypatch.setattr(kept.os, "replace", full)
 
     def doubled_once(x):
         return 2 * x
 
     fresh = _jit.kernel(doubled_once)
     assert fresh(np.float32(2)) == 4
-    assert not [name for name in cached(_cache.cache_folder()) if "doubled_once" in name]
+    assert not [name for name in cached(kept.cache_folder()) if "doubled_once" in name]
 
 
 @needs_compiler

@@ -1,6 +1,7 @@
 """What is compiled on the way to a kernel stays usable for other compiled code."""
 
 import ast
+import ctypes
 import threading
 from pathlib import Path
 
@@ -12,9 +13,14 @@ from numba.core.codegen import CPUCodeLibrary
 
 import fastfc.kernels
 import fastfc.training.step
+from fastfc._runtime import machine_code
+from fastfc._runtime.machine_code import symbol_of
+from fastfc._runtime.record import Reals, Record
 from fastfc.kernels import _compile
 from fastfc.kernels._jit import inline, kernel, part
 from fastfc.kernels._linked import linked
+from fastfc.kernels._views import reference_to, vector
+from fastfc.training.step import callees, linked_kernel
 
 pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled")
 
@@ -22,7 +28,7 @@ pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing 
 @pytest.fixture(autouse=True)
 def cache_of_this_test(tmp_path, monkeypatch):
     monkeypatch.setenv("FASTFC_QUIET", "1")
-    monkeypatch.setattr("fastfc.kernels._cache.cache_folder", lambda: None)
+    monkeypatch.setattr("fastfc._runtime.kept.cache_folder", lambda: None)
 
 
 def _doubling():
@@ -43,16 +49,6 @@ def _doubling():
         return double(x)
 
     return run, double
-
-
-def _calling(linked_kernel):
-    call = linked_kernel.caller()
-
-    @kernel
-    def run(x):
-        return call((x,)) + 1
-
-    return run
 
 
 def test_helpers_have_no_machine_code_of_their_own(monkeypatch):
@@ -79,68 +75,109 @@ def test_parts_are_optimized_in_their_place_only(monkeypatch):
     assert "largest" not in names
 
 
-def test_a_linked_kernel_is_compiled_after_its_caller():
-    @linked(types.float64)
-    def half(x):
-        if x < 0:
-            raise ValueError("negative")
-        return x / 2
+def _negated(name):
+    """A linked kernel that another one calls, and that one: it overwrites a record's numbers."""
 
-    half.announce(types.float64)
-    run = _calling(half)
-    run.compile((types.float64,))
-    half.link(types.float64)
-    assert run(4.0) == 3
-    with pytest.raises(ValueError, match="negative"):
-        run(-1.0)
-    assert half.function(4.0) == 2
+    class Numbers(Record):
+        given: Reals
+        out: Reals
+
+    def kinds(dtype):
+        return reference_to(Numbers, dtype), types.int64
+
+    @linked(types.boolean, kinds, name=f"{name}_callee")
+    def negate(numbers, index):
+        vector(numbers.out, index, 1)[0] = -numbers.given[index]
+        return numbers.given[index] > 0
+
+    call = negate.caller(lambda numbers, index: np.dtype(numbers.dtype.name))
+
+    @linked(types.void, kinds, name=f"{name}_caller")
+    def run(numbers, first):
+        for index in range(first, numbers.given.size):
+            if call((numbers, index)):
+                numbers.given[index] = 7
+
+    return Numbers, negate, run
 
 
-def test_errors_of_a_linked_kernel_from_the_disk(tmp_path, monkeypatch):
-    monkeypatch.setattr("fastfc.kernels._cache.cache_folder", lambda: tmp_path)
-
-    def half(x):
-        if x < 0:
-            raise ValueError("negative")
-        return x / 2
-
-    for _ in range(2):
-        kept = linked(types.float64)(half)
-        kept.announce(types.float64)
-        calling = _calling(kept)
-        calling._cache.disable()
-        kept.link(types.float64)
-        assert calling(4.0) == 3
-        with pytest.raises(ValueError, match="negative"):
-            calling(-1.0)
-    assert sum(kept._kernel.stats.cache_hits.values()) == 1
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_linked_kernel_is_compiled_and_loaded_before_what_it_calls(dtype):
+    dtype = np.dtype(dtype)
+    Numbers, negate, run = _negated("before")
+    caller, callee = (symbol_of(kernel.name, dtype) for kernel in (run, negate))
+    machine_code.enter(caller, run.compile(dtype))
+    assert machine_code.callees(caller) == (callee,)
+    machine_code.enter(callee, negate.compile(dtype))
+    given, out = np.array([1, 2, -3, 0], dtype), np.zeros(4, dtype)
+    machine_code.function_at(caller, ctypes.c_void_p, ctypes.c_int64)(Numbers(dtype, given=given, out=out), 1)
+    np.testing.assert_array_equal(out, [0, -2, 3, 0])
+    np.testing.assert_array_equal(given, [1, 7, -3, 0])
 
 
 def test_a_linked_kernel_returns_what_its_callers_expect():
-    @linked(types.int64)
+    @linked(types.int64, lambda dtype: (types.float64,))
     def half(x):
         return x / 2
 
     with pytest.raises(TypeError, match="half returns float64, not int64"):
-        half.link(types.float64)
+        half.compile(np.dtype(float))
 
 
-def test_a_linked_kernel_is_another_one_for_other_types():
-    @linked(types.boolean)
-    def is_whole(x):
-        return x == np.floor(x)
+def test_a_linked_kernel_that_raises_ends_its_caller():
+    @linked(types.void, lambda dtype: (types.int64,))
+    def refusing(n):
+        if n < 0:
+            raise ValueError("negative")
 
-    call = is_whole.caller()
+    call = refusing.caller(lambda n: np.dtype(float))
+
+    @linked(types.void, lambda dtype: (types.int64,))
+    def calling(n):
+        call((n,))
+
+    for made in (calling, refusing):
+        machine_code.enter(symbol_of(made.name, np.dtype(float)), made.compile(np.dtype(float)))
+    run = machine_code.function_at(symbol_of("calling", np.dtype(float)), ctypes.c_int64)
+    run(1)
+    with pytest.raises(IndexError, match="fastfc_calling_float64"):
+        run(-1)
+
+
+def test_helpers_of_a_linked_kernel_serve_other_kernels():
+    """Theirs are the environments, though the linked kernel is machine code of another place."""
+    _, double = _doubling()
+
+    @inline
+    def refuse(n):
+        if n < 0:
+            raise ValueError("negative", n)
+        return n
+
+    @linked(types.void, lambda dtype: (types.float64[::1],))
+    def first(x):
+        refuse(double(x))
+
+    first.compile(np.dtype(float))
 
     @kernel
     def run(x):
-        return call((x,))
+        return refuse(double(x))
 
-    for kind in (types.float64, types.int64):
-        is_whole.announce(kind)
-        run.compile((kind,))
-        is_whole.link(kind)
-    assert [run(x) for x in (3, 2.0, 2.5)] == [True, True, False]
+    assert run(np.arange(3.0)) == 2
+    with pytest.raises(ValueError, match="negative"):
+        run(-np.arange(3.0) - 1)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", ["train_steps", "backward", "predict_rows", "product"])
+def test_the_runs_kernels_need_nothing_of_numba(name, dtype):
+    """So processes that load them from the disk do not import it."""
+    code = linked_kernel(name, np.dtype(dtype)).compile(np.dtype(dtype))
+    allowed = set(code.needs) | {"log", "logf", "pow", "powf", "memset", "memcpy", "memmove"}
+    assert machine_code._undefined_symbols(code.object_file) <= allowed
+    called = {symbol_of(callee, np.dtype(dtype)) for callee in callees(name)}
+    assert called >= {symbol for symbol in code.needs if symbol.endswith(np.dtype(dtype).name)}
 
 
 def test_only_parts_have_the_names_of_parts():

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 
 from fastfc import tolerance
-from fastfc.kernels import _jit, _matmul
+from fastfc._runtime.shared import PANEL
+from fastfc.kernels import _matmul
+from fastfc.kernels._jit import LINKED_OPTIONS
+from fastfc.training import compiling
 
 SIZES = [1, 2, 5, 6, 7, 12, 16, 17, 33, 64, 65, 129, 200, 260, 530]
 
@@ -17,7 +20,8 @@ def multiply(request):
     if request.param == "tiles" and not _matmul.tiles_supported():
         pytest.skip("no vectors for tiles on this machine, or no compiler")
     for dtype in (np.float32, np.float64):
-        _matmul.link_product(np.dtype(dtype))
+        if _matmul.tiles_supported():
+            compiling.provide("product", np.dtype(dtype))
     helper = {"tiles": _matmul._multiply_tiles, "blas": _matmul._multiply_blas}[request.param]
     return numba.njit(error_model="numpy")(lambda *args: helper(*args))
 
@@ -42,32 +46,31 @@ def test_products_of_all_sizes_and_layouts(multiply, dtype):
         a, (a_row, a_step) = stored(A, bool(case & 4), pad)
         b, (b_row, b_step) = stored(B, bool(case & 8), pad)
         c = np.full(m * (n + pad) + 40, 7, dtype)
-        panel = np.full(_matmul.PANEL + 40, 7, dtype)
-        multiply(m, n, k, a, a_row, a_step, b, b_row, b_step, bias, c, n + pad, panel[: _matmul.PANEL])
+        panel = np.full(PANEL + 40, 7, dtype)
+        multiply(m, n, k, a, a_row, a_step, b, b_row, b_step, bias, c, n + pad, panel[:PANEL])
         written = c[: m * (n + pad)].reshape(m, n + pad)
         expected = A.astype(np.float64) @ B + (bias if bias.size else 0)
         magnitude = np.abs(A).astype(np.float64) @ np.abs(B) + (np.abs(bias) if bias.size else 0)
         assert np.all(np.abs(written[:, :n] - expected) <= tolerance(dtype, k + 1) * magnitude), (m, n, k, case)
         assert np.all(written[:, n:] == 7), "wrote between the rows"
         assert np.all(c[m * (n + pad) :] == 7), "wrote behind C"
-        assert np.all(panel[_matmul.PANEL :] == 7), "wrote behind the panel"
+        assert np.all(panel[PANEL:] == 7), "wrote behind the panel"
 
 
 def test_nan_and_infinity_reach_only_their_rows_and_columns(multiply):
     A, B = np.ones((20, 30), np.float32), np.ones((30, 40), np.float32)
     A[3, 7], B[5, 11] = np.nan, np.inf
     c = np.zeros(20 * 40, np.float32)
-    empty, panel = np.zeros(0, np.float32), np.zeros(_matmul.PANEL, np.float32)
+    empty, panel = np.zeros(0, np.float32), np.zeros(PANEL, np.float32)
     multiply(20, 40, 30, A.reshape(-1), 30, 1, B.reshape(-1), 40, 1, empty, c, 40, panel)
     np.testing.assert_array_equal(c.reshape(20, 40), A @ B)
 
 
 @pytest.mark.skipif(not _matmul.tiles_supported(), reason="no vectors for tiles on this machine, or no compiler")
-@pytest.mark.parametrize("product", _matmul._PRODUCTS.values(), ids=["float32", "float64"])
+@pytest.mark.parametrize("product", _matmul.PRODUCTS.values(), ids=["float32", "float64"])
 def test_tiles_multiply_and_add_whole_vectors_in_registers(product):
     """The sums, a row of vectors and a value have registers enough; none is spilled."""
-    fresh = _jit.linked_kernel(product.function)
-    fresh._cache.disable()
+    fresh = numba.njit(**LINKED_OPTIONS)(product.function)
     signature = (numba.types.int64,) * 14
     fresh.compile(signature)
     assembly = fresh.inspect_asm(signature)

@@ -13,12 +13,12 @@ import numba
 import numpy as np
 import pytest
 
-from fastfc import FullyConnectedNet
+from fastfc._runtime import machine_code
+from fastfc._runtime.machine_code import symbol_of
 from fastfc.kernels import _second_process as second
 from fastfc.kernels._matmul import tiles_supported
 from fastfc.training import compiling
-from fastfc.training.plan import examples_of, make_plan
-from fastfc.training.step import linked_files
+from fastfc.training.step import callees
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="no second process is started elsewhere")
 
@@ -29,12 +29,12 @@ COLD = """
 import numpy as np
 import fastfc
 from fastfc.kernels import _compile, _second_process
-compile_extra = _compile.KernelCompiler.compile_extra
+compile_extra = _compile.LinkedCompiler.compile_extra
 names = []
 def told(self, function):
     names.append(function.__name__)
     return compile_extra(self, function)
-_compile.KernelCompiler.compile_extra = told
+_compile.LinkedCompiler.compile_extra = told
 import fastfc.training.compiling
 fastfc.training.compiling.available_cpus = lambda: CPUS
 np.random.seed(0)
@@ -71,7 +71,7 @@ def test_a_first_run_compiles_in_two_processes_what_one_compiles_alone(tmp_path)
     losses = []
     for cpus, own, started in (
         (2, ["train_steps", "predict_rows"], "True"),
-        (1, ["train_steps", *["_product_float"] * tiles_supported(), "backward", "predict_rows"], "False"),
+        (1, ["train_steps", "backward", *["_product_float"] * tiles_supported(), "predict_rows"], "False"),
     ):
         process = subprocess.run(
             [sys.executable, "-c", COLD.replace("CPUS", str(cpus))],
@@ -278,28 +278,25 @@ def test_a_forked_child_leaves_its_parents_process_alone(path):
 @needs_compiler
 def test_the_second_process_writes_only_the_files_it_was_asked_for(monkeypatch):
     """Other settings than this process's, or another source text, would keep its kernels elsewhere."""
-    plan = make_plan(FullyConnectedNet([1], 1, 2, dtype=np.float32), 1, 1)
-    files = [str(path) for path in linked_files(plan)]
-    assert files
-    linked = []
-    monkeypatch.setattr(compiling, "link_step", linked.append)
-    compiling.compile_share("float32", [*files[:-1], "elsewhere"])
-    assert not linked
-    compiling.compile_share("float32", files)
-    assert len(linked) == 1
+    names = callees("train_steps")
+    files = [str(machine_code.path(symbol_of(name, np.float32))) for name in names]
+    made = []
+    monkeypatch.setattr(compiling, "provide", lambda name, dtype: made.append(name))
+    compiling.compile_share("train_steps", "float32", [*files[:-1], "elsewhere"])
+    assert not made
+    compiling.compile_share("train_steps", "float32", files)
+    assert made == names
 
 
 @needs_compiler
-def test_a_process_that_is_to_use_one_thread_starts_no_other(monkeypatch):
-    monkeypatch.setattr(compiling, "is_compiled", lambda *args: False)
-    monkeypatch.setattr(compiling, "_ready", set())
+@pytest.mark.skipif(len(callees("train_steps")) < 2, reason="there is nothing to share without tiles")
+def test_a_process_that_is_to_use_one_thread_starts_no_other(tmp_path, monkeypatch):
     started = []
-    monkeypatch.setattr(second, "start", lambda code, share: started.append(share))
-    plan = make_plan(FullyConnectedNet([1], 1, 2, dtype=np.float32), 1, 1)
-    monkeypatch.setattr(compiling, "linked_files", lambda plan: [Path("missing")])
-    arguments = plan, examples_of(np.zeros((1, 1), np.float32)), np.zeros(1, np.int64)
-    for threads, expected in ((1, []), (2, [[Path("missing")]])):
+    monkeypatch.setattr(second, "start", lambda code, share: started.append(len(share)))
+    monkeypatch.setattr(compiling, "provide", lambda name, dtype: None)
+    monkeypatch.setattr(machine_code, "load", lambda symbol: False)
+    monkeypatch.setattr(machine_code, "path", lambda symbol: tmp_path / symbol)
+    for threads, expected in ((1, []), (2, [2])):
         monkeypatch.setattr(compiling, "get_num_threads", lambda threads=threads: threads)
-        compiling._ready.clear()
-        compiling.compile_run(*arguments)
+        compiling._compile_all("train_steps", np.dtype(np.float32))
         assert started == expected

@@ -17,7 +17,9 @@ import pytest
 
 import fastfc
 from fastfc import FullyConnectedNet, Solver
-from fastfc.kernels import _blas
+from fastfc._runtime import blas as blas_limit
+from fastfc._runtime import machine_code
+from fastfc.training import compiling
 
 needs_compiler = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="needs the compiler")
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -44,7 +46,7 @@ def make(threads=2, epochs=3, seed=7, rule="adam", **options):
 
 
 def blas_threads():
-    return [library.num_threads for library in _blas._libraries()]
+    return [library.num_threads for library in blas_limit._libraries()]
 
 
 def own_threads():
@@ -63,8 +65,8 @@ def assert_nothing_left(blas, where=None):
     while own_threads() and time.monotonic() < deadline:
         time.sleep(0.001)
     assert own_threads() == [], where
-    assert not _blas._limit_users, where
-    assert not _blas._limit_lock.locked(), where
+    assert not blas_limit._limit_users, where
+    assert not blas_limit._limit_lock.locked(), where
     assert blas_threads() == blas, where
 
 
@@ -163,6 +165,12 @@ def test_a_thousand_runs_leave_no_thread():
 # ---------------------------------------------------------------------------------------------- interrupts
 
 
+def forget_kernels():
+    """The next run loads its kernels from the disk once more."""
+    compiling.kernel.cache_clear()
+    machine_code._loaded.clear()
+
+
 class Interrupter:
     """Sends the process SIGINT before the n-th line that it executes in the package or in what serves it."""
 
@@ -172,9 +180,9 @@ class Interrupter:
             ("solver.py",),
             ("training", "run.py"),
             ("training", "compiling.py"),
-            ("kernels", "_linked.py"),
-            ("kernels", "_team.py"),
-            ("kernels", "_blas.py"),
+            ("_runtime", "machine_code.py"),
+            ("_runtime", "team.py"),
+            ("_runtime", "blas.py"),
         ]
     )
 
@@ -241,6 +249,7 @@ def test_ctrl_c_at_every_line():
         while interrupted == n:
             n += 1
             solver = make()
+            forget_kernels()
             with Interrupter(n) as interrupter:
                 try:
                     solver.train()
@@ -326,15 +335,20 @@ def test_an_error_in_a_member_ends_the_run(monkeypatch):
 
     make().train()
     blas = blas_threads()
-    original = run.train_steps
+    original = run.kernel
     for failing in range(3):
 
-        def broken(plan, member, *args, failing=failing):
-            if member == failing:
-                raise Stop(f"member {member}")
-            return original(plan, member, *args)
+        def kernel(name, dtype, failing=failing):
+            function = original(name, dtype)
 
-        monkeypatch.setattr(run, "train_steps", broken)
+            def broken(plan, member, job):
+                if name == "train_steps" and member == failing:
+                    raise Stop(f"member {member}")
+                function(plan, member, job)
+
+            return broken
+
+        monkeypatch.setattr(run, "kernel", kernel)
         with pytest.raises(Stop, match=f"member {failing}"):
             make(threads=3).train()
         assert_nothing_left(blas)

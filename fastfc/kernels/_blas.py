@@ -1,24 +1,21 @@
 """Matrix multiplication from BLAS, called inside compiled code.
 
-SciPy's Cython interface to BLAS gives the address of ``sgemm`` and ``dgemm``. LLVM is
-told the addresses under names of our own, so that compiled kernels hold a name, not an
-address, and can be kept on disk.
+LLVM is told the addresses of ``sgemm`` and ``dgemm`` under names of our own, so that
+compiled kernels hold a name, not an address, and can be kept on disk.
 """
-
-import functools
-import os
-import threading
 
 import numpy as np
 from llvmlite import binding, ir
 from numba.core import cgutils, types
 from numba.core.errors import TypingError
-from numba.extending import get_cython_function_address, intrinsic, overload
+from numba.extending import intrinsic, overload
+
+from fastfc._runtime import blas
 
 _ROUTINES = {types.float32: "sgemm", types.float64: "dgemm"}
 
 for _routine in _ROUTINES.values():
-    binding.add_symbol(f"fastfc_{_routine}", get_cython_function_address("scipy.linalg.cython_blas", _routine))
+    binding.add_symbol(f"fastfc_{_routine}", blas.routine(_routine))
 
 
 def gemm(trans_a, trans_b, m, n, k, a, lda, b, ldb, beta, c, ldc):
@@ -34,75 +31,6 @@ def gemm(trans_a, trans_b, m, n, k, a, lda, b, ldb, beta, c, ldc):
     out = _matrix(c, m, n, ldc)
     product = left @ right
     out[...] = product if beta == 0 else product + beta * out
-
-
-_limit_lock = threading.Lock()
-_limit_users: set["single_threaded"] = set()
-_numbers_before: list[int] = []
-
-
-class single_threaded:
-    """Hold BLAS to one thread: a run has threads of its own, and two pools on one machine disturb each other.
-
-    The limit is the process's; it ends when the last of those who asked for it leaves, in
-    whatever thread. To leave twice is to leave once, and finishes what an interrupt left undone.
-    """
-
-    def __enter__(self) -> "single_threaded":
-        global _numbers_before
-        self.thread = threading.get_ident()
-        with _limit_lock:
-            if not _limit_users:
-                _numbers_before = [library.num_threads for library in _libraries()]
-            # Entered before the limit is set: leaving undoes what an interrupt cuts short.
-            _limit_users.add(self)
-            _set_num_threads([1] * len(_numbers_before))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with _limit_lock:
-            if _limit_users == {self}:
-                _set_num_threads(_numbers_before)
-            _limit_users.discard(self)
-
-
-def _forget_other_threads() -> None:
-    """A child process has but the thread that forked: the limits of all others end there."""
-    global _limit_lock
-    _limit_lock = threading.Lock()
-    others = [user for user in _limit_users if user.thread != threading.get_ident()]
-    for user in others:
-        user.__exit__()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_other_threads)
-
-
-def limit_this_thread() -> None:
-    """Hold BLAS to one thread in a new thread, for libraries whose limit is each thread's own."""
-    for library in _libraries():
-        if getattr(library, "threading_layer", None) == "openmp":
-            library.set_num_threads(1)
-
-
-def _set_num_threads(numbers: list[int]) -> None:
-    for library, number in zip(_libraries(), numbers, strict=True):
-        # threadpoolctl lets only the thread that set a limit change it; ours may end in another.
-        release = getattr(library, "clear_controlling_thread", None)
-        if release is not None:
-            release(force=True)
-        library.set_num_threads(number)
-        if release is not None:
-            release(force=True)
-
-
-@functools.lru_cache(maxsize=1)
-def _libraries():
-    """The BLAS libraries of the process; SciPy's, which kernels call, is among them."""
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController().select(user_api="blas").lib_controllers
 
 
 def _matrix(array, rows, columns, stride):

@@ -85,21 +85,33 @@ class KernelCompiler(Compiler):
 
     def compile_extra(self, func):
         with _helpers_untranslated(self.state.targetctx.codegen()):
-            compiled = super().compile_extra(func)
-            # Nobody has asked for it yet if Python cannot call it; see fastfc.kernels._linked.
-            compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
-            return compiled
+            return super().compile_extra(func)
+
+
+class LinkedCompiler(Compiler):
+    """The same for a kernel whose machine code is made elsewhere, see :mod:`fastfc.kernels._linked`: none is, here."""
+
+    def compile_extra(self, func):
+        with _helpers_untranslated(self.state.targetctx.codegen(), _of_linked):
+            return super().compile_extra(func)
+
+
+# Environments of helpers of linked kernels, for the kernels that have machine code of the same ones.
+_of_linked: dict = {}
 
 
 @contextlib.contextmanager
-def _helpers_untranslated(codegen):
-    """Until the end, libraries wait to be translated; what they tell of their environments waits with them."""
+def _helpers_untranslated(codegen, waiting=None):
+    """Until the end, libraries wait to be translated; what they tell of their environments waits with them.
+
+    In the dictionary `waiting` it goes on waiting.
+    """
     if not _is_known(codegen):
         yield
         return
     set_env = codegen.set_env
     libraries = []
-    waiting = {}
+    environments = {} if waiting is None else waiting
 
     def create_library(name, **kwargs):
         libraries.append(_Library(codegen, name, **kwargs))
@@ -109,21 +121,24 @@ def _helpers_untranslated(codegen):
         if codegen._engine.is_symbol_defined(name):
             set_env(name, env)
         else:
-            waiting[name] = env
+            environments[name] = env
 
     codegen.create_library, codegen.set_env = create_library, set_env_of_translated
     try:
         yield
     finally:
         del codegen.create_library, codegen.set_env
-        # The kernel has its helpers' environments. It does not after an error, or of a helper
-        # whose call was dropped.
-        if not all(map(codegen._engine.is_symbol_defined, waiting)):
-            for library in libraries:
-                if library._finalized:
-                    library._translate()
-        for name, env in waiting.items():
-            set_env(name, env)
+        if waiting is None:
+            # The kernel has its helpers' environments. It does not after an error, or of a helper
+            # whose call was dropped.
+            if not all(map(codegen._engine.is_symbol_defined, environments)):
+                for library in libraries:
+                    if library._finalized:
+                        library._translate()
+            for name, env in environments.items():
+                set_env(name, env)
+            for name in [name for name in _of_linked if codegen._engine.is_symbol_defined(name)]:
+                set_env(name, _of_linked.pop(name))
 
 
 def _is_known(codegen):

@@ -3,7 +3,7 @@
 Four decorators, and ``@linked`` of ``_linked.py``::
 
     @kernel   an entry point, called from Python: compiled once per dtype, kept on disk
-    @linked   a kernel that other kernels call: likewise
+    @linked   a kernel that is called by its address: kept as machine code alone
     @inline   a helper that kernels call, inlined by LLVM
     @part     an @inline helper that only arranges calls of others
     @sums     an @inline helper whose sums LLVM may take in another order
@@ -13,14 +13,13 @@ finished machine code into the next kernel that calls it, and could not be inlin
 """
 
 import functools
-import os
 
 import numba
 import numpy as np
 from numba.extending import register_jitable
 
 from fastfc.kernels._cache import KernelCache
-from fastfc.kernels._compile import KernelCompiler, put_in_place
+from fastfc.kernels._compile import KernelCompiler, LinkedCompiler, put_in_place
 
 # Fused multiply-add is more exact than what it replaces. Nothing else is free to everybody:
 # 'reassoc' rewrites b * m + (1 - b) * g as g + b * (m - g), a thousand times less exact for
@@ -33,60 +32,21 @@ _FASTMATH = {"contract"}
 _SUMS_FASTMATH = {"contract", "reassoc", "nsz"}
 # Nobody calls a kernel from C, or a helper from Python: without the code for that they compile sooner.
 _OPTIONS = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
-_LINKED_OPTIONS = {**_OPTIONS, "no_cpython_wrapper": True}
-_HELPER_OPTIONS = {**_LINKED_OPTIONS, "forceinline": True}
+_HELPER_OPTIONS = {**_OPTIONS, "no_cpython_wrapper": True, "forceinline": True}
+#: Of a :class:`fastfc.kernels._linked.Linked` kernel.
+LINKED_OPTIONS = {**_OPTIONS, "no_cpython_wrapper": True, "fastmath": _FASTMATH, "pipeline_class": LinkedCompiler}
 
 
 def kernel(function):
     """Compile an entry point, with Numba's own disk cache replaced by :class:`KernelCache`."""
     if numba.config.DISABLE_JIT:
-        return _silent(function)
-    return _kept(function, _OPTIONS)
-
-
-def linked_kernel(function):
-    """Compile what other kernels call by its address, and Python never; see :class:`fastfc.kernels._linked.Linked`."""
-    return _kept(function, _LINKED_OPTIONS)
-
-
-def _kept(function, options):
-    dispatcher = numba.njit(fastmath=_FASTMATH, pipeline_class=KernelCompiler, **options)(function)
+        return silent(function)
+    dispatcher = numba.njit(fastmath=_FASTMATH, pipeline_class=KernelCompiler, **_OPTIONS)(function)
     dispatcher._cache = KernelCache(function)
     return dispatcher
 
 
-def is_compiled(dispatcher, *args):
-    """Whether a kernel for arguments of these very types is here, or a file for it on disk."""
-    if numba.config.DISABLE_JIT:
-        return True
-    kinds = _types_of(args)
-    if kinds in dispatcher.overloads:
-        return True
-    path = kept_at(dispatcher, kinds)
-    return path is not None and os.path.exists(path)
-
-
-def entry_point(dispatcher, *args):
-    """The machine code of a kernel for arguments of these very types, without the choice among signatures.
-
-    The choice takes longer than a small network's prediction. Whoever calls the result
-    answers for the types.
-    """
-    if numba.config.DISABLE_JIT:
-        return dispatcher
-    return dispatcher.compile(_types_of(args))
-
-
-def kept_at(dispatcher, kinds):
-    """Where the machine code of a kernel for arguments of these types is kept, there or not; None for nowhere."""
-    return dispatcher._cache.path(kinds, dispatcher.targetctx.codegen())
-
-
-def _types_of(args):
-    return tuple(numba.typeof(arg) for arg in args)
-
-
-def _silent(function):
+def silent(function):
     """What a kernel is without the compiler: compiled code does not warn of overflow either."""
 
     @functools.wraps(function)

@@ -1,99 +1,101 @@
-"""Kernels that other kernels call by address, each compiled by itself.
+"""Kernels that are called by address, from Python or from other kernels, each compiled by itself.
 
-As a part of its caller such a kernel would be optimized with each of them, and none could be
-compiled before, or beside, the other. Its address stands in a cell of memory, and LLVM is told
-where the cell is, under a name of ours: a caller is compiled, loaded and kept on disk without
-the kernel, which must be there only when the caller runs.
+As a part of its caller a kernel would be optimized with each of them, and none could be compiled
+before, or beside, the other. And what is only machine code, without anything of Python's, later
+processes load without Numba; see ``fastfc/_runtime/machine_code.py``.
 """
 
-import ctypes
-import zlib
+import re
 
 import numba
-from llvmlite import binding, ir
+from llvmlite import ir
+from llvmlite.binding import Linkage
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastfc.kernels import _second_process
-from fastfc.kernels._jit import kept_at, linked_kernel
+from fastfc._runtime import machine_code
+from fastfc._runtime.machine_code import Code, symbol_of
+from fastfc.kernels._cache import notice
+from fastfc.kernels._jit import LINKED_OPTIONS, silent
 
 
 class Linked:
-    """A kernel with a result of a type, compiled for each kind of arguments that it is linked for.
+    """A kernel with a result of a type, compiled for a dtype as an object file.
 
-    Before code that calls it is loaded, its cell must be announced; before that code runs, linked.
-    Without the compiler there is nothing to announce or to link, and its caller is the function itself.
+    Without the compiler its callers call the function itself.
     """
 
-    def __init__(self, function, result):
+    def __init__(self, function, result, kinds, name):
         self.function = function
-        self._kernel = None if numba.config.DISABLE_JIT else linked_kernel(function)
+        self.name = name
         self._result = result
-        self._cells = {}
+        self._kinds = kinds
 
-    def announce(self, *kinds):
-        """Make known where the address of the kernel for arguments of these types will stand."""
-        if self._kernel is not None:
-            # Of two threads that come here at once, both take the same cell.
-            cell = self._cells.setdefault(kinds, ctypes.c_void_p())
-            binding.add_symbol(self._symbol(kinds), ctypes.addressof(cell))
+    def plain(self):
+        """The kernel without the compiler."""
+        return silent(self.function)
 
-    def link(self, *kinds):
-        """Compile the kernel for arguments of these types, or load it, and enter its address.
+    def compile(self, dtype):
+        """Its :class:`Code` for a dtype: made anew, neither kept nor loaded."""
+        kinds = self._kinds(dtype)
+        notice.start()
+        try:
+            # A dispatcher keeps all that it compiles: this one goes with the compilation.
+            dispatcher = numba.njit(**LINKED_OPTIONS)(self.function)
+            dispatcher.compile(kinds)
+            compiled = dispatcher.overloads[kinds]
+        finally:
+            notice.stop()
+        if compiled.signature.return_type != self._result:
+            raise TypeError(f"{self.name} returns {compiled.signature.return_type}, not {self._result}")
+        module, codegen = compiled.library._final_module, compiled.library.codegen
+        declared = [value for value in (*module.global_variables, *module.functions) if value.is_declaration]
+        needs = sorted({value.name for value in declared if value.name.startswith("fastfc_")})
+        if any(value.name.startswith("numba.dynamic.globals") for value in module.global_variables):
+            raise RuntimeError(f"kernel {self.name} holds addresses of this process and cannot be kept")
+        text = str(module)
+        for function in module.functions:
+            # Numba's own, such as its counting of references. Those that nobody calls are left out of the file,
+            # with all that they would need.
+            if function.linkage == Linkage.linkonce_odr and not re.search(rf"\bcall [^\n]*@{function.name}\(", text):
+                function.linkage = Linkage.available_externally
+        return Code(compiled.fndesc.llvm_func_name, tuple(needs), codegen._tm.emit_object(module))
 
-        It is waited for if the second process compiles it.
-        """
-        self.announce(*kinds)
-        if self._kernel is not None and self._cells[kinds].value is None:
-            _second_process.wait_for(self.path(*kinds))
-            self._kernel.compile(kinds)
-            compiled = self._kernel.overloads[kinds]
-            if compiled.signature.return_type != self._result:
-                raise TypeError(
-                    f"{self.function.__name__} returns {compiled.signature.return_type}, not {self._result}"
-                )
-            address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
-            self._cells[kinds].value = address
-
-    def path(self, *kinds):
-        """Where the kernel for arguments of these types is kept on disk; None for nowhere."""
-        return None if self._kernel is None else kept_at(self._kernel, kinds)
-
-    def call(self, context, builder, kinds, values):
+    def call(self, context, builder, dtype, values):
         """LLVM's representation of a call, for the lowering of an intrinsic; returns the result."""
-        function = self._through_cell(context, builder.module, kinds)
+        kinds = self._kinds(dtype)
+        function = self._through_cell(context, builder.module, symbol_of(self.name, dtype), kinds)
         status, result = context.call_conv.call_function(builder, function, self._result, kinds, values)
         with cgutils.if_unlikely(builder, status.is_error):
             context.call_conv.return_status_propagate(builder, status)
         return result
 
-    def caller(self):
-        """A function for compiled code that calls the kernel: with a tuple, for arguments of the types in it."""
-        if self._kernel is None:
+    def caller(self, dtype_of):
+        """A function for compiled code that calls the kernel with the values of a tuple.
+
+        `dtype_of` tells from the values' types which dtype it is to be for.
+        """
+        if numba.config.DISABLE_JIT:
             return lambda values: self.function(*values)
 
         @intrinsic
         def call(typingctx, values):
             def codegen(context, builder, sig, args):
-                kinds = tuple(values)
-                return self.call(context, builder, kinds, cgutils.unpack_tuple(builder, args[0], len(kinds)))
+                unpacked = cgutils.unpack_tuple(builder, args[0], len(values))
+                return self.call(context, builder, dtype_of(*values), unpacked)
 
             return self._result(values), codegen
 
         return call
 
-    def _symbol(self, kinds):
-        function = self.function
-        full = f"{function.__module__}.{function.__qualname__}{kinds}"
-        return f"fastfc_{function.__name__}_{zlib.crc32(full.encode()):x}"
-
-    def _through_cell(self, context, module, kinds):
+    def _through_cell(self, context, module, symbol, kinds):
         """A function of the module that is the kernel: it calls what the cell says."""
+        machine_code.announce(symbol)
         kind = context.call_conv.get_function_type(self._result, kinds)
-        name = f"{self._symbol(kinds)}_call"
+        name = f"{symbol}_call"
         if name in module.globals:
             return module.globals[name]
-        cell = ir.GlobalVariable(module, kind.as_pointer(), self._symbol(kinds))
+        cell = ir.GlobalVariable(module, kind.as_pointer(), symbol)
         function = ir.Function(module, kind, name)
         function.linkage = "internal"
         function.attributes.add("alwaysinline")
@@ -102,6 +104,15 @@ class Linked:
         return function
 
 
-def linked(result):
-    """Make a Python function a :class:`Linked` kernel with a result of a type."""
-    return lambda function: Linked(function, result)
+def linked(result, kinds, name=None):
+    """Make a Python function a :class:`Linked` kernel.
+
+    Parameters
+    ----------
+    result : numba type
+    kinds : function
+        The types of the arguments for a dtype.
+    name : str, optional
+        The function's own unless several make one kernel, each for a dtype.
+    """
+    return lambda function: Linked(function, result, kinds, name or function.__name__)

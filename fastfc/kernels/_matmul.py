@@ -23,6 +23,7 @@ from numba.core import cgutils, types
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
+from fastfc._runtime.shared import PANEL
 from fastfc.kernels._blas import gemm
 from fastfc.kernels._jit import inline
 from fastfc.kernels._linked import linked
@@ -75,8 +76,10 @@ _GROUP_BYTES = 256
 _GROUP = max(1, _GROUP_BYTES // (VECTORS.max_vectors * VECTORS.size))
 _COLUMN_SIZE = _DEPTH * VECTORS.max_vectors * VECTORS.size // 4 + _PAD
 _GROUP_SIZE = _GROUP * _COLUMN_SIZE
-#: Values of the room for copies: `_DEPTH` rows of a group of columns of tiles of B, and `VECTORS.rows` rows of A.
-PANEL = _GROUP_SIZE + max(VECTORS.rows * (_DEPTH + _PAD), -(-VECTORS.rows // VECTORS.max_height) * _TILE_SIZE)
+# Values that the copies take: `_DEPTH` rows of a group of columns of tiles of B, and `VECTORS.rows` rows of A.
+_COPIES = _GROUP_SIZE + max(VECTORS.rows * (_DEPTH + _PAD), -(-VECTORS.rows // VECTORS.max_height) * _TILE_SIZE)
+if _COPIES > PANEL:
+    raise RuntimeError(f"the room for copies of matrices has {PANEL} values; {_COPIES} are needed")
 
 
 def tiles_supported():
@@ -109,34 +112,18 @@ def _multiply_blas(m, n, k, a, a_row, a_step, b, b_row, b_step, bias, c, c_row, 
 multiply = _multiply_tiles if tiles_supported() else _multiply_blas
 
 
-@linked(types.void)
+@linked(types.void, lambda dtype: (types.int64,) * 14, name="product")
 def _product_float(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, a, b, bias, c, panel):
     _product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, a, b, bias, c, panel, np.float32, 4)
 
 
-@linked(types.void)
+@linked(types.void, lambda dtype: (types.int64,) * 14, name="product")
 def _product_double(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, a, b, bias, c, panel):
     _product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, a, b, bias, c, panel, np.float64, 8)
 
 
-_PRODUCTS = {types.float32: _product_float, types.float64: _product_double}
-_PRODUCT_KINDS = (types.int64,) * 14
-
-
-if tiles_supported():
-    for _made in _PRODUCTS.values():
-        _made.announce(*_PRODUCT_KINDS)
-
-
-def link_product(dtype):
-    """To be called before code that calls :func:`multiply` with arrays of a dtype runs."""
-    if tiles_supported():
-        _PRODUCTS[numba.from_dtype(dtype)].link(*_PRODUCT_KINDS)
-
-
-def product_file(dtype):
-    """Where the product of a dtype is kept on disk; None for nowhere, and without tiles."""
-    return _PRODUCTS[numba.from_dtype(dtype)].path(*_PRODUCT_KINDS) if tiles_supported() else None
+#: Dtype -> the product, on processors that have vectors for tiles.
+PRODUCTS = {np.dtype(np.float32): _product_float, np.dtype(np.float64): _product_double}
 
 
 @inline
@@ -246,7 +233,8 @@ def _call_product(typingctx, numbers, arrays):
         for i, kind in enumerate(sig.args[1].types):
             array = context.make_array(kind)(context, builder, builder.extract_value(args[1], i))
             words.append(builder.ptrtoint(array.data, _WORD))
-        return _PRODUCTS[sig.args[1].types[0].dtype].call(context, builder, _PRODUCT_KINDS, words)
+        dtype = np.dtype(sig.args[1].types[0].dtype.name)
+        return PRODUCTS[dtype].call(context, builder, dtype, words)
 
     return types.void(numbers, arrays), codegen
 

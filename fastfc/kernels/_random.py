@@ -8,7 +8,6 @@ takes two words, 27 bits of the first and 26 of the second, so that
 
 import ctypes
 import functools
-import math
 
 import numba
 import numpy as np
@@ -16,6 +15,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
+from fastfc._runtime.shared import keep_threshold
 from fastfc.kernels._jit import inline, kernel
 
 _LENGTH = 624
@@ -40,11 +40,6 @@ def keep_mask(shape, p, dtype):
     with bit_generator.lock:
         _drop_all(mask.reshape(-1), state, keep_threshold(p), 1 / p)
     return mask
-
-
-def keep_threshold(p):
-    """The least 53-bit integer that ``< p`` refuses."""
-    return math.ceil(p * 2.0**53)
 
 
 @functools.lru_cache(maxsize=1)

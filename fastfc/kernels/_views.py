@@ -6,44 +6,56 @@ size. The caller keeps the memory alive, and vouches for the bounds; with
 ``NUMBA_BOUNDSCHECK=1`` they are tested.
 """
 
-import zlib
-
 import numba
+from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.imputils import lower_getattr_generic
-from numba.core.types.containers import BaseNamedTuple, Tuple
 from numba.core.typing.templates import AttributeTemplate, infer_getattr
 from numba.extending import intrinsic, models, register_model
 
+from fastfc._runtime.record import Record, dtype_of, is_array
 from fastfc.kernels._jit import inline
+
+_NUMBERS = {int: types.int64, float: types.float64, bool: types.boolean}
 
 
 class _Reference(types.Type):
-    """A named tuple on the stack of the kernel that borrowed it, known by its address.
+    """A record of a dtype, known to compiled code by its address."""
 
-    Kernels hand a plan on hundreds of times. By value these are dozens of numbers at each call, a tenth
-    of the time to compile; an address is gone once all is put in place.
-    """
-
-    def __init__(self, kind):
+    def __init__(self, kind, dtype):
         self.kind = kind
-        # The name of a type goes into the name of every function that takes it: a tuple's is a page long.
-        super().__init__(f"Reference({zlib.crc32(str(kind).encode()):x})")
+        self.dtype = numba.from_dtype(dtype)
+        self.fields = {name: self._type_of(field, dtype) for name, field in kind.fields.items()}
+        super().__init__(f"{kind.__name__}({self.dtype})")
+
+    @staticmethod
+    def _type_of(field, dtype):
+        if is_array(field):
+            return types.Array(numba.from_dtype(dtype_of(field, dtype)), 1, "C")
+        return _Reference(field, dtype) if issubclass(field, Record) else _NUMBERS[field]
 
     @property
     def key(self):
-        return self.kind
+        return self.kind, self.dtype
 
 
-def reference_to(values):
-    """The type by which kernels hand on a named tuple like this one."""
-    return _Reference(numba.typeof(values))
+def reference_to(kind, dtype):
+    """The type by which kernels know a record of a class and a dtype."""
+    return _Reference(kind, dtype)
 
 
 @register_model(_Reference)
 class _ReferenceModel(models.PrimitiveModel):
     def __init__(self, manager, kind):
-        super().__init__(manager, kind, manager[kind.kind].get_value_type().as_pointer())
+        words = []
+        for field in kind.fields.values():
+            if isinstance(field, types.Array):
+                words += [manager[field.dtype].get_data_type().as_pointer(), ir.IntType(64)]
+            elif isinstance(field, _Reference):
+                words.append(manager[field].get_value_type())
+            else:
+                words.append(ir.DoubleType() if field is types.float64 else ir.IntType(64))
+        super().__init__(manager, kind, ir.LiteralStructType(words).as_pointer())
 
 
 @infer_getattr
@@ -51,46 +63,30 @@ class _ReferenceAttributes(AttributeTemplate):
     key = _Reference
 
     def generic_resolve(self, reference, name):
-        """The type of a field; None if the tuple has none of that name."""
-        kind = reference.kind
-        return kind.types[kind.fields.index(name)] if name in kind.fields else None
+        """The type of an attribute; None if the record has none of that name."""
+        return reference.fields.get(name)
 
 
 @lower_getattr_generic(_Reference)
-def _field(context, builder, reference, pointer, name):
-    index = reference.kind.fields.index(name)
-    item = builder.load(cgutils.gep_inbounds(builder, pointer, 0, index))
-    return _without_owner(context, builder, reference.kind.types[index], item)
+def _attribute(context, builder, reference, pointer, name):
+    place, kind = reference.kind.places[name], reference.fields[name]
 
+    def word(number):
+        return builder.load(cgutils.gep_inbounds(builder, pointer, 0, number))
 
-def _without_owner(context, builder, kind, item):
-    """The same array without an owner; anything else as it is."""
-    if not isinstance(kind, types.Array):
-        return item
-    array = context.make_array(kind)(context, builder, item)
-    array.meminfo = cgutils.get_null_value(array.meminfo.type)
-    array.parent = cgutils.get_null_value(array.parent.type)
-    return array._getvalue()
+    if isinstance(kind, types.Array):
+        return _flat_array(context, builder, kind, word(place), [word(place + 1)])
+    if kind is types.boolean:
+        return builder.trunc(word(place), context.get_value_type(kind))
+    return word(place)
 
 
 @intrinsic
-def _borrowed(typingctx, values):
-    kinds = [_Reference(kind) if isinstance(kind, BaseNamedTuple) else kind for kind in values.types]
-
+def _borrowed(typingctx, record):
     def codegen(context, builder, sig, args):
-        items = []
-        for index, kind in enumerate(sig.args[0].types):
-            item = builder.extract_value(args[0], index)
-            if isinstance(kind, _Reference):
-                # A copy that nobody else can write to: its fields stay in registers.
-                item = builder.load(item)
-            if isinstance(kind, (_Reference, BaseNamedTuple)):
-                items.append(cgutils.alloca_once_value(builder, item))
-            else:
-                items.append(_without_owner(context, builder, kind, item))
-        return context.make_tuple(builder, sig.return_type, items)
+        return cgutils.alloca_once_value(builder, builder.load(args[0]))
 
-    return Tuple(kinds)(values), codegen
+    return record(record), codegen
 
 
 @intrinsic
@@ -109,29 +105,43 @@ def _matrix(typingctx, array, start, rows, columns):
     return types.Array(array.dtype, 2, "C")(array, start, rows, columns), codegen
 
 
+@intrinsic
+def _flat(typingctx, array):
+    def codegen(context, builder, sig, args):
+        whole = context.make_array(sig.args[0])(context, builder, args[0])
+        return _flat_array(context, builder, sig.return_type, whole.data, [whole.nitems])
+
+    return types.Array(array.dtype, 1, "C")(array), codegen
+
+
 def _view(context, builder, sig, source, kinds, sizes):
-    """Build the array: no owner, so nothing is counted."""
+    """Build the array that is a part of another one."""
     start = context.cast(builder, source[1], sig.args[1], types.intp)
     shape = [context.cast(builder, size, kind, types.intp) for size, kind in zip(sizes, kinds, strict=True)]
     data = builder.gep(context.make_array(sig.args[0])(context, builder, source[0]).data, [start])
-    view = context.make_array(sig.return_type)(context, builder)
-    itemsize = context.get_constant(types.intp, context.get_abi_sizeof(context.get_data_type(sig.return_type.dtype)))
+    return _flat_array(context, builder, sig.return_type, data, shape)
+
+
+def _flat_array(context, builder, kind, data, shape):
+    """Build a contiguous array: no owner, so nothing is counted."""
+    array = context.make_array(kind)(context, builder)
+    itemsize = context.get_constant(types.intp, context.get_abi_sizeof(context.get_data_type(kind.dtype)))
     strides = [itemsize]
     for size in reversed(shape[1:]):
         strides.insert(0, builder.mul(strides[0], size))
     items = shape[0]
     for size in shape[1:]:
         items = builder.mul(items, size)
-    view.data, view.itemsize, view.nitems = data, itemsize, items
-    view.shape, view.strides = cgutils.pack_array(builder, shape), cgutils.pack_array(builder, strides)
-    view.meminfo = cgutils.get_null_value(view.meminfo.type)
-    view.parent = cgutils.get_null_value(view.parent.type)
-    return view._getvalue()
+    array.data, array.itemsize, array.nitems = data, itemsize, items
+    array.shape, array.strides = cgutils.pack_array(builder, shape), cgutils.pack_array(builder, strides)
+    array.meminfo = cgutils.get_null_value(array.meminfo.type)
+    array.parent = cgutils.get_null_value(array.parent.type)
+    return array._getvalue()
 
 
-def _plain_borrowed(values):
-    """What a kernel was handed, as a tuple: arrays without an owner, named tuples by reference."""
-    return values
+def _plain_borrowed(record):
+    """A copy of a record that nobody else can write to: what is in it stays in registers."""
+    return record
 
 
 def _plain_vector(array, start, size):
@@ -139,6 +149,11 @@ def _plain_vector(array, start, size):
     if start < 0 or size < 0 or start + size > array.size:
         raise IndexError("view is out of the array's bounds")
     return array[start : start + size]
+
+
+def _plain_flat(array):
+    """All values of a contiguous array; its ``reshape`` counts references."""
+    return array.reshape(-1)
 
 
 def _plain_matrix(array, start, rows, columns):
@@ -151,8 +166,8 @@ def _plain_matrix(array, start, rows, columns):
 # The intrinsics themselves, without a Python function that stands for them: there are hundreds
 # of views in a training step, and each would be compiled as a call.
 if numba.config.DISABLE_JIT:
-    borrowed, vector, matrix = _plain_borrowed, _plain_vector, _plain_matrix
+    borrowed, flat, vector, matrix = _plain_borrowed, _plain_flat, _plain_vector, _plain_matrix
 elif numba.config.BOUNDSCHECK:
-    borrowed, vector, matrix = _borrowed, inline(_plain_vector), inline(_plain_matrix)
+    borrowed, flat, vector, matrix = _borrowed, _flat, inline(_plain_vector), inline(_plain_matrix)
 else:
-    borrowed, vector, matrix = _borrowed, _vector, _matrix
+    borrowed, flat, vector, matrix = _borrowed, _flat, _vector, _matrix

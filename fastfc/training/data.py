@@ -8,9 +8,6 @@ from numba.extending import intrinsic
 
 from fastfc.kernels._jit import inline
 
-#: The dtypes that examples may have; a plan names one by its place.
-KINDS = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.uint8))
-
 
 def _plain_value_at(address, index, dtype):
     """The value of `dtype` that lies `index` places behind an address."""

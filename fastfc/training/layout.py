@@ -5,9 +5,9 @@ and normalizations integer codes. All that a step touches stands in a few flat a
 allocated once for a run: every array more that compiled code is handed costs compile time.
 """
 
-from typing import NamedTuple
-
 import numpy as np
+
+from fastfc._runtime.record import Float64s, Int64s, Reals, Record, Uint32s
 
 # Columns of the table of layers; the offsets count elements.
 (
@@ -61,17 +61,21 @@ CHUNK = 1 << 16
 LEAST_CHUNK_ROWS = 256
 
 
-class Examples(NamedTuple):
+#: The dtypes that examples may have, each named by its place.
+KINDS = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.uint8))
+
+
+class Examples(Record):
     """A set of examples, as it lies in memory."""
 
     address: int  # of the first one
     row_bytes: int  # from one to the next
-    kind: int  # the place of its dtype in data.KINDS
-    offsets: np.ndarray  # (D,) int64: bytes from an example's address to each value; (0,) if they are adjacent
+    kind: int  # the place of its dtype in KINDS
+    offsets: Int64s  # (D,): bytes from an example's address to each value; (0,) if they are adjacent
 
 
-class Plan(NamedTuple):
-    """The memory of a run. T is the network's dtype, L its layers, n the batch, D its widest layer."""
+class Plan(Record):
+    """The memory of a run. L is the number of the network's layers, n the batch, D its widest layer."""
 
     batch: int
     members: int
@@ -110,11 +114,31 @@ class Plan(NamedTuple):
     streams: int  # (members, STREAM_ROOM): each member follows the whole stream
     seeded_stream: int  # (STREAM,)
     # the memory
-    ints: np.ndarray  # int64
-    w: np.ndarray  # T: the parameters
-    m: np.ndarray  # T: velocity, cache or first moment; empty where the rule has none
-    v: np.ndarray  # T: second moment; likewise
-    room: np.ndarray  # T
-    numbers: np.ndarray  # float64
-    words: np.ndarray  # uint32
-    barrier: np.ndarray  # int64
+    ints: Int64s
+    w: Reals  # the parameters
+    m: Reals  # velocity, cache or first moment; empty where the rule has none
+    v: Reals  # second moment; likewise
+    room: Reals
+    numbers: Float64s
+    words: Uint32s
+    barrier: Int64s
+
+
+class Steps(Record):
+    """A part of a run: some steps in one call."""
+
+    examples: Examples
+    y: Int64s  # (N,): their labels
+    losses: Float64s  # (steps,): overwritten
+    progress: Int64s  # (1,): how many are done; the last ones are missing if the team was sent home
+
+
+class Predictions(Record):
+    """Predictions for some examples, in test mode, in one call."""
+
+    examples: Examples
+    subset: Int64s  # (count,): which of them; (0,) for the first ones
+    count: int
+    softmax: bool  # whether the scores are to be probabilities
+    predictions: Int64s  # (count,): overwritten, unless it is (0,)
+    scores: Reals  # (count, C): likewise

@@ -8,14 +8,12 @@ from typing import Any
 import numpy as np
 
 from fastfc import optim
+from fastfc._runtime.shared import PANEL, keep_threshold
+from fastfc._runtime.team import new_barrier
 from fastfc.classifiers.fc_net import FullyConnectedNet
-from fastfc.kernels._matmul import PANEL
-from fastfc.kernels._random import keep_threshold
-from fastfc.kernels._team import new_barrier
 from fastfc.params import aligned_zeros
 from fastfc.training import layout
-from fastfc.training.data import KINDS
-from fastfc.training.layout import Examples, Plan
+from fastfc.training.layout import KINDS, Examples, Plan
 
 #: Rule -> its code, and the hyperparameters in the columns FIRST and SECOND.
 RULES: dict[Callable, tuple[int, tuple[str, ...]]] = {
@@ -77,6 +75,7 @@ def make_plan(
     )
     in_words, words_size = _allot({"streams": members * layout.STREAM_ROOM, "seeded_stream": layout.STREAM}, 4)
     plan = Plan(
+        dtype,
         batch=batch,
         members=members,
         depth=count,
@@ -91,7 +90,7 @@ def make_plan(
         keep_scale=1 / p,
         reg=float(model.reg),
         scratch_size=scratch_size,
-        **{name: in_room[name] for name in room if name in Plan._fields},
+        **{name: in_room[name] for name in room if name in Plan.fields},
         **in_ints,
         **in_numbers,
         **in_words,
@@ -164,8 +163,15 @@ def seeded_stream_of(plan: Plan) -> np.ndarray:
     return plan.words[plan.seeded_stream : plan.seeded_stream + layout.STREAM]
 
 
-def examples_of(X: np.ndarray) -> Examples:
-    """Where the examples X (N, ...) lie; X must outlive the result."""
+def examples_of(X: np.ndarray, dtype: np.dtype) -> Examples:
+    """Where the examples X (N, ...) lie, for a network of a dtype; X must outlive the result."""
+    examples = Examples(dtype, address=0, row_bytes=0, kind=0, offsets=_ADJACENT)
+    set_examples(examples, X)
+    return examples
+
+
+def set_examples(examples: Examples, X: np.ndarray) -> None:
+    """Make the examples those of X (N, ...), which must outlive their use."""
     offsets = _ADJACENT
     if not X.flags.c_contiguous:
         offsets = np.zeros(1, np.int64)
@@ -173,8 +179,10 @@ def examples_of(X: np.ndarray) -> Examples:
             offsets = np.add.outer(offsets, np.arange(size) * stride).reshape(-1)
         if np.array_equal(offsets, np.arange(offsets.size) * X.itemsize):
             offsets = _ADJACENT
-    kind = KINDS.index(np.dtype(np.uint8) if X.dtype == np.bool_ else X.dtype)
-    return Examples(address=X.__array_interface__["data"][0], row_bytes=X.strides[0], kind=kind, offsets=offsets)
+    examples.kind = KINDS.index(np.dtype(np.uint8) if X.dtype == np.bool_ else X.dtype)
+    examples.address = X.__array_interface__["data"][0]
+    examples.row_bytes = X.strides[0]
+    examples.offsets = offsets
 
 
 def readable(X: Any) -> bool:

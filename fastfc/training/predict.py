@@ -1,25 +1,33 @@
 """Compiled prediction: the scores of a network in test mode, in one call."""
 
+import functools
+
 import numpy as np
 
+from fastfc._runtime.blas import single_threaded
+from fastfc._runtime.team import Team
 from fastfc._threads import available_cpus, get_num_threads
 from fastfc.classifiers.fc_net import FullyConnectedNet
-from fastfc.kernels._blas import single_threaded
-from fastfc.kernels._jit import entry_point
-from fastfc.kernels._matmul import link_product
-from fastfc.kernels._team import Team
 from fastfc.layers import batchnorm_param, checked_eps, layernorm_param, write_back
 from fastfc.training import layout
-from fastfc.training.plan import examples_of, layers_of, make_plan, norm_numbers_of, readable, set_standardization
-from fastfc.training.step import predict_rows
+from fastfc.training.compiling import kernel
+from fastfc.training.layout import Predictions
+from fastfc.training.plan import (
+    examples_of,
+    layers_of,
+    make_plan,
+    norm_numbers_of,
+    readable,
+    set_examples,
+    set_standardization,
+)
 
 # Rows that go through the net at a time, when there are more than one.
 _ROWS = 256
 # Multiplications from which a team of threads pays: about a millisecond of work.
 _TEAM_WORK = 10**8
 
-_NO_SUBSET = np.zeros(0, np.int64)
-_NO_PREDICTIONS = np.zeros(0, np.int64)
+_NONE = np.zeros(0, np.int64)
 
 
 def predict_scores(model: FullyConnectedNet, X: np.ndarray, softmax: bool = False) -> np.ndarray:
@@ -30,33 +38,40 @@ def predict_scores(model: FullyConnectedNet, X: np.ndarray, softmax: bool = Fals
     scores = np.empty((n, model.dims[-1]), model.dtype)
     if n == 0:
         return scores
-    examples = examples_of(X)
     members = 1
     if n > _ROWS and n * model.params.flat.size >= _TEAM_WORK:
         members = get_num_threads() or available_cpus()
     standardized = model.input_mean is not None or model.input_scale is not None
     # A plan in use is not in the pool: other threads may predict with the same model.
     pool = model.plans.setdefault((min(n, 2), members, standardized), [])
-    plan, statistics, run = pool.pop() if pool else _make(model, examples, 1 if n == 1 else _ROWS * members, members)
+    plan, statistics, run, job = pool.pop() if pool else _make(model, X, 1 if n == 1 else _ROWS * members, members)
     try:
         if standardized:
             set_standardization(plan, model)
         for param, gamma, mean, var, number in statistics:
             _take_over(param, model.normalization, gamma, mean, var, number)
+        set_examples(job.examples, X)
+        job.count, job.softmax, job.scores = n, softmax, scores
         if members == 1:
-            run(plan, 0, examples, _NO_SUBSET, n, _NO_PREDICTIONS, scores, softmax)
+            run(plan, 0, job)
         else:
             with single_threaded(), Team(members) as team:
-                team.run(lambda i: run(plan, i, examples, _NO_SUBSET, n, _NO_PREDICTIONS, scores, softmax))
+                team.run(lambda i: run(plan, i, job))
     finally:
-        pool.append((plan, statistics, run))
+        # The scores are the caller's alone.
+        job.scores = _no_scores(model.dtype)
+        pool.append((plan, statistics, run, job))
     return scores
 
 
-def _make(model: FullyConnectedNet, examples: layout.Examples, rows: int, members: int):
-    """A plan, the compiled function, and for each normalization where the plan has its statistics and numbers."""
+@functools.lru_cache
+def _no_scores(dtype: np.dtype) -> np.ndarray:
+    return np.empty(0, dtype)
+
+
+def _make(model: FullyConnectedNet, X: np.ndarray, rows: int, members: int):
+    """A plan, for each normalization where the plan has its statistics and numbers, the kernel, and its job."""
     plan = make_plan(model, rows, members)
-    link_product(plan.w.dtype)
     statistics = []
     for i, (entry, number, param) in enumerate(
         zip(layers_of(plan), norm_numbers_of(plan), model.bn_params, strict=False), start=1
@@ -67,9 +82,16 @@ def _make(model: FullyConnectedNet, examples: layout.Examples, rows: int, member
             for column in (layout.RUNNING_MEAN, layout.RUNNING_VAR)
         )
         statistics.append((param, gamma, mean, var, number))
-    no_scores = np.empty((0, 0), model.dtype)
-    run = entry_point(predict_rows, plan, 0, examples, _NO_SUBSET, 1, _NO_PREDICTIONS, no_scores, False)
-    return plan, statistics, run
+    job = Predictions(
+        plan.dtype,
+        examples=examples_of(X, plan.dtype),
+        subset=_NONE,
+        count=0,
+        softmax=False,
+        predictions=_NONE,
+        scores=_no_scores(plan.dtype),
+    )
+    return plan, statistics, kernel("predict_rows", plan.dtype), job
 
 
 def _take_over(param, normalization, gamma, mean, var, number) -> None:

@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 
 from fastfc._arguments import labels
+from fastfc._runtime.blas import single_threaded
+from fastfc._runtime.team import Team
 from fastfc.classifiers.fc_net import FullyConnectedNet
-from fastfc.kernels._blas import single_threaded
-from fastfc.kernels._team import Team
 from fastfc.layers import batchnorm_param, layernorm_param
 from fastfc.optim import STATE, checked_config, complete_config
 from fastfc.training import layout
-from fastfc.training.compiling import compile_run
+from fastfc.training.compiling import kernel
+from fastfc.training.layout import Predictions, Steps
 from fastfc.training.plan import (
     examples_of,
     layers_of,
@@ -23,7 +24,6 @@ from fastfc.training.plan import (
     set_hyperparameters,
     streams_of,
 )
-from fastfc.training.step import predict_rows, train_steps
 
 # Return to Python after about this many seconds: for Ctrl-C, progress and printed lines.
 _CHUNK_SECONDS = 0.06
@@ -43,11 +43,11 @@ class CompiledRun:
         model: FullyConnectedNet = solver.model
         self._model = model
         self._X = {"train": solver.X_train, "val": solver.X_val}
-        self._examples = {split: examples_of(X) for split, X in self._X.items()}
+        self._examples = {split: examples_of(X, model.dtype) for split, X in self._X.items()}
         self._y = labels(solver.y_train, len(solver.X_train), model.dims[-1])
         self._team = Team(members)
         self._plan = make_plan(model, int(solver.batch_size), members, solver.update_rule, self._team.barrier)
-        compile_run(self._plan, self._examples["train"], self._y)
+        self._train_steps = kernel("train_steps", self._plan.dtype)
         self._adopt_statistics()
         self._adopt_state()
         self._stream = np.random.RandomState()
@@ -154,9 +154,9 @@ class CompiledRun:
         progress = np.zeros(1, np.int64)
         taken = {name: config["t"] for name, config in solver.optim_configs.items() if "t" in config}
         self._chunk = (len(solver.loss_history), taken, losses, progress)
-        examples, y = self._examples["train"], self._y
+        job = Steps(plan.dtype, examples=self._examples["train"], y=self._y, losses=losses, progress=progress)
         start = perf_counter()
-        self._team.run(lambda member: train_steps(plan, member, examples, y, losses, progress))
+        self._team.run(lambda member: self._train_steps(plan, member, job))
         seconds = perf_counter() - start
         booked = self._book()
         self._seconds_per_step = seconds / count
@@ -197,8 +197,17 @@ class CompiledRun:
         if n == 0:
             return float("nan")
         predictions = np.empty(n, np.int64)
-        examples, no_scores = self._examples[split], np.empty((0, 0), self._model.dtype)
-        self._team.run(lambda member: predict_rows(plan, member, examples, subset, n, predictions, no_scores, False))
+        job = Predictions(
+            plan.dtype,
+            examples=self._examples[split],
+            subset=subset,
+            count=n,
+            softmax=False,
+            predictions=predictions,
+            scores=np.empty(0, plan.dtype),
+        )
+        predict_rows = kernel("predict_rows", plan.dtype)
+        self._team.run(lambda member: predict_rows(plan, member, job))
         if plan.seeded and plan.depth > 1:
             # Dropout layers seed the stream in test mode too.
             streams_of(plan)[:] = seeded_stream_of(plan)

@@ -9,13 +9,14 @@ repeats bit for bit with the same number of members.
 import numpy as np
 from numba.core import types
 
-from fastfc.kernels._jit import inline, kernel, part
+from fastfc._runtime.shared import PANEL
+from fastfc.kernels._barrier import meet
+from fastfc.kernels._jit import inline, part
 from fastfc.kernels._linked import linked
 from fastfc.kernels._math import add, assign, clear
-from fastfc.kernels._matmul import PANEL, link_product, multiply, product_file
+from fastfc.kernels._matmul import PRODUCTS, multiply, tiles_supported
 from fastfc.kernels._random import choose, drop, skip_words
-from fastfc.kernels._team import meet
-from fastfc.kernels._views import borrowed, matrix, reference_to, vector
+from fastfc.kernels._views import borrowed, flat, matrix, reference_to, vector
 from fastfc.kernels.activation import gate_in_place, rectify
 from fastfc.kernels.affine import column_sums
 from fastfc.kernels.loss import l2_span, softmax_row, softmax_scores
@@ -41,15 +42,16 @@ from fastfc.kernels.optim import (
 )
 from fastfc.training import layout
 from fastfc.training.data import gather_row, standardize
+from fastfc.training.layout import Plan, Predictions, Steps
 
 
-@kernel
-def train_steps(plan, member, examples, y, losses, progress):
-    """Carry out losses.size steps on examples with labels y (N,); overwrites losses.
-
-    progress (1,) counts the steps that are done; the last ones are missing if the team was sent home.
-    """
-    plan, examples, y, losses, progress = borrowed((plan, examples, y, losses, progress))
+@linked(types.void, lambda dtype: (reference_to(Plan, dtype), types.int64, reference_to(Steps, dtype)))
+def train_steps(plan, member, steps):
+    """Carry out as many steps as there are losses."""
+    whole = plan
+    plan = borrowed(plan)
+    examples = borrowed(steps.examples)
+    y, losses, progress = steps.y, steps.losses, steps.progress
     last = plan.depth - 1
     first_row, end_row = _bounds(plan, member)
     indices = vector(plan.ints, plan.indices + member * plan.batch, plan.batch)
@@ -66,7 +68,7 @@ def train_steps(plan, member, examples, y, losses, progress):
                 _merge_statistics(plan, member, layer)
             _activate(plan, member, layer)
         _output_and_loss(plan, member, indices, y, step)
-        if not _call_backward((plan, member, step)):
+        if not _call_backward((whole, member, step)):
             return
         # every weight is new, and nobody reads the batch any more
         if not meet(plan.barrier, plan.members):
@@ -81,13 +83,13 @@ def train_steps(plan, member, examples, y, losses, progress):
             progress[0] = step + 1
 
 
-@linked(types.boolean)
+@linked(types.boolean, lambda dtype: (reference_to(Plan, dtype), types.int64, types.int64))
 def backward(plan, member, step):
     """A step from the gradient of the scores on: every parameter is new after it; False if the team was sent home.
 
     A kernel by itself, for two processes to compile a training step side by side.
     """
-    (plan,) = borrowed((plan,))
+    plan = borrowed(plan)
     last = plan.depth - 1
     sums = _sums(plan, member, step)
     sums[layout.SQUARES] = 0
@@ -107,28 +109,7 @@ def backward(plan, member, step):
     return True
 
 
-_call_backward = backward.caller()
-
-
-def announce_step(plan):
-    """To be called before :func:`train_steps` is loaded for a plan."""
-    backward.announce(*_backward_kinds(plan))
-
-
-def link_step(plan):
-    """To be called before :func:`train_steps` runs with a plan."""
-    link_product(plan.w.dtype)
-    backward.link(*_backward_kinds(plan))
-
-
-def linked_files(plan):
-    """Where the kernels are kept on disk that :func:`link_step` links; none if there is no place for them."""
-    files = product_file(plan.w.dtype), backward.path(*_backward_kinds(plan))
-    return [path for path in files if path is not None]
-
-
-def _backward_kinds(plan):
-    return reference_to(plan), types.int64, types.int64
+_call_backward = backward.caller(lambda plan, *_: np.dtype(plan.dtype.name))
 
 
 # --------------------------------------------------------------------------------------- parts of the memory
@@ -238,8 +219,8 @@ def _affine(plan, member, out, x, layer):
     """Overwrites out (rows, D_OUT) with x (rows, D_IN) @ W + b."""
     d_in, d_out = _entry(plan, layer, layout.D_IN), _entry(plan, layer, layout.D_OUT)
     rows, b, w = out.shape[0], _units(plan, plan.w, layer, layout.B), _weights(plan, layer)
-    flat, panel = out.reshape(-1), _panel(plan, member)
-    multiply(rows, d_out, d_in, x.reshape(-1), d_in, 1, w, d_out, 1, b, flat, d_out, panel)
+    panel = _panel(plan, member)
+    multiply(rows, d_out, d_in, flat(x), d_in, 1, w, d_out, 1, b, flat(out), d_out, panel)
 
 
 @part
@@ -279,7 +260,7 @@ def _activate(plan, member, layer):
         _activate_row(plan, member, layer, x_hat[i], out[i])
     if plan.dropout:
         # All rows at once: what is left over of a row does not fill a vector.
-        drop(out.reshape(-1), stream, plan.keep_threshold, plan.keep_scale)
+        drop(flat(out), stream, plan.keep_threshold, plan.keep_scale)
         skip_words(stream, 2 * (plan.batch - end) * d)
 
 
@@ -359,7 +340,7 @@ def _back_to_hidden(plan, member, layer):
     d, d_out = _entry(plan, layer, layout.D_IN), _entry(plan, layer, layout.D_OUT)
     dout, dx = _gradient_rows(plan, layer, first, rows), _gradient_rows(plan, before, first, rows)
     w, no_bias, panel = _weights(plan, layer), vector(plan.w, 0, 0), _panel(plan, member)
-    multiply(rows, d, d_out, dout.reshape(-1), d_out, 1, w, 1, d_out, no_bias, dx.reshape(-1), d, panel)
+    multiply(rows, d, d_out, flat(dout), d_out, 1, w, 1, d_out, no_bias, flat(dx), d, panel)
 
     out, x_hat = _rows_of(plan, before, layout.OUT, first, rows), _rows_of(plan, before, layout.X_HAT, first, rows)
     dgamma, dbeta = _exchanged(plan, member, before, layout.D_GAMMA), _exchanged(plan, member, before, layout.D_BETA)
@@ -414,7 +395,7 @@ def _update_weights(plan, member, layer, step):
     Their gradient is computed chunk by chunk and never stored as a whole.
     """
     d_in, d_out = _entry(plan, layer, layout.D_IN), _entry(plan, layer, layout.D_OUT)
-    x, dout = _input_rows(plan, layer, 0, plan.batch).reshape(-1), _gradient_rows(plan, layer, 0, plan.batch)
+    x, dout = flat(_input_rows(plan, layer, 0, plan.batch)), _gradient_rows(plan, layer, 0, plan.batch)
     first, end = d_in * member // plan.members, d_in * (member + 1) // plan.members
     chunk = _entry(plan, layer, layout.CHUNK_ROWS)
     no_bias, panel = vector(plan.w, 0, 0), _panel(plan, member)
@@ -423,7 +404,7 @@ def _update_weights(plan, member, layer, step):
         rows = min(chunk, end - k)
         dw = vector(plan.room, plan.scratch + member * plan.scratch_size, rows * d_out)
         x_k = vector(x, k, x.size - k)
-        multiply(rows, d_out, plan.batch, x_k, 1, d_in, dout.reshape(-1), d_out, 1, no_bias, dw, d_out, panel)
+        multiply(rows, d_out, plan.batch, x_k, 1, d_in, flat(dout), d_out, 1, no_bias, dw, d_out, panel)
         start = _entry(plan, layer, layout.W) + k * d_out
         w = vector(plan.w, start, dw.size)
         if plan.reg != 0:
@@ -504,14 +485,13 @@ def update_span(rule, w, dw, m, v, hyper, step, corrections):
 # ------------------------------------------------------------------------------------------------ evaluation
 
 
-@kernel
-def predict_rows(plan, member, examples, subset, count, predictions, scores, softmax):
-    """Overwrites predictions (count,) and scores (count, C), each unless it is empty, in test mode.
-
-    The examples are those in subset (count,), or the first `count` if it is empty. With
-    `softmax`, the scores are probabilities.
-    """
-    plan, examples, subset, predictions, scores = borrowed((plan, examples, subset, predictions, scores))
+@linked(types.void, lambda dtype: (reference_to(Plan, dtype), types.int64, reference_to(Predictions, dtype)))
+def predict_rows(plan, member, job):
+    """Carry out the member's share of a job."""
+    plan = borrowed(plan)
+    examples = borrowed(job.examples)
+    job = borrowed(job)
+    subset, count, predictions, scores = job.subset, job.count, job.predictions, flat(job.scores)
     last = plan.depth - 1
     first_row, end_row = _bounds(plan, member)
     if plan.norm == layout.BATCH_NORM:
@@ -531,10 +511,13 @@ def predict_rows(plan, member, examples, subset, count, predictions, scores, sof
         for i in range(rows):
             if predictions.size > 0:
                 predictions[start + i] = _argmax(out[i])
-            if scores.size > 0 and softmax:
-                softmax_scores(scores[start + i], out[i])
-            elif scores.size > 0:
-                assign(scores[start + i], out[i])
+            if scores.size > 0:
+                classes = out.shape[1]
+                row = vector(scores, (start + i) * classes, classes)
+                if job.softmax:
+                    softmax_scores(row, out[i])
+                else:
+                    assign(row, out[i])
 
 
 @part
@@ -567,3 +550,19 @@ def _argmax(scores):
         if scores[j] > scores[best]:
             best = j
     return best
+
+
+# ---------------------------------------------------------------------------------------- what there is to run
+
+
+def linked_kernel(name, dtype):
+    """The :class:`fastfc.kernels._linked.Linked` of a name and a dtype."""
+    if name == "product":
+        return PRODUCTS[np.dtype(dtype)]
+    return {"train_steps": train_steps, "backward": backward, "predict_rows": predict_rows}[name]
+
+
+def callees(name):
+    """The names of the kernels that a kernel calls, itself or through others."""
+    product = ["product"] if tiles_supported() else []
+    return {"train_steps": ["backward", *product]}.get(name, product)

@@ -1,0 +1,237 @@
+"""Machine code of kernels, loaded from object files by LLVM, without the compiler.
+
+A kernel calls another one through a cell: a word of memory that has the other one's address. The
+object file knows the cell by a name of ours, and LLVM is told where it is: so a kernel is compiled,
+kept and loaded without those that it calls, which must be there only when it runs.
+"""
+
+import ctypes
+import functools
+import hashlib
+import importlib.util
+import json
+import os
+import platform
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastfc._interrupts import held_back
+from fastfc._runtime import blas, kept, settings
+
+with held_back():
+    # An interrupt amid the import leaves it half imported, for as long as the process lives.
+    import llvmlite
+    from llvmlite import binding
+
+if sys.platform == "win32":
+    _SYSTEM: Any = ctypes.windll.kernel32
+    _SYSTEM_CALLS = {"fastfc_yield": _SYSTEM.SwitchToThread, "fastfc_sleep": _SYSTEM.Sleep}
+else:
+    _SYSTEM = ctypes.CDLL(None)
+    _SYSTEM_CALLS = {"fastfc_yield": _SYSTEM.sched_yield, "fastfc_sleep": _SYSTEM.usleep}
+for _name, _function in _SYSTEM_CALLS.items():
+    binding.add_symbol(_name, ctypes.cast(_function, ctypes.c_void_p).value)
+
+_BLAS = {"fastfc_sgemm": "sgemm", "fastfc_dgemm": "dgemm"}
+# What a linker makes itself.
+_OF_THE_LINKER = {"_GLOBAL_OFFSET_TABLE_"}
+
+# What begins an object file for Linux and its like, of 64 bits and little-endian.
+_ELF = b"\x7fELF\x02\x01"
+_ELF_SYMBOL = np.dtype(
+    [("name", "<u4"), ("kind", "u1"), ("other", "u1"), ("section", "<u2"), ("value", "<u8"), ("size", "<u8")]
+)
+_WEAK = 2
+
+# The status of a kernel, as Numba's calling convention has it.
+_OK, _NONE = 0, -2
+
+
+class Code(NamedTuple):
+    """A compiled kernel."""
+
+    function: str  # its name in the object file
+    needs: tuple[str, ...]  # the symbols of ours that it needs: other kernels' cells, calls of the system, BLAS
+    object_file: bytes
+
+
+class _Loaded(NamedTuple):
+    address: int
+    callees: tuple[str, ...]  # the symbols of the kernels that it calls
+
+
+_lock = threading.RLock()
+_loaded: dict[str, _Loaded] = {}
+# What has the machine code, for as long as the process lives: nobody knows who still calls it.
+_engines: list[Any] = []
+_cells: dict[str, ctypes.c_void_p] = {}
+
+
+def _renew_lock() -> None:
+    """In a child process: whoever held it is not there."""
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
+
+def symbol_of(name: str, dtype: np.dtype) -> str:
+    """The name of the cell that has the address of a kernel for a dtype."""
+    return f"fastfc_{name}_{np.dtype(dtype).name}"
+
+
+def announce(symbol: str) -> None:
+    """Tell LLVM where the cell of a kernel is, for code that calls it; what it has is 0 until :func:`enter`."""
+    with _lock:
+        if symbol not in _cells:
+            cell = ctypes.c_void_p()
+            binding.add_symbol(symbol, ctypes.addressof(cell))
+            _cells[symbol] = cell
+
+
+def path(symbol: str) -> Path | None:
+    """Where a kernel is kept on disk, there or not; None for nowhere."""
+    return kept.path_of(symbol, _key())
+
+
+def load(symbol: str) -> bool:
+    """Load a kernel from the disk, unless it is loaded; False if it is not there, or cannot be loaded."""
+    with _lock:
+        if symbol in _loaded:
+            return True
+        payload = kept.read(path(symbol))
+        if payload is None:
+            return False
+        header, _, object_file = payload.partition(b"\n")
+        function, needs = json.loads(header)
+        return _enter(symbol, Code(function, tuple(needs), object_file))
+
+
+def keep(symbol: str, code: Code) -> None:
+    """Keep a kernel on disk, where there is a place for it."""
+    header = json.dumps([code.function, code.needs]).encode()
+    kept.write(path(symbol), header + b"\n" + code.object_file)
+
+
+def enter(symbol: str, code: Code) -> None:
+    """Load a kernel that has just been compiled."""
+    with _lock:
+        if symbol not in _loaded and not _enter(symbol, code):
+            raise RuntimeError(f"kernel {symbol} calls what is not in this process")
+
+
+def callees(symbol: str) -> tuple[str, ...]:
+    """The symbols of the kernels that a loaded one calls."""
+    return _loaded[symbol].callees
+
+
+def function_at(symbol: str, *kinds: Any) -> Callable[..., None]:
+    """A loaded kernel without a result, as a Python function.
+
+    It runs without the interpreter's lock. What it calls must be loaded.
+
+    Parameters
+    ----------
+    symbol : str
+    *kinds
+        The ctypes types of its arguments; ``c_void_p`` for records.
+    """
+    call = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *kinds)(_loaded[symbol].address)
+    # For a result and an error. Nobody reads them: calls at the same time may share them.
+    places = ctypes.byref(ctypes.c_void_p()), ctypes.byref(ctypes.c_void_p())
+
+    def run(*arguments: Any) -> None:
+        status = call(*places, *arguments)
+        if status != _OK and status != _NONE:
+            # What else kernels could raise, the code around them has ruled out.
+            raise IndexError(f"{symbol}: an index is out of bounds (status {status})")
+
+    return run
+
+
+def _enter(symbol: str, code: Code) -> bool:
+    """Load a kernel; False if it needs what is not there: LLVM would end the process."""
+    called = tuple(name for name in code.needs if name not in _SYSTEM_CALLS and name not in _BLAS)
+    with held_back():
+        for name in called:
+            announce(name)
+        for name in _BLAS.keys() & code.needs:
+            binding.add_symbol(name, blas.routine(_BLAS[name]))
+        # It makes the functions of the C library known.
+        engine = _new_engine()
+        if sys.platform != "linux" or not code.object_file.startswith(_ELF) or _misses(code.object_file):
+            # What else a kernel may need comes with Numba.
+            import fastfc.kernels._jit  # noqa: F401
+
+            if sys.platform == "linux" and _misses(code.object_file):
+                return False
+        engine.add_object_file(binding.ObjectFileRef.from_data(code.object_file))
+        engine.finalize_object()
+        address = engine.get_function_address(code.function)
+        if address == 0:
+            return False
+        announce(symbol)
+        _engines.append(engine)
+        _loaded[symbol] = _Loaded(address, called)
+        _cells[symbol].value = address
+    return True
+
+
+def _misses(object_file: bytes) -> set[str]:
+    """What an ELF file needs, and is not in this process."""
+    return {name for name in _undefined_symbols(object_file) if binding.address_of_symbol(name) is None}
+
+
+def _undefined_symbols(object_file: bytes) -> set[str]:
+    """What an ELF file needs from elsewhere."""
+    parts = {}
+    file = binding.ObjectFileRef.from_data(object_file)
+    for section in file.sections():
+        if section.name() in (b".symtab", b".strtab"):
+            parts[section.name()] = section.data()
+    symbols, names = np.frombuffer(parts[b".symtab"], _ELF_SYMBOL), parts[b".strtab"]
+    undefined = symbols[(symbols["section"] == 0) & (symbols["name"] != 0) & (symbols["kind"] >> 4 != _WEAK)]
+    return {names[start : names.index(b"\0", start)].decode() for start in undefined["name"]} - _OF_THE_LINKER
+
+
+def _new_engine() -> Any:
+    """What loads object files and has their memory."""
+    binding.initialize_native_target()
+    binding.initialize_native_asmprinter()
+    machine = binding.Target.from_triple(binding.get_process_triple()).create_target_machine(jit=True)
+    return binding.create_mcjit_compiler(binding.parse_assembly(""), machine)
+
+
+@functools.lru_cache(maxsize=1)
+def _versions() -> tuple[str, ...]:
+    """Of all that has a part in making or loading machine code."""
+    spec = importlib.util.find_spec("numba")
+    versions = Path(spec.origin).with_name("_version.py").read_bytes() if spec is not None and spec.origin else b""
+    return (
+        hashlib.sha256(versions).hexdigest(),
+        llvmlite.__version__,
+        platform.python_implementation(),
+        ".".join(map(str, sys.version_info[:2])),
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def _processor() -> tuple[str, ...]:
+    """The processor that this process runs on."""
+    try:
+        features = binding.get_host_cpu_features().flatten()
+    except RuntimeError:
+        # LLVM cannot tell them on every platform.
+        features = ""
+    return binding.get_process_triple(), binding.get_host_cpu_name(), features
+
+
+def _key() -> tuple:
+    return (*_versions(), *_processor(), settings.unusual())

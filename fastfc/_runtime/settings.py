@@ -1,0 +1,60 @@
+"""Numba's settings, where possible without importing Numba."""
+
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+
+# Environment variables of Numba that do not change the machine code of kernels.
+_HARMLESS = {
+    "NUMBA_CACHE_DIR",
+    "NUMBA_NUM_THREADS",
+    "NUMBA_THREADING_LAYER",
+    "NUMBA_THREADING_LAYER_PRIORITY",
+    "NUMBA_WARNINGS",
+    "NUMBA_DISABLE_PERFORMANCE_WARNINGS",
+    "NUMBA_DISABLE_ERROR_MESSAGE_HIGHLIGHTING",
+    "NUMBA_COLOR_SCHEME",
+    "NUMBA_DISABLE_CUDA",
+}
+# Settings that a program may also change while it runs, and what they are by themselves.
+_USUAL = {"OPT": 3, "BOUNDSCHECK": None, "CPU_NAME": None, "CPU_FEATURES": None}
+
+
+def numba_config() -> ModuleType | None:
+    """``numba.config``; None if all settings are the usual ones, and Numba is not imported."""
+    if "numba" not in sys.modules and not _environment() and not Path(".numba_config.yaml").exists():
+        return None
+    # As the kernels do it: safe from Ctrl-C.
+    from numba.core import config
+
+    import fastfc.kernels  # noqa: F401
+
+    return config
+
+
+def compiler_disabled() -> bool:
+    """Whether Python runs the kernels (NUMBA_DISABLE_JIT=1)."""
+    config = numba_config()
+    return config is not None and bool(config.DISABLE_JIT)
+
+
+def cache_folder() -> str:
+    """The folder that NUMBA_CACHE_DIR names; empty for none."""
+    config = numba_config()
+    return os.environ.get("NUMBA_CACHE_DIR", "") if config is None else config.CACHE_DIR
+
+
+def unusual() -> tuple[tuple[str, str], ...]:
+    """What is not as usual and changes machine code: names and values."""
+    config = numba_config()
+    if config is None:
+        return ()
+    changed = {name: getattr(config, name) for name, usual in _USUAL.items() if getattr(config, name) != usual}
+    return (*_environment(), *((name, str(value)) for name, value in changed.items()))
+
+
+def _environment() -> list[tuple[str, str]]:
+    return sorted(
+        (name, value) for name, value in os.environ.items() if name.startswith("NUMBA_") and name not in _HARMLESS
+    )

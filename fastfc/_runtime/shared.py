@@ -1,0 +1,11 @@
+"""Numbers that plans and kernels share."""
+
+import math
+
+#: Values of a thread's room for copies of parts of matrices. ``kernels/_matmul.py`` says how many it needs.
+PANEL = 192 * 1024
+
+
+def keep_threshold(p: float) -> int:
+    """The least integer that dropout's ``random_sample() < p`` refuses, of the 53-bit integers that it compares."""
+    return math.ceil(p * 2.0**53)

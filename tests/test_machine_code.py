@@ -1,0 +1,303 @@
+"""Machine code from the disk: loaded without Numba, and never the wrong one."""
+
+import ctypes
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+from llvmlite import binding, ir
+
+from fastfc._runtime import blas, kept, machine_code, settings
+from fastfc._runtime.machine_code import Code, symbol_of
+from fastfc.training import compiling
+from fastfc.training.step import callees
+
+needs_compiler = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="needs the compiler")
+
+# Trains and predicts, then says which of the two is imported, and what came out.
+PROGRAM = """
+import sys
+import numpy as np
+import fastfc
+
+np.random.seed(0)
+X, y = np.random.randn(40, 8), np.random.randint(0, 4, 40)
+for dtype in (np.float32, np.float64):
+    net = fastfc.FullyConnectedNet([16], 8, 4, normalization="batchnorm", dropout_keep_ratio=0.8, dtype=dtype)
+    data = {"X_train": X, "y_train": y, "X_val": X, "y_val": y}
+    solver = fastfc.Solver(net, data, update_rule="adam", batch_size=20, num_epochs=2, verbose=False, threads=2)
+    solver.train()
+    assert solver.engine_ == "compiled"
+    print(solver.loss_history[-1], *net.predict(X[:3]), net.loss(X[:1]).sum())
+print("numba" in sys.modules, "scipy" in sys.modules)
+"""
+
+
+def run(code, folder=None, **environment):
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("NUMBA_", "FASTFC_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**inherited, "FASTFC_QUIET": "1", **environment},
+        cwd=folder,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A cache folder with the kernels of PROGRAM, and what it printed as it compiled them."""
+    path = tmp_path_factory.mktemp("kernels")
+    return path, run(PROGRAM, NUMBA_CACHE_DIR=str(path))
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere Numba is imported as well")
+
+
+@needs_compiler
+@linux
+def test_a_process_that_finds_its_kernels_does_not_import_numba(folder):
+    path, cold = folder
+    assert cold[-1].startswith("True")
+    warm = run(PROGRAM, NUMBA_CACHE_DIR=str(path))
+    assert warm[:-1] == cold[:-1]
+    assert warm[-1].split()[0] == "False"
+
+
+@needs_compiler
+@linux
+@pytest.mark.parametrize("missing", ["train_steps_float32", "backward_float64", "predict_rows_float64"])
+def test_a_kernel_that_is_missing_is_compiled_alone(folder, tmp_path, missing):
+    path, cold = folder
+    for file in path.rglob("*.nbc"):
+        if missing not in file.name:
+            (tmp_path / file.parent.name).mkdir(exist_ok=True)
+            (tmp_path / file.parent.name / file.name).write_bytes(file.read_bytes())
+    times = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.nbc")}
+    assert run(PROGRAM, NUMBA_CACHE_DIR=str(tmp_path))[:-1] == cold[:-1]
+    assert {file.name for file in tmp_path.rglob("*.nbc")} == {file.name for file in path.rglob("*.nbc")}
+    assert all(file.stat().st_mtime_ns == time for file, time in times.items())
+
+
+@needs_compiler
+def test_the_command_line_predicts_without_numba(folder, tmp_path):
+    path, _ = folder
+    train = "from fastfc.cli import main; raise SystemExit(main(['train', '--hidden', '4', '--epochs', '1', '--out', "
+    model = str(tmp_path / "model.npz")
+    run(f"{train}{model!r}]))", NUMBA_CACHE_DIR=str(path))
+    predict = (
+        "import sys; from fastfc.cli import main\n"
+        f"main(['predict', {model!r}, 'fashion-mnist'])\nprint('numba' in sys.modules)"
+    )
+    assert run(predict, NUMBA_CACHE_DIR=str(path))[-1] == str(sys.platform != "linux")
+
+
+# ------------------------------------------------------------------------------------------------- the key
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "value"),
+    [
+        (machine_code, "_versions", lambda: ("another",)),
+        (machine_code, "_processor", lambda: ("another",)),
+        (numba.config, "OPT", 0),
+        (numba.config, "BOUNDSCHECK", 1),
+        (numba.config, "CPU_NAME", "generic"),
+        (kept, "source_digest", lambda: "0" * 16),
+    ],
+    ids=["versions", "processor", "OPT", "BOUNDSCHECK", "CPU_NAME", "text"],
+)
+def test_another_compiler_or_processor_has_other_files(owner, name, value, monkeypatch, tmp_path):
+    monkeypatch.setattr(kept, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(numba.config, "CPU_NAME", None)
+    before = machine_code.path("symbol")
+    assert machine_code.path("symbol") == before
+    monkeypatch.setattr(owner, name, value)
+    assert machine_code.path("symbol") != before
+
+
+def test_versions_and_processor_are_this_processes():
+    assert machine_code.llvmlite.__version__ in machine_code._versions()
+    assert binding.get_host_cpu_name() in machine_code._processor()
+
+
+def test_llvm_that_does_not_know_the_processors_features(monkeypatch):
+    def refuse():
+        raise RuntimeError("failed to get host cpu features")
+
+    monkeypatch.setattr(binding, "get_host_cpu_features", refuse)
+    assert machine_code._processor.__wrapped__()[2] == ""
+
+
+ASK = """
+import sys
+from fastfc._runtime import settings
+config = settings.numba_config()
+print("numba" in sys.modules, config is not None, settings.compiler_disabled(), settings.unusual())
+"""
+
+
+def test_numba_is_asked_only_if_something_is_unusual(tmp_path):
+    assert run(ASK) == ["False False False ()"]
+    assert run(ASK, NUMBA_CACHE_DIR=str(tmp_path), NUMBA_NUM_THREADS="1") == ["False False False ()"]
+    assert run(ASK, NUMBA_DISABLE_JIT="1") == ["True True True (('NUMBA_DISABLE_JIT', '1'),)"]
+    assert run(ASK, NUMBA_OPT="3") == ["True True False (('NUMBA_OPT', '3'),)"]
+    assert run(ASK, NUMBA_OPT="1") == ["True True False (('NUMBA_OPT', '1'), ('OPT', '_OptLevel(1)'))"]
+    assert run("import numba" + ASK) == ["True True False ()"]
+    (tmp_path / ".numba_config.yaml").write_text("opt: 3\n")
+    assert run(ASK, folder=tmp_path)[0].startswith("True True")
+
+
+def test_numbas_cache_folder_is_known_without_numba(tmp_path):
+    code = "from fastfc._runtime import kept; import sys; print(kept.cache_folder().parent, 'numba' in sys.modules)"
+    assert run(code, NUMBA_CACHE_DIR=str(tmp_path)) == [f"{tmp_path} False"]
+
+
+@needs_compiler
+def test_what_is_compiled_from_an_edited_text_is_not_kept(monkeypatch):
+    """The file would have the digest of the text that was imported."""
+    kept_symbols = []
+    monkeypatch.setattr(machine_code, "keep", lambda symbol, code: kept_symbols.append(symbol))
+    monkeypatch.setattr(machine_code, "load", lambda symbol: False)
+    monkeypatch.setattr(machine_code, "enter", lambda symbol, code: None)
+    dtype = np.dtype(np.float32)
+    compiling.provide("product", dtype)
+    assert kept_symbols == [symbol_of("product", dtype)]
+    monkeypatch.setattr(kept, "_digest_of_source", lambda: "another")
+    compiling.provide("product", dtype)
+    assert len(kept_symbols) == 1
+
+
+# ------------------------------------------------------------------------------------------------- loading
+
+
+def code_calling(*symbols):
+    """A kernel made by hand that calls functions of these names."""
+    module = ir.Module("by_hand")
+    module.triple = binding.get_process_triple()
+    kind = ir.FunctionType(ir.IntType(32), [ir.IntType(64), ir.IntType(64)])
+    builder = ir.IRBuilder(ir.Function(module, kind, "by_hand").append_basic_block())
+    for symbol in symbols:
+        builder.call(ir.Function(module, ir.FunctionType(ir.VoidType(), []), symbol), [])
+    builder.ret(ir.IntType(32)(0))
+    binding.initialize_native_target()
+    binding.initialize_native_asmprinter()
+    machine = binding.Target.from_triple(module.triple).create_target_machine(jit=True)
+    return Code("by_hand", (), machine.emit_object(binding.parse_assembly(str(module))))
+
+
+@pytest.fixture
+def forgotten():
+    """Kernels of a test's own are not there for the next one."""
+    before = dict(machine_code._loaded)
+    yield
+    machine_code._loaded.clear()
+    machine_code._loaded.update(before)
+
+
+@linux
+@pytest.mark.usefixtures("forgotten")
+def test_machine_code_that_needs_what_is_not_there_is_not_loaded(tmp_path, monkeypatch):
+    """LLVM would end the process."""
+    monkeypatch.setattr(kept, "cache_folder", lambda: tmp_path)
+    code = code_calling("no_such_function", "abort")
+    assert machine_code._undefined_symbols(code.object_file) == {"no_such_function", "abort"}
+    machine_code.keep("fastfc_by_hand", code)
+    assert not machine_code.load("fastfc_by_hand")
+    with pytest.raises(RuntimeError, match="fastfc_by_hand calls what is not in this process"):
+        machine_code.enter("fastfc_by_hand", code)
+
+
+@pytest.mark.usefixtures("forgotten")
+def test_what_is_kept_is_loaded(tmp_path, monkeypatch):
+    monkeypatch.setattr(kept, "cache_folder", lambda: tmp_path)
+    assert not machine_code.load("fastfc_by_hand")
+    machine_code.keep("fastfc_by_hand", code_calling())
+    assert machine_code.load("fastfc_by_hand")
+    assert machine_code.callees("fastfc_by_hand") == ()
+    machine_code.function_at("fastfc_by_hand")()
+
+
+@needs_compiler
+def test_threads_that_ask_at_once_get_the_same_kernel(monkeypatch):
+    compiling.kernel("predict_rows", np.dtype(np.float32))
+    compiling.kernel.cache_clear()
+    monkeypatch.setattr(machine_code, "_loaded", {})
+    entered = []
+    original = machine_code._enter
+    monkeypatch.setattr(
+        machine_code, "_enter", lambda symbol, code: (entered.append(symbol), original(symbol, code))[1]
+    )
+    start, results = threading.Barrier(6), []
+
+    def work():
+        start.wait()
+        results.append(compiling.kernel("predict_rows", np.dtype(np.float32)))
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 6
+    assert sorted(entered) == sorted(
+        {symbol_of(name, np.float32) for name in ("predict_rows", *callees("predict_rows"))}
+    )
+
+
+@needs_compiler
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_process_does_not_wait_for_its_parents_threads():
+    compiling.kernel("predict_rows", np.dtype(np.float64))
+    code = (
+        "import os, threading, numpy as np\n"
+        "from fastfc._runtime import machine_code\n"
+        "from fastfc.training import compiling\n"
+        "held = threading.Event()\n"
+        "def hold():\n"
+        "    with machine_code._lock, compiling._lock:\n"
+        "        held.set()\n"
+        "        threading.Event().wait()\n"
+        "threading.Thread(target=hold, daemon=True).start()\n"
+        "held.wait()\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    compiling.kernel('predict_rows', np.dtype(np.float64))\n"
+        "    os._exit(0)\n"
+        "print(os.waitpid(child, 0)[1], flush=True)\n"
+        "os._exit(0)\n"
+    )
+    assert run(code) == ["0"]
+
+
+# ------------------------------------------------------------------------------------------------- routines
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("sgemm", np.float32), ("dgemm", np.float64)])
+def test_routines_of_blas_are_what_they_are_called(name, dtype):
+    """C (2, 2) = A (2, 3) @ B (3, 2), all by columns."""
+    A, B = np.arange(6.0, dtype=dtype).reshape(2, 3), np.arange(6.0, dtype=dtype).reshape(3, 2)
+    C = np.zeros((2, 2), dtype)
+    a, b = A.T.copy(), B.T.copy()
+    m, n, k = (ctypes.c_int(size) for size in (2, 2, 3))
+    real = ctypes.c_float if name == "sgemm" else ctypes.c_double
+    no, one, zero = ctypes.c_char(b"N"), real(1), real(0)
+    arguments = [no, no, m, n, k, one, a, m, b, k, zero, C, m]
+    pointers = [arg.ctypes.data if isinstance(arg, np.ndarray) else ctypes.addressof(arg) for arg in arguments]
+    ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 13)(blas.routine(name))(*pointers)
+    np.testing.assert_array_equal(C.T, A @ B)
+
+
+def test_settings_of_this_process_are_numbas():
+    assert settings.numba_config() is numba.config
+    assert settings.compiler_disabled() == bool(numba.config.DISABLE_JIT)
+    assert settings.cache_folder() == numba.config.CACHE_DIR
+    assert Path(kept.__file__).parent.name == "_runtime"

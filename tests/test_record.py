@@ -1,0 +1,109 @@
+"""Records: what Python sets, compiled code finds in words of memory."""
+
+import gc
+import weakref
+
+import numpy as np
+import pytest
+
+from fastfc._runtime.record import Float64s, Int64s, Reals, Record, Uint32s
+
+
+class Inner(Record):
+    number: int
+
+
+class Outer(Record):
+    count: int
+    scale: float
+    flag: bool
+    offsets: Int64s
+    bits: Uint32s
+    numbers: Float64s
+    values: Reals
+    inner: Inner
+
+
+def made(dtype=np.float32, **changes):
+    given = {
+        "count": -3,
+        "scale": 0.1,
+        "flag": True,
+        "offsets": np.arange(4),
+        "bits": np.zeros(0, np.uint32),
+        "numbers": np.ones((2, 3)),
+        "values": np.zeros(5, dtype),
+        "inner": Inner(dtype, number=2**62),
+    }
+    return Outer(np.dtype(dtype), **given | changes)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_words_of_every_kind(dtype):
+    record = made(dtype)
+    words, reals = record._words, record._words.view(np.float64)
+    at = Outer.places
+    assert record.dtype == dtype
+    assert (words[at["count"]], reals[at["scale"]], words[at["flag"]]) == (-3, 0.1, 1)
+    for name in ("offsets", "bits", "numbers", "values"):
+        array = getattr(record, name)
+        assert words[at[name]] == array.ctypes.data
+        assert words[at[name] + 1] == array.size
+    assert words[at["inner"]] == record.inner._words.ctypes.data
+    assert record.inner._words.tolist() == [2**62]
+    assert record._as_parameter_ == words.ctypes.data
+    assert len(words) == sum(2 if name in ("offsets", "bits", "numbers", "values") else 1 for name in Outer.fields)
+
+
+def test_what_is_set_later_is_found_as_well():
+    record = made()
+    record.count, record.flag, record.values = 9, False, np.ones(7, np.float32)
+    assert record._words[Outer.places["count"]] == record.count == 9
+    assert record._words[Outer.places["flag"]] == record.flag == 0
+    assert record._words[Outer.places["values"]] == record.values.ctypes.data
+    assert record._words[Outer.places["values"] + 1] == 7
+
+
+def test_arrays_live_as_long_as_their_record():
+    values = np.zeros(5, np.float32)
+    alive = weakref.ref(values)
+    record = made(values=values)
+    del values
+    gc.collect()
+    assert alive() is not None
+    record.values = np.ones(1, np.float32)
+    gc.collect()
+    assert alive() is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("offsets", np.arange(4, dtype=np.int32)),
+        ("offsets", np.arange(8)[::2]),
+        ("offsets", [0, 1]),
+        ("values", np.zeros(5)),
+        ("numbers", np.ones((2, 3)).T),
+        ("inner", np.zeros(3)),
+        ("inner", Inner(np.float64, number=1)),
+    ],
+)
+def test_other_kinds_are_refused(name, value):
+    """A wrong dtype or stride would let compiled code read outside the array."""
+    record = made()
+    before, words = getattr(record, name), record._words.copy()
+    with pytest.raises(TypeError, match=f"Outer.{name}: expected"):
+        setattr(record, name, value)
+    assert getattr(record, name) is before
+    np.testing.assert_array_equal(record._words, words)
+    with pytest.raises(TypeError, match=f"Outer.{name}: expected"):
+        made(**{name: value})
+
+
+def test_every_attribute_and_no_other():
+    with pytest.raises(TypeError, match=r"Inner: missing or unknown: number"):
+        Inner(np.float32)
+    with pytest.raises(TypeError, match=r"Inner: missing or unknown: other"):
+        Inner(np.float32, number=1, other=2)
+    with pytest.raises(AttributeError, match="Inner has no attribute 'other'"):
+        Inner(np.float32, number=1).other = 2
