@@ -21,7 +21,7 @@ def multiply(request):
         pytest.skip("no vectors for tiles on this machine, or no compiler")
     for dtype in (np.float32, np.float64):
         if _matmul.tiles_supported():
-            compiling.provide("product", np.dtype(dtype))
+            compiling.provide(["product"], np.dtype(dtype))
     helper = {"tiles": _matmul._multiply_tiles, "blas": _matmul._multiply_blas}[request.param]
     return numba.njit(error_model="numpy")(lambda *args: helper(*args))
 

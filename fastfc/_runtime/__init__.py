@@ -3,6 +3,6 @@
 A process that finds its kernels on disk trains and predicts without importing Numba, which would
 take longer than a small training and more memory than all the rest: nothing here imports it,
 unless it is told to (``settings.py``). ``machine_code.py`` loads kernels, ``kept.py`` keeps files
-of them, ``record.py`` is what they are handed, ``team.py`` the threads that call them,
-``blas.py`` and ``stream.py`` the library and the random stream beside them.
+of them, ``processes.py`` has them compiled, ``record.py`` is what they are handed, ``team.py`` the
+threads that call them, ``blas.py`` the library beside them.
 """

@@ -6,12 +6,9 @@ without a lock, so that two processes can mix up each other's entries; and a ful
 raises into the user's call. See ``fastfc/_runtime/kept.py`` for what is done here.
 """
 
-import os
 import pickle
 import platform
 import sys
-import threading
-import time
 from pathlib import Path
 
 import llvmlite
@@ -22,42 +19,7 @@ from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
 from fastfc._runtime import kept
-
-
-class _Notice:
-    """Says once per process, on stderr, that kernels are being compiled, when that takes longer than a second."""
-
-    _PATIENCE = 1.0
-
-    def __init__(self) -> None:
-        self._spent = 0.0
-        self._started: float | None = None
-        self._timer: threading.Timer | None = None
-        self._said = False
-
-    def start(self) -> None:
-        """A compilation begins; those inside another one are part of it."""
-        if self._said or self._started is not None or os.environ.get("FASTFC_QUIET", "0") not in ("", "0"):
-            return
-        self._started = time.monotonic()
-        self._timer = threading.Timer(max(0.0, self._PATIENCE - self._spent), self._say)
-        self._timer.daemon = True
-        self._timer.start()
-
-    def stop(self) -> None:
-        """The compilation has ended."""
-        if self._timer is not None and self._started is not None:
-            self._timer.cancel()
-            self._spent += time.monotonic() - self._started
-            self._started = None
-
-    def _say(self) -> None:
-        self._said = True
-        often = "once" if kept.cache_folder() is not None else "in every process, as no folder for them can be written"
-        print(f"fastfc: compiling kernels for this machine ({often}; FASTFC_QUIET=1 hides this)", file=sys.stderr)
-
-
-notice = _Notice()
+from fastfc._runtime.notice import notice
 
 
 class KernelCache(_Cache):

@@ -15,7 +15,6 @@ from numba.extending import intrinsic
 
 from fastfc._runtime import machine_code
 from fastfc._runtime.machine_code import Code, symbol_of
-from fastfc.kernels._cache import notice
 from fastfc.kernels._jit import LINKED_OPTIONS, silent
 
 
@@ -38,14 +37,10 @@ class Linked:
     def compile(self, dtype):
         """Its :class:`Code` for a dtype: made anew, neither kept nor loaded."""
         kinds = self._kinds(dtype)
-        notice.start()
-        try:
-            # A dispatcher keeps all that it compiles: this one goes with the compilation.
-            dispatcher = numba.njit(**LINKED_OPTIONS)(self.function)
-            dispatcher.compile(kinds)
-            compiled = dispatcher.overloads[kinds]
-        finally:
-            notice.stop()
+        # A dispatcher keeps all that it compiles: this one goes with the compilation.
+        dispatcher = numba.njit(**LINKED_OPTIONS)(self.function)
+        dispatcher.compile(kinds)
+        compiled = dispatcher.overloads[kinds]
         if compiled.signature.return_type != self._result:
             raise TypeError(f"{self.name} returns {compiled.signature.return_type}, not {self._result}")
         module, codegen = compiled.library._final_module, compiled.library.codegen

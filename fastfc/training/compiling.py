@@ -1,19 +1,40 @@
-"""Getting the machine code of a run's kernels: from disk, or from the compiler, in two processes where that pays."""
+"""Getting the machine code of a run's kernels: from the disk, from processes that compile it, or from this one."""
 
 import ctypes
 import functools
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from multiprocessing import parent_process
 
 import numpy as np
 
-from fastfc._runtime import kept, machine_code, settings
+from fastfc._runtime import kept, machine_code, processes, settings
 from fastfc._runtime.machine_code import symbol_of
+from fastfc._runtime.notice import notice
 from fastfc._threads import available_cpus, get_num_threads
 
 # Of what Python calls: a plan, a member, and what there is to do.
 _KINDS = ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p
+
+# What is compiled when a kernel is asked for, in two parts that take about as long: it, what it calls, and
+# for a training also how its accuracy is checked.
+_SHARES = {
+    "train_steps": [["train_steps", "product"], ["backward", "predict_rows"]],
+    "predict_rows": [["predict_rows"], ["product"]],
+}
+
+_lock = threading.RLock()
+
+
+def _renew_lock() -> None:
+    """In a child process: whoever held it is not there."""
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 @functools.cache
@@ -30,8 +51,14 @@ def kernel(name: str, dtype: np.dtype) -> Callable[..., None]:
 
         return linked_kernel(name, dtype).plain()
     symbol = symbol_of(name, dtype)
-    if not _load_all(symbol):
-        _compile_all(name, dtype)
+    with _lock:
+        if not _load_all(symbol):
+            notice.start()
+            try:
+                _compile_elsewhere(name, dtype)
+                _compile_all(name, dtype)
+            finally:
+                notice.stop()
     return machine_code.function_at(symbol, *_KINDS)
 
 
@@ -41,34 +68,19 @@ def _load_all(symbol: str) -> bool:
 
 
 def _compile_all(name: str, dtype: np.dtype) -> None:
-    """Compile a kernel and what it calls, in a second process what it calls if that pays."""
-    from fastfc.kernels import _second_process
-    from fastfc.training.step import callees
+    """Load a kernel and what it calls, and compile what cannot be loaded."""
+    if not _load_all(symbol_of(name, dtype)):
+        from fastfc.training.step import callees
 
-    others = [symbol_of(callee, dtype) for callee in callees(name)]
-    paths = [machine_code.path(symbol) for symbol in others]
-    share = [path for path in paths if path is not None]
-    if machine_code.load(symbol_of(name, dtype)) or len(share) < 2 or (get_num_threads() or available_cpus()) == 1:
-        share = []
-    if not all(map(os.path.exists, share)):
-        call = f"compile_share({name!r}, {dtype.name!r}, {[str(path) for path in share]!a})"
-        _second_process.start(f"from fastfc.training.compiling import compile_share; {call}", share)
-    provide(name, dtype)
-    for callee, path in zip(callees(name), paths, strict=True):
-        _second_process.wait_for(path)
-        provide(callee, dtype)
-    _second_process.finish(share)
+        provide([name, *callees(name)], dtype)
 
 
-_lock = threading.RLock()
-
-
-def provide(name: str, dtype: np.dtype) -> None:
-    """Load a kernel, or compile, keep and load it."""
+def provide(names: Iterable[str], dtype: np.dtype) -> None:
+    """Load kernels, or compile, keep and load them."""
     from fastfc.training.step import linked_kernel
 
-    symbol = symbol_of(name, dtype)
-    with _lock:
+    for name in names:
+        symbol = symbol_of(name, dtype)
         if not machine_code.load(symbol):
             code = linked_kernel(name, dtype).compile(dtype)
             if kept.is_current():
@@ -76,24 +88,25 @@ def provide(name: str, dtype: np.dtype) -> None:
             machine_code.enter(symbol, code)
 
 
-def compile_share(name: str, dtype: str, paths: list[str]) -> None:
-    """In the second process: compile what a kernel calls, unless it would be kept elsewhere than in these files.
+def _compile_elsewhere(name: str, dtype: np.dtype) -> None:
+    """Have what a kernel's users need compiled and kept, in two processes where that pays."""
+    path = machine_code.path(symbol_of(name, dtype))
+    if path is None:
+        return
+    shares = _SHARES[name]
+    # The workers of a pool have work for all processors.
+    if (get_num_threads() or available_cpus()) == 1 or parent_process() is not None:
+        shares = [[name for share in shares for name in share]]
+    calls = [f"compile_share({share!r}, {name!r}, {dtype.name!r}, {str(path)!a})" for share in shares]
+    processes.run_elsewhere(f"from fastfc.training.compiling import compile_share; {call}" for call in calls)
 
-    It would be if the first process has other settings than its environment says, or other source text.
+
+def compile_share(names: list[str], asked: str, dtype: str, path: str) -> None:
+    """In another process: compile kernels, unless the one that was asked for would not be kept in this file.
+
+    It would not if the first process has other settings than its environment says, or other source text.
     """
-    from fastfc.training.step import callees
+    from fastfc.kernels._matmul import tiles_supported
 
-    symbols = [symbol_of(callee, np.dtype(dtype)) for callee in callees(name)]
-    if [str(machine_code.path(symbol)) for symbol in symbols] == paths:
-        for callee in callees(name):
-            provide(callee, np.dtype(dtype))
-
-
-def _renew_lock() -> None:
-    """In a child process: whoever held it is not there."""
-    global _lock
-    _lock = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
+    if str(machine_code.path(symbol_of(asked, np.dtype(dtype)))) == path:
+        provide([name for name in names if name != "product" or tiles_supported()], np.dtype(dtype))

@@ -1,0 +1,89 @@
+"""Processes that compile kernels for this one.
+
+The compiler takes more memory than a training does, Ctrl-C amid its work can leave it in disorder, and
+in one process nothing is compiled side by side: Numba holds a lock, and LLVM's representations share a
+context. Other processes leave their kernels in the cache on disk, where this one finds them. What they
+do not deliver is compiled here.
+"""
+
+import logging
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+logger = logging.getLogger("fastfc")
+
+# Seconds from their start; what they have not delivered by then is not waited for.
+_PATIENCE = 120.0
+_POLL = 0.005
+
+# What runs before anything else. Ctrl-C reaches all processes: the first one decides what becomes of the
+# others. Whatever ends the first one ends this pipe.
+_PRELUDE = """
+import importlib.util, os, signal, sys, threading
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+def follow():
+    os.read(0, 1)
+    os._exit(1)
+threading.Thread(target=follow, daemon=True).start()
+sys.path[:] = {path!a}
+spec = importlib.util.spec_from_file_location("fastfc", {package!a})
+sys.modules["fastfc"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(sys.modules["fastfc"])
+"""
+# What runs after all else. Taking leave of LLVM in good order takes some time.
+_END = """
+os._exit(0)
+"""
+
+_PACKAGE = str(Path(__file__).resolve().parents[1] / "__init__.py")
+
+
+def run_elsewhere(codes: Iterable[str]) -> None:
+    """Run each of these Python programs in a process of its own, and wait until all have ended.
+
+    They take this very package, and find others where this process does. What they were to do may not
+    be done: they cannot be started everywhere, and may fail or take too long.
+    """
+    if os.name != "posix" or not _is_python(sys.executable) or getattr(sys, "frozen", False):
+        # What would be started is not Python, but the program that this is a part of.
+        return
+    # A folder that is meant relatively may be another one by now.
+    path = [str(entry) for entry in sys.path if isinstance(entry, (str, Path)) and os.path.isabs(entry)]
+    prelude = _PRELUDE.format(path=path, package=_PACKAGE)
+    flags = ["-I", "-B"] if sys.dont_write_bytecode else ["-I"]
+    deadline = time.monotonic() + _PATIENCE
+    processes: list[subprocess.Popen] = []
+    try:
+        for code in codes:
+            processes.append(
+                subprocess.Popen(
+                    [sys.executable, *flags, "-c", prelude + code + _END],
+                    env={**os.environ, "FASTFC_QUIET": "1"},
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                )
+            )
+        for process in processes:
+            while process.poll() is None and time.monotonic() < deadline:
+                time.sleep(_POLL)
+            if process.returncode != 0:
+                logger.debug("a process that compiles kernels has not ended well (exit code %s)", process.returncode)
+    except (OSError, RuntimeError) as error:
+        # The latter is what Python raises when it is about to end.
+        logger.debug("no process to compile kernels: %s", error)
+    finally:
+        for process in processes:
+            process.kill()
+            # Waits for it, and closes the pipe.
+            with process:
+                pass
+
+
+def _is_python(executable: str | None) -> bool:
+    return re.fullmatch(r"python[\d.]*[a-z]{0,2}", Path(executable or "").name) is not None
