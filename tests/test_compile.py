@@ -15,7 +15,7 @@ import fastfc.kernels
 import fastfc.training.step
 from fastfc._runtime import machine_code
 from fastfc._runtime.machine_code import symbol_of
-from fastfc._runtime.record import Reals, Record
+from fastfc._runtime.record import Reals, Record, record
 from fastfc.kernels import _compile
 from fastfc.kernels._jit import inline, kernel, part
 from fastfc.kernels._linked import linked
@@ -78,6 +78,7 @@ def test_parts_are_optimized_in_their_place_only(monkeypatch):
 def _negated(name):
     """A linked kernel that another one calls, and that one: it overwrites a record's numbers."""
 
+    @record
     class Numbers(Record):
         given: Reals
         out: Reals

@@ -1,7 +1,8 @@
 """Numbers and flat arrays that compiled code reads where they lie."""
 
+import ctypes
 import inspect
-from typing import Annotated, Any, ClassVar, get_args
+from typing import Annotated, Any, ClassVar, TypeVar, get_args
 
 import numpy as np
 
@@ -12,12 +13,16 @@ Float64s = Annotated[np.ndarray, np.dtype(np.float64)]
 #: Of the record's own dtype, which is the network's.
 Reals = Annotated[np.ndarray, None]
 
+# Every number takes a word.
+_NUMBERS = {int: ctypes.c_int64, bool: ctypes.c_int64, float: ctypes.c_double}
 
-class Record:
+
+class Record(ctypes.Structure):
     """Attributes that Python and compiled code share: what is set here, kernels find in words of memory.
 
-    A subclass annotates them: ``int``, ``float`` and ``bool`` take a word of 64 bits each, an array
-    its address and its size, another record its address. The record keeps what it is given alive.
+    A subclass, made with :func:`record`, annotates them: ``int``, ``bool`` and ``float`` take a word of
+    64 bits each, an array its address and its size, another record its address. The record keeps
+    what it is given alive.
 
     Parameters
     ----------
@@ -33,57 +38,76 @@ class Record:
     """
 
     #: Name -> annotation.
-    fields: ClassVar[dict[str, Any]] = {}
+    fields: ClassVar[dict[str, Any]]
     #: Name -> its first word.
-    places: ClassVar[dict[str, int]] = {}
-
-    dtype: np.dtype
-    _as_parameter_: int
-
-    def __init_subclass__(cls) -> None:
-        cls.fields = inspect.get_annotations(cls)
-        cls.places = {}
-        words = 0
-        for name, kind in cls.fields.items():
-            cls.places[name] = words
-            words += 2 if is_array(kind) else 1
-        cls._size = words
-
-    _size: ClassVar[int] = 0
+    places: ClassVar[dict[str, int]]
 
     def __init__(self, dtype: np.dtype, **values: Any) -> None:
-        own = self.__dict__
-        own["dtype"] = np.dtype(dtype)
-        own["_words"] = np.zeros(self._size, np.int64)
-        own["_reals"] = own["_words"].view(np.float64)
+        super().__init__()
+        self.dtype = np.dtype(dtype)
         # How ctypes hands the record to a function.
-        own["_as_parameter_"] = own["_words"].ctypes.data
+        self._as_parameter_ = ctypes.addressof(self)
         if values.keys() != self.fields.keys():
             wrong = sorted(values.keys() ^ self.fields.keys())
             raise TypeError(f"{type(self).__name__}: missing or unknown: {', '.join(wrong)}")
         for name, value in values.items():
             setattr(self, name, value)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        kind = self.fields.get(name)
-        if kind is None:
-            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
-        own, place = self.__dict__, self.places[name]
-        if kind is int or kind is bool:
-            own["_words"][place] = value
-        elif kind is float:
-            own["_reals"][place] = value
-        elif is_array(kind):
-            dtype = dtype_of(kind, own["dtype"])
-            if not isinstance(value, np.ndarray) or value.dtype != dtype or not value.flags.c_contiguous:
-                raise TypeError(f"{type(self).__name__}.{name}: expected a C-contiguous array of {dtype}")
-            own["_words"][place] = value.__array_interface__["data"][0]
-            own["_words"][place + 1] = value.size
+
+_Class = TypeVar("_Class", bound=type[Record])
+
+
+def record(cls: _Class) -> _Class:
+    """Give a subclass of :class:`Record` the attributes that it annotates."""
+    words: list[tuple[str, Any]] = []
+    cls.fields, cls.places = inspect.get_annotations(cls), {}
+    for name, kind in cls.fields.items():
+        cls.places[name] = len(words)
+        if is_array(kind):
+            setattr(cls, name, _Array(name, get_args(kind)[1]))
+            words += [(f"_{name}", ctypes.c_int64), (f"_{name}_size", ctypes.c_int64)]
+        elif issubclass(kind, Record):
+            setattr(cls, name, _Other(name, kind))
+            words.append((f"_{name}", ctypes.c_int64))
         else:
-            if type(value) is not kind or value.dtype != own["dtype"]:
-                raise TypeError(f"{type(self).__name__}.{name}: expected a {kind.__name__} of {own['dtype']}")
-            own["_words"][place] = value._as_parameter_
-        own[name] = value
+            words.append((name, _NUMBERS[kind]))
+    cls._fields_ = words
+    return cls
+
+
+class _Array:
+    """An attribute that is an array; of the record's dtype for None."""
+
+    def __init__(self, name: str, dtype: np.dtype | None) -> None:
+        self._name, self._dtype = name, dtype
+        self._address, self._size = f"_{name}", f"_{name}_size"
+
+    def __get__(self, owner: Any, cls: type | None = None) -> np.ndarray:
+        return owner.__dict__[self._name]
+
+    def __set__(self, owner: Any, value: np.ndarray) -> None:
+        dtype = self._dtype or owner.dtype
+        if not isinstance(value, np.ndarray) or value.dtype != dtype or not value.flags.c_contiguous:
+            raise TypeError(f"{type(owner).__name__}.{self._name}: expected a C-contiguous array of {dtype}")
+        owner.__dict__[self._name] = value
+        setattr(owner, self._address, value.__array_interface__["data"][0])
+        setattr(owner, self._size, value.size)
+
+
+class _Other:
+    """An attribute that is another record."""
+
+    def __init__(self, name: str, kind: type[Record]) -> None:
+        self._name, self._kind = name, kind
+
+    def __get__(self, owner: Any, cls: type | None = None) -> Record:
+        return owner.__dict__[self._name]
+
+    def __set__(self, owner: Any, value: Record) -> None:
+        if type(value) is not self._kind or value.dtype != owner.dtype:
+            raise TypeError(f"{type(owner).__name__}.{self._name}: expected a {self._kind.__name__} of {owner.dtype}")
+        owner.__dict__[self._name] = value
+        setattr(owner, f"_{self._name}", ctypes.addressof(value))
 
 
 def is_array(kind: Any) -> bool:

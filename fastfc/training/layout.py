@@ -7,7 +7,7 @@ allocated once for a run: every array more that compiled code is handed costs co
 
 import numpy as np
 
-from fastfc._runtime.record import Float64s, Int64s, Reals, Record, Uint32s
+from fastfc._runtime.record import Float64s, Int64s, Reals, Record, Uint32s, record
 
 # Columns of the table of layers; the offsets count elements.
 (
@@ -65,6 +65,7 @@ LEAST_CHUNK_ROWS = 256
 KINDS = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.uint8))
 
 
+@record
 class Examples(Record):
     """A set of examples, as it lies in memory."""
 
@@ -74,6 +75,7 @@ class Examples(Record):
     offsets: Int64s  # (D,): bytes from an example's address to each value; (0,) if they are adjacent
 
 
+@record
 class Plan(Record):
     """The memory of a run. L is the number of the network's layers, n the batch, D its widest layer."""
 
@@ -124,6 +126,7 @@ class Plan(Record):
     barrier: Int64s
 
 
+@record
 class Steps(Record):
     """A part of a run: some steps in one call."""
 
@@ -133,6 +136,7 @@ class Steps(Record):
     progress: Int64s  # (1,): how many are done; the last ones are missing if the team was sent home
 
 
+@record
 class Predictions(Record):
     """Predictions for some examples, in test mode, in one call."""
 

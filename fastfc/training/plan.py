@@ -182,7 +182,8 @@ def set_examples(examples: Examples, X: np.ndarray) -> None:
     examples.kind = KINDS.index(np.dtype(np.uint8) if X.dtype == np.bool_ else X.dtype)
     examples.address = X.__array_interface__["data"][0]
     examples.row_bytes = X.strides[0]
-    examples.offsets = offsets
+    if examples.offsets is not offsets:
+        examples.offsets = offsets
 
 
 def readable(X: Any) -> bool:

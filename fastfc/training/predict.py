@@ -1,7 +1,5 @@
 """Compiled prediction: the scores of a network in test mode, in one call."""
 
-import functools
-
 import numpy as np
 
 from fastfc._runtime.blas import single_threaded
@@ -35,9 +33,8 @@ def predict_scores(model: FullyConnectedNet, X: np.ndarray, softmax: bool = Fals
     if not readable(X):
         X = X.astype(model.dtype)
     n = len(X)
-    scores = np.empty((n, model.dims[-1]), model.dtype)
     if n == 0:
-        return scores
+        return np.empty((0, model.dims[-1]), model.dtype)
     members = 1
     if n > _ROWS and n * model.params.flat.size >= _TEAM_WORK:
         members = get_num_threads() or available_cpus()
@@ -45,28 +42,27 @@ def predict_scores(model: FullyConnectedNet, X: np.ndarray, softmax: bool = Fals
     # A plan in use is not in the pool: other threads may predict with the same model.
     pool = model.plans.setdefault((min(n, 2), members, standardized), [])
     plan, statistics, run, job = pool.pop() if pool else _make(model, X, 1 if n == 1 else _ROWS * members, members)
+    own = job.scores
     try:
         if standardized:
             set_standardization(plan, model)
         for param, gamma, mean, var, number in statistics:
             _take_over(param, model.normalization, gamma, mean, var, number)
         set_examples(job.examples, X)
-        job.count, job.softmax, job.scores = n, softmax, scores
+        job.count, job.softmax = n, softmax
+        if n > len(own):
+            job.scores = np.empty((n, model.dims[-1]), model.dtype)
         if members == 1:
             run(plan, 0, job)
         else:
             with single_threaded(), Team(members) as team:
                 team.run(lambda i: run(plan, i, job))
+        # To copy a few scores takes less time than to hand over the caller's own array.
+        return job.scores if n > len(own) else own[:n].copy()
     finally:
-        # The scores are the caller's alone.
-        job.scores = _no_scores(model.dtype)
+        if job.scores is not own:
+            job.scores = own
         pool.append((plan, statistics, run, job))
-    return scores
-
-
-@functools.lru_cache
-def _no_scores(dtype: np.dtype) -> np.ndarray:
-    return np.empty(0, dtype)
 
 
 def _make(model: FullyConnectedNet, X: np.ndarray, rows: int, members: int):
@@ -89,7 +85,7 @@ def _make(model: FullyConnectedNet, X: np.ndarray, rows: int, members: int):
         count=0,
         softmax=False,
         predictions=_NONE,
-        scores=_no_scores(plan.dtype),
+        scores=np.empty((rows, model.dims[-1]), plan.dtype),
     )
     return plan, statistics, kernel("predict_rows", plan.dtype), job
 
