@@ -6,6 +6,9 @@ import os
 import threading
 from typing import Any
 
+#: The names by which kernels call routines, so that they hold no address and can be kept on disk.
+SYMBOLS = {"fastfc_sgemm": "sgemm", "fastfc_dgemm": "dgemm"}
+
 
 def routine(name: str) -> int:
     """The address of a routine such as ``"sgemm"``, from SciPy's Cython interface to BLAS."""

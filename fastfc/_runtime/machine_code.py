@@ -37,7 +37,6 @@ else:
 for _name, _function in _SYSTEM_CALLS.items():
     binding.add_symbol(_name, ctypes.cast(_function, ctypes.c_void_p).value)
 
-_BLAS = {"fastfc_sgemm": "sgemm", "fastfc_dgemm": "dgemm"}
 # What a linker makes itself.
 _OF_THE_LINKER = {"_GLOBAL_OFFSET_TABLE_"}
 
@@ -158,12 +157,12 @@ def function_at(symbol: str, *kinds: Any) -> Callable[..., None]:
 
 def _enter(symbol: str, code: Code) -> bool:
     """Load a kernel; False if it needs what is not there: LLVM would end the process."""
-    called = tuple(name for name in code.needs if name not in _SYSTEM_CALLS and name not in _BLAS)
+    called = tuple(name for name in code.needs if name not in _SYSTEM_CALLS and name not in blas.SYMBOLS)
     with held_back():
         for name in called:
             announce(name)
-        for name in _BLAS.keys() & code.needs:
-            binding.add_symbol(name, blas.routine(_BLAS[name]))
+        for name in blas.SYMBOLS.keys() & code.needs:
+            binding.add_symbol(name, blas.routine(blas.SYMBOLS[name]))
         # It makes the functions of the C library known.
         engine = _new_engine()
         if sys.platform != "linux" or not code.object_file.startswith(_ELF) or _misses(code.object_file):

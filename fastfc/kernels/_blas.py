@@ -1,8 +1,4 @@
-"""Matrix multiplication from BLAS, called inside compiled code.
-
-LLVM is told the addresses of ``sgemm`` and ``dgemm`` under names of our own, so that
-compiled kernels hold a name, not an address, and can be kept on disk.
-"""
+"""Matrix multiplication from BLAS, called inside compiled code."""
 
 import numpy as np
 from llvmlite import binding, ir
@@ -12,10 +8,10 @@ from numba.extending import intrinsic, overload
 
 from fastfc._runtime import blas
 
-_ROUTINES = {types.float32: "sgemm", types.float64: "dgemm"}
+_ROUTINES = {types.float32: "fastfc_sgemm", types.float64: "fastfc_dgemm"}
 
-for _routine in _ROUTINES.values():
-    binding.add_symbol(f"fastfc_{_routine}", blas.routine(_routine))
+for _symbol, _routine in blas.SYMBOLS.items():
+    binding.add_symbol(_symbol, blas.routine(_routine))
 
 
 def gemm(trans_a, trans_b, m, n, k, a, lda, b, ldb, beta, c, ldc):
@@ -97,7 +93,7 @@ def _gemm_call(typingctx, trans_a, trans_b, m, n, k, a, lda, b, ldb, beta, c, ld
             on_stack(size(value["ldc"])),
         ]
         function_type = ir.FunctionType(ir.VoidType(), [argument.type for argument in arguments])
-        function = cgutils.get_or_insert_function(builder.module, function_type, f"fastfc_{routine}")
+        function = cgutils.get_or_insert_function(builder.module, function_type, routine)
         builder.call(function, arguments)
         return context.get_dummy_value()
 
