@@ -356,6 +356,23 @@ def test_training_goes_on_where_it_stopped():
     assert_same_stream(state, expected)
 
 
+def test_labels_that_are_changed_in_a_run_are_those_it_began_with():
+    """Compiled code writes where a label says."""
+
+    def spoil(solver):
+        solver.y_train[:] = 10**12
+
+    spoiled, expected = (train("fast", make(callback=callback))[0].loss_history for callback in (spoil, None))
+    np.testing.assert_array_equal(spoiled, expected)
+
+
+@pytest.mark.parametrize("keep", [np.float64(1), np.float32(0.5), np.int64(1)])
+def test_numbers_of_numpy(keep):
+    solver = make(keep=keep, batch=np.int64(BATCH), hidden=[np.int32(5)], threads=np.int64(2), reg=np.float32(0.5))
+    solver.train()
+    assert solver.engine_ == "compiled"
+
+
 def test_a_callback_may_use_the_random_stream_and_change_the_rates():
     """The course's loop would hand it the same numbers: both engines are asked once per epoch."""
     results = []

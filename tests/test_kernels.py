@@ -14,6 +14,7 @@ import pytest
 
 import fastfc
 from fastfc import cases, tolerance
+from fastfc._runtime import notice
 from fastfc.backend import OPS
 from fastfc.cases import Sizes
 from fastfc.kernels import _jit, _math, _random
@@ -211,6 +212,13 @@ X, y = np.zeros((20, 3), np.float32), np.zeros(20, int)
 net = fastfc.FullyConnectedNet([4], 3, 2)
 fastfc.Solver(net, {"X_train": X, "y_train": y, "X_val": X, "y_val": y}, num_epochs=1, verbose=False).train()
 """
+
+
+def test_nothing_is_said_without_a_stderr(monkeypatch, capsys):
+    """It would appear among the results on stdout."""
+    monkeypatch.setattr(sys, "stderr", None)
+    notice._Notice()._say()
+    assert capsys.readouterr().out == ""
 
 
 @needs_compiler

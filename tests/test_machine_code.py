@@ -1,6 +1,8 @@
 """Machine code from the disk: loaded without Numba, and never the wrong one."""
 
 import ctypes
+import hashlib
+import importlib.util
 import os
 import subprocess
 import sys
@@ -114,17 +116,59 @@ def test_the_command_line_predicts_without_numba(folder, tmp_path):
         (numba.config, "OPT", 0),
         (numba.config, "BOUNDSCHECK", 1),
         (numba.config, "CPU_NAME", "generic"),
+        (numba.config, "LOOP_VECTORIZE", 0),
+        (machine_code.np, "__version__", "0.1"),
+        (machine_code.llvmlite, "__version__", "0.1"),
+        (machine_code.sys, "version_info", (3, 99, 0)),
         (kept, "source_digest", lambda: "0" * 16),
     ],
-    ids=["versions", "processor", "OPT", "BOUNDSCHECK", "CPU_NAME", "text"],
+    ids=["versions", "processor", "OPT", "BOUNDSCHECK", "CPU_NAME", "loops", "numpy", "llvmlite", "python", "text"],
 )
 def test_another_compiler_or_processor_has_other_files(owner, name, value, monkeypatch, tmp_path):
     monkeypatch.setattr(kept, "cache_folder", lambda: tmp_path)
     monkeypatch.setattr(numba.config, "CPU_NAME", None)
+    machine_code._versions.cache_clear()
     before = machine_code.path("symbol")
     assert machine_code.path("symbol") == before
-    monkeypatch.setattr(owner, name, value)
-    assert machine_code.path("symbol") != before
+    machine_code._versions.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, value)
+        after = machine_code.path("symbol")
+    getattr(machine_code._versions, "cache_clear", lambda: None)()
+    assert after != before
+    assert machine_code.path("symbol") == before
+
+
+def test_avx_that_a_program_turns_off(monkeypatch):
+    """Not where Numba does so by itself: there a process without Numba would look for another file."""
+    for processor, changes in ((("x86", "new", "+avx,+avx2"), True), (("x86", "old", "+avx"), False)):
+        monkeypatch.setattr(machine_code, "_processor", lambda processor=processor: processor)
+        monkeypatch.setattr(numba.config, "ENABLE_AVX", True)
+        before = machine_code.key()
+        monkeypatch.setattr(numba.config, "ENABLE_AVX", 0)
+        assert (machine_code.key() != before) == changes
+
+
+def test_a_numba_without_source_text(monkeypatch, tmp_path):
+    here = importlib.util.spec_from_file_location("numba", tmp_path / "__init__.pyc")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: here)
+    assert machine_code._versions.__wrapped__()[0] == hashlib.sha256(numba.__version__.encode()).hexdigest()
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert machine_code._versions.__wrapped__()[1:] == machine_code._versions()[1:]
+
+
+def test_a_fastfc_without_source_text(monkeypatch, tmp_path):
+    """Bytecode stands for it. Where there is neither, nothing can be told from its name."""
+    monkeypatch.setattr(kept, "_PACKAGE", tmp_path)
+    assert kept._digest_of_source() is None
+    (tmp_path / "kernels").mkdir()
+    digests = set()
+    for name, text in (("a.pyc", b"1"), ("a.pyc", b"2"), ("b.py", b"1"), ("b.py", b"2")):
+        (tmp_path / "kernels" / name).write_bytes(text)
+        digests.add(kept._digest_of_source())
+    assert len(digests) == 4
+    monkeypatch.setattr(kept, "source_digest", lambda: None)
+    assert kept.cache_folder.__wrapped__() is None
 
 
 def test_versions_and_processor_are_this_processes():
@@ -155,8 +199,45 @@ def test_numba_is_asked_only_if_something_is_unusual(tmp_path):
     assert run(ASK, NUMBA_OPT="3") == ["True True False (('NUMBA_OPT', '3'),)"]
     assert run(ASK, NUMBA_OPT="1") == ["True True False (('NUMBA_OPT', '1'), ('OPT', '_OptLevel(1)'))"]
     assert run("import numba" + ASK) == ["True True False ()"]
-    (tmp_path / ".numba_config.yaml").write_text("opt: 3\n")
-    assert run(ASK, folder=tmp_path)[0].startswith("True True")
+    (tmp_path / ".numba_config.yaml").write_text("opt: 3")
+    assert run(ASK, folder=tmp_path) == ["True True False (('.numba_config.yaml', 'opt: 3'),)"]
+
+
+def test_a_numba_that_may_not_be_imported_is_not_asked(monkeypatch):
+    monkeypatch.setitem(sys.modules, "numba", None)
+    monkeypatch.setattr(settings, "_given", list)
+    assert settings.numba_config() is None
+
+
+@needs_compiler
+@pytest.mark.parametrize("setting", ["NUMBA_BOUNDSCHECK", "NUMBA_OPT"])
+def test_kernels_of_other_settings_are_found_again(tmp_path, setting):
+    """They may need functions of Numba's."""
+    value = {"NUMBA_BOUNDSCHECK": "1", "NUMBA_OPT": "0"}[setting]
+    environment = {setting: value, "NUMBA_CACHE_DIR": str(tmp_path)}
+    program = PROGRAM.replace("(np.float32, np.float64)", "(np.float32,)")
+    cold = run(program, **environment)
+    before = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.nbc")}
+    assert before
+    fails = "import fastfc.kernels._linked as linked\nlinked.Linked.compile = None\n"
+    assert run(fails + program, **environment)[:-1] == cold[:-1]
+    assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.nbc")} == before
+
+
+@needs_compiler
+def test_a_reload_of_the_loader_keeps_what_is_loaded():
+    code = (
+        "import gc, importlib, numpy as np, fastfc\n"
+        "net, X = fastfc.FullyConnectedNet([6], 8, 4), np.ones((2, 8), np.float32)\n"
+        "before = net.loss(X)\n"
+        "from fastfc._runtime import machine_code\n"
+        "for _ in range(3):\n"
+        "    importlib.reload(machine_code)\n"
+        "    gc.collect()\n"
+        "    assert np.array_equal(net.loss(X), before)\n"
+        "print(fastfc.FullyConnectedNet([6], 8, 4, dtype=np.float64).loss(X).shape)"
+    )
+    assert run(code) == ["(2, 4)"]
 
 
 def test_numbas_cache_folder_is_known_without_numba(tmp_path):
@@ -261,13 +342,15 @@ def test_threads_that_ask_at_once_get_the_same_kernel(monkeypatch):
 def test_a_child_process_does_not_wait_for_its_parents_threads():
     compiling.kernel("predict_rows", np.dtype(np.float64))
     code = (
-        "import os, threading, numpy as np\n"
+        "import os, threading, time, numpy as np\n"
         "from fastfc._runtime import machine_code\n"
         "from fastfc.training import compiling\n"
         "held = threading.Event()\n"
         "def hold():\n"
-        "    with machine_code._lock, compiling._lock:\n"
-        "        held.set()\n"
+        "    with compiling._lock:\n"
+        "        with machine_code._lock:\n"
+        "            held.set()\n"
+        "            time.sleep(0.3)\n"
         "        threading.Event().wait()\n"
         "threading.Thread(target=hold, daemon=True).start()\n"
         "held.wait()\n"

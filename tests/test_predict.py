@@ -92,6 +92,16 @@ def test_what_changes_between_predictions_counts():
     assert_predicts_like_the_reference(net, X)
 
 
+def test_other_statistics_dictionaries_count_as_well():
+    net = trained_net()
+    X = np.random.default_rng(1).standard_normal((3, net.dims[0]))
+    net.predict(X)
+    net.bn_params = [{**param, "running_mean": param["running_mean"] + 1} for param in net.bn_params]
+    assert_predicts_like_the_reference(net, X)
+    net.bn_params[0] = {**net.bn_params[0], "running_var": 2 * net.bn_params[0]["running_var"]}
+    assert_predicts_like_the_reference(net, X)
+
+
 @pytest.mark.parametrize("seed", [None, 11])
 def test_modes_and_stream_are_left_as_the_reference_leaves_them(seed):
     results = []

@@ -206,6 +206,55 @@ def test_the_one_that_was_started_is_killed_if_the_other_cannot_be(path, monkeyp
     assert started[0].stdin.closed
 
 
+def test_one_process_compiles_for_a_folder(tmp_path):
+    """The lock is a folder's, and goes with whoever has it."""
+    other = tmp_path / "other"
+    other.mkdir()
+    inside, leave, order = threading.Event(), threading.Event(), []
+
+    def first():
+        with processes.alone(tmp_path):
+            inside.set()
+            leave.wait()
+            order.append("first")
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    inside.wait()
+    with processes.alone(other):
+        order.append("other folder")
+    threading.Timer(0.2, leave.set).start()
+    with processes.alone(tmp_path):
+        order.append("second")
+    thread.join()
+    assert order == ["other folder", "first", "second"]
+
+
+def test_nobody_waits_for_ever_for_another_process(tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "_PATIENCE", 0.2)
+    with processes.alone(tmp_path):
+        before = time.monotonic()
+        with processes.alone(tmp_path):
+            assert time.monotonic() - before >= 0.2
+
+
+def test_folders_that_cannot_be_locked(tmp_path, monkeypatch):
+    import fcntl
+
+    def refuse(*args):
+        raise OSError("no locks here")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with processes.alone(tmp_path):
+        pass
+
+
+def test_a_folder_that_the_program_chose(path, tmp_path, monkeypatch):
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "chosen"))
+    processes.run_elsewhere([f"open({str(path)!r}, 'w').write(os.environ['NUMBA_CACHE_DIR'])"])
+    assert path.read_text() == str(tmp_path / "chosen")
+
+
 def has_ended(pid, seconds=10.0):
     deadline = time.monotonic() + seconds
     with contextlib.suppress(ProcessLookupError, FileNotFoundError):
@@ -264,8 +313,22 @@ def test_how_many_processes_compile(monkeypatch, threads, cpus, pool, expected):
     monkeypatch.setattr(compiling, "get_num_threads", lambda: threads)
     monkeypatch.setattr(compiling, "available_cpus", lambda: cpus)
     monkeypatch.setattr(compiling, "parent_process", lambda: pool)
+    monkeypatch.setattr(compiling, "_load_all", lambda symbol: False)
     compiling._compile_elsewhere("train_steps", np.dtype(np.float32))
     assert len(codes) == expected
+
+
+def test_no_process_is_started_for_settings_of_the_program(monkeypatch):
+    monkeypatch.setattr(numba.config, "LOOP_VECTORIZE", 0)
+    monkeypatch.setattr(compiling.settings, "_given", list)
+    monkeypatch.setattr(processes, "run_elsewhere", lambda codes: pytest.fail("something was started"))
+    compiling._compile_elsewhere("train_steps", np.dtype(np.float32))
+
+
+def test_nor_if_another_process_has_compiled_meanwhile(monkeypatch):
+    monkeypatch.setattr(compiling, "_load_all", lambda symbol: True)
+    monkeypatch.setattr(processes, "run_elsewhere", lambda codes: pytest.fail("something was started"))
+    compiling._compile_elsewhere("train_steps", np.dtype(np.float32))
 
 
 def test_nothing_is_started_where_nothing_can_be_kept(monkeypatch):

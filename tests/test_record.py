@@ -1,5 +1,6 @@
 """Records: what Python sets, compiled code finds in words of memory."""
 
+import copy
 import ctypes
 import gc
 import weakref
@@ -72,6 +73,21 @@ def test_what_is_set_later_is_found_as_well():
     assert words[at["flag"]] == record.flag == 0
     assert words[at["values"]] == record.values.ctypes.data
     assert words[at["values"] + 1] == 7
+
+
+def test_a_copy_has_words_of_its_own():
+    record = made()
+    other = copy.copy(record)
+    other.count = 5
+    assert record.count == -3
+    assert other._as_parameter_ != record._as_parameter_
+    assert other.values is record.values
+    np.testing.assert_array_equal(np.delete(words_of(other)[0], 0), np.delete(words_of(record)[0], 0))
+
+
+def test_numbers_of_numpy():
+    record = made(count=np.int32(4), scale=np.float32(0.5), flag=np.bool_(True))
+    assert (record.count, record.scale, record.flag) == (4, 0.5, 1)
 
 
 def test_arrays_live_as_long_as_their_record():

@@ -26,17 +26,22 @@ SUFFIX = ".fastfc.nbc"
 _WRITTEN_WITHIN = 3600.0
 
 
-def _digest_of_source() -> str:
+def _digest_of_source() -> str | None:
     digest = hashlib.sha256()
-    for folder in ("_runtime", "kernels", "training"):
-        for path in sorted((_PACKAGE / folder).glob("*.py")):
+    folders = [_PACKAGE / name for name in ("_runtime", "kernels", "training")]
+    # Without source text there may be bytecode in its place.
+    for suffix in ("*.py", "*.pyc"):
+        files = [path for folder in folders for path in sorted(folder.glob(suffix))]
+        for path in files:
             digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]
+        if files:
+            return digest.hexdigest()[:16]
+    return None
 
 
 @functools.lru_cache(maxsize=1)
-def source_digest() -> str:
-    """Digest of every file whose text can end up in machine code."""
+def source_digest() -> str | None:
+    """Digest of every file whose text can end up in machine code; None if there are none, as in an archive."""
     return _digest_of_source()
 
 
@@ -55,6 +60,9 @@ def cache_folder() -> Path | None:
 
     What lies there is executed: a folder in which everybody may write is passed over.
     """
+    if source_digest() is None:
+        logger.debug("no source text of fastfc: kernels are compiled anew in each process")
+        return None
     install = hashlib.sha256(str(_PACKAGE).encode()).hexdigest()[:16]
     candidates = [_PACKAGE / "kernels" / "__pycache__"]
     chosen = settings.cache_folder()
@@ -75,7 +83,7 @@ def cache_folder() -> Path | None:
         except OSError as error:
             logger.debug("no kernel cache in %s: %s", folder, error)
             continue
-        return folder
+        return folder.absolute()
     logger.debug("no folder for compiled kernels: they are compiled anew in each process")
     return None
 
@@ -124,7 +132,7 @@ def write(path: Path | None, payload: bytes) -> None:
 def _remove_stale_files(folder: Path) -> None:
     """Remove, once per process, what other versions of the source text and processes that were killed left here."""
     for path in folder.glob(f"*{SUFFIX}"):
-        if not path.name.startswith(source_digest()):
+        if not path.name.startswith(f"{source_digest()}-"):
             path.unlink(missing_ok=True)
     for path in folder.glob(f"*{SUFFIX}*.tmp"):
         with contextlib.suppress(FileNotFoundError):

@@ -8,6 +8,7 @@ kept and loaded without those that it calls, which must be there only when it ru
 import ctypes
 import functools
 import hashlib
+import importlib
 import importlib.util
 import json
 import os
@@ -47,8 +48,8 @@ _ELF_SYMBOL = np.dtype(
 )
 _WEAK = 2
 
-# The status of a kernel, as Numba's calling convention has it.
-_OK, _NONE = 0, -2
+#: The statuses of a kernel that has not failed, as Numba's calling convention has them.
+SUCCESS = 0, -2
 
 
 class Code(NamedTuple):
@@ -67,18 +68,14 @@ class _Loaded(NamedTuple):
 _lock = threading.RLock()
 _loaded: dict[str, _Loaded] = {}
 # What has the machine code, for as long as the process lives: nobody knows who still calls it.
-_engines: list[Any] = []
-_cells: dict[str, ctypes.c_void_p] = {}
-
-
-def _renew_lock() -> None:
-    """In a child process: whoever held it is not there."""
-    global _lock
-    _lock = threading.RLock()
-
+# Nor does a reload of this module take it away.
+_engines: list[Any] = globals().get("_engines", [])
+_cells: dict[str, ctypes.c_void_p] = globals().get("_cells", {})
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
+    # Whoever forks waits for other threads that are amid loading, which takes milliseconds: they would leave
+    # LLVM's lock taken in the child process.
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 def symbol_of(name: str, dtype: np.dtype) -> str:
@@ -97,7 +94,7 @@ def announce(symbol: str) -> None:
 
 def path(symbol: str) -> Path | None:
     """Where a kernel is kept on disk, there or not; None for nowhere."""
-    return kept.path_of(symbol, _key())
+    return kept.path_of(symbol, key())
 
 
 def load(symbol: str) -> bool:
@@ -148,7 +145,7 @@ def function_at(symbol: str, *kinds: Any) -> Callable[..., None]:
 
     def run(*arguments: Any) -> None:
         status = call(*places, *arguments)
-        if status != _OK and status != _NONE:
+        if status not in SUCCESS:
             # What else kernels could raise, the code around them has ruled out.
             raise IndexError(f"{symbol}: an index is out of bounds (status {status})")
 
@@ -167,8 +164,9 @@ def _enter(symbol: str, code: Code) -> bool:
         engine = _new_engine()
         if sys.platform != "linux" or not code.object_file.startswith(_ELF) or _misses(code.object_file):
             # What else a kernel may need comes with Numba.
-            import fastfc.kernels._jit  # noqa: F401
+            from fastfc.kernels._linked import announce_runtime
 
+            announce_runtime()
             if sys.platform == "linux" and _misses(code.object_file):
                 return False
         engine.add_object_file(binding.ObjectFileRef.from_data(code.object_file))
@@ -212,10 +210,15 @@ def _new_engine() -> Any:
 def _versions() -> tuple[str, ...]:
     """Of all that has a part in making or loading machine code."""
     spec = importlib.util.find_spec("numba")
-    versions = Path(spec.origin).with_name("_version.py").read_bytes() if spec is not None and spec.origin else b""
+    try:
+        numba = Path(spec.origin).with_name("_version.py").read_text() if spec is not None and spec.origin else ""
+    except OSError:
+        # An installation without source text.
+        numba = importlib.import_module("numba").__version__
     return (
-        hashlib.sha256(versions).hexdigest(),
+        hashlib.sha256(numba.encode()).hexdigest(),
         llvmlite.__version__,
+        np.__version__,
         platform.python_implementation(),
         ".".join(map(str, sys.version_info[:2])),
     )
@@ -232,5 +235,10 @@ def _processor() -> tuple[str, ...]:
     return binding.get_process_triple(), binding.get_host_cpu_name(), features
 
 
-def _key() -> tuple:
-    return (*_versions(), *_processor(), settings.unusual())
+def key() -> tuple:
+    """All that machine code depends on beside the source text of its kernel."""
+    processor, unusual = _processor(), settings.unusual()
+    if "+avx2" not in processor[-1]:
+        # Numba itself avoids AVX on processors that came before AVX2.
+        unusual = tuple((name, value) for name, value in unusual if name != "ENABLE_AVX")
+    return *_versions(), *processor, *unusual

@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 
+from fastfc._interrupts import held_back
 from fastfc._runtime import kept
 
 
@@ -23,10 +24,12 @@ class _Notice:
         """A compilation begins; those inside another one are part of it."""
         if self._said or self._started is not None or os.environ.get("FASTFC_QUIET", "0") not in ("", "0"):
             return
-        self._started = time.monotonic()
-        self._timer = threading.Timer(max(0.0, self._PATIENCE - self._spent), self._say)
-        self._timer.daemon = True
-        self._timer.start()
+        with held_back():
+            # Ctrl-C can leave the locks of a thread that is about to start taken.
+            self._started = time.monotonic()
+            self._timer = threading.Timer(max(0.0, self._PATIENCE - self._spent), self._say)
+            self._timer.daemon = True
+            self._timer.start()
 
     def stop(self) -> None:
         """The compilation has ended."""
@@ -37,6 +40,8 @@ class _Notice:
 
     def _say(self) -> None:
         self._said = True
+        if sys.stderr is None:
+            return
         often = "once" if kept.cache_folder() is not None else "in every process, as no folder for them can be written"
         print(f"fastfc: compiling kernels for this machine ({often}; FASTFC_QUIET=1 hides this)", file=sys.stderr)
 

@@ -6,14 +6,18 @@ context. Other processes leave their kernels in the cache on disk, where this on
 do not deliver is compiled here.
 """
 
+import contextlib
 import logging
 import os
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from fastfc._interrupts import held_back
+from fastfc._runtime import settings
 
 logger = logging.getLogger("fastfc")
 
@@ -55,6 +59,11 @@ def run_elsewhere(codes: Iterable[str]) -> None:
     # A folder that is meant relatively may be another one by now.
     path = [str(entry) for entry in sys.path if isinstance(entry, (str, Path)) and os.path.isabs(entry)]
     prelude = _PRELUDE.format(path=path, package=_PACKAGE)
+    environment = {**os.environ, "FASTFC_QUIET": "1"}
+    if settings.cache_folder():
+        # The program may have chosen it. Where the current folder is gone, nothing is meant relatively to it.
+        with contextlib.suppress(FileNotFoundError):
+            environment["NUMBA_CACHE_DIR"] = os.path.abspath(settings.cache_folder())
     flags = ["-I", "-B"] if sys.dont_write_bytecode else ["-I"]
     deadline = time.monotonic() + _PATIENCE
     processes: list[subprocess.Popen] = []
@@ -63,7 +72,7 @@ def run_elsewhere(codes: Iterable[str]) -> None:
             processes.append(
                 subprocess.Popen(
                     [sys.executable, *flags, "-c", prelude + code + _END],
-                    env={**os.environ, "FASTFC_QUIET": "1"},
+                    env=environment,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
@@ -78,11 +87,40 @@ def run_elsewhere(codes: Iterable[str]) -> None:
         # The latter is what Python raises when it is about to end.
         logger.debug("no process to compile kernels: %s", error)
     finally:
-        for process in processes:
-            process.kill()
-            # Waits for it, and closes the pipe.
-            with process:
-                pass
+        with held_back():
+            for process in processes:
+                process.kill()
+                # Waits for it, and closes the pipe.
+                with process:
+                    pass
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Be the only process that compiles for a folder: wait for another one, whose kernels are there then.
+
+    Where folders cannot be locked, or after some time, nobody is waited for.
+    """
+    if os.name != "posix":
+        yield
+        return
+    import fcntl
+
+    deadline = time.monotonic() + _PATIENCE
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        while time.monotonic() < deadline:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(_POLL)
+            except OSError as error:
+                logger.debug("%s cannot be locked: %s", folder, error)
+                break
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _is_python(executable: str | None) -> bool:

@@ -2,6 +2,8 @@
 
 import ctypes
 import inspect
+import operator
+from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, TypeVar, get_args
 
 import numpy as np
@@ -13,8 +15,12 @@ Float64s = Annotated[np.ndarray, np.dtype(np.float64)]
 #: Of the record's own dtype, which is the network's.
 Reals = Annotated[np.ndarray, None]
 
-# Every number takes a word.
-_NUMBERS = {int: ctypes.c_int64, bool: ctypes.c_int64, float: ctypes.c_double}
+# Every number takes a word: its ctypes type, and what makes it of NumPy's numbers.
+_NUMBERS: dict[Any, tuple[Any, Callable]] = {
+    int: (ctypes.c_int64, operator.index),
+    bool: (ctypes.c_int64, bool),
+    float: (ctypes.c_double, float),
+}
 
 
 class Record(ctypes.Structure):
@@ -45,13 +51,15 @@ class Record(ctypes.Structure):
     def __init__(self, dtype: np.dtype, **values: Any) -> None:
         super().__init__()
         self.dtype = np.dtype(dtype)
-        # How ctypes hands the record to a function.
-        self._as_parameter_ = ctypes.addressof(self)
         if values.keys() != self.fields.keys():
             wrong = sorted(values.keys() ^ self.fields.keys())
             raise TypeError(f"{type(self).__name__}: missing or unknown: {', '.join(wrong)}")
         for name, value in values.items():
-            setattr(self, name, value)
+            kind = self.fields[name]
+            setattr(self, name, _NUMBERS[kind][1](value) if kind in _NUMBERS else value)
+
+    #: How ctypes hands the record to a function.
+    _as_parameter_ = property(ctypes.addressof)
 
 
 _Class = TypeVar("_Class", bound=type[Record])
@@ -70,7 +78,7 @@ def record(cls: _Class) -> _Class:
             setattr(cls, name, _Other(name, kind))
             words.append((f"_{name}", ctypes.c_int64))
         else:
-            words.append((name, _NUMBERS[kind]))
+            words.append((name, _NUMBERS[kind][0]))
     cls._fields_ = words
     return cls
 

@@ -1,5 +1,6 @@
 """Numba's settings, where possible without importing Numba."""
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -18,12 +19,21 @@ _HARMLESS = {
     "NUMBA_DISABLE_CUDA",
 }
 # Settings that a program may also change while it runs, and what they are by themselves.
-_USUAL = {"OPT": 3, "BOUNDSCHECK": None, "CPU_NAME": None, "CPU_FEATURES": None}
+_USUAL = {
+    "OPT": 3,
+    "BOUNDSCHECK": None,
+    "CPU_NAME": None,
+    "CPU_FEATURES": None,
+    "ENABLE_AVX": True,
+    "LOOP_VECTORIZE": 1,
+    "SLP_VECTORIZE": 0,
+}
+_FILE = Path(".numba_config.yaml")
 
 
 def numba_config() -> ModuleType | None:
     """``numba.config``; None if all settings are the usual ones, and Numba is not imported."""
-    if "numba" not in sys.modules and not _environment() and not Path(".numba_config.yaml").exists():
+    if sys.modules.get("numba") is None and not _given():
         return None
     # As the kernels do it: safe from Ctrl-C.
     from numba.core import config
@@ -50,11 +60,19 @@ def unusual() -> tuple[tuple[str, str], ...]:
     config = numba_config()
     if config is None:
         return ()
-    changed = {name: getattr(config, name) for name, usual in _USUAL.items() if getattr(config, name) != usual}
-    return (*_environment(), *((name, str(value)) for name, value in changed.items()))
+    values = {name: getattr(config, name, usual) for name, usual in _USUAL.items()}
+    return (*_given(), *((name, str(value)) for name, value in values.items() if value != _USUAL[name]))
 
 
-def _environment() -> list[tuple[str, str]]:
-    return sorted(
-        (name, value) for name, value in os.environ.items() if name.startswith("NUMBA_") and name not in _HARMLESS
-    )
+def changed_by_program() -> bool:
+    """Whether what is unusual is so in this process only."""
+    return bool(unusual()) and not _given()
+
+
+def _given() -> list[tuple[str, str]]:
+    """What Numba would read when it is imported: variables of the environment, and a file of the current folder."""
+    given = [(name, value) for name, value in os.environ.items() if name.startswith("NUMBA_") and name not in _HARMLESS]
+    # Often there is none.
+    with contextlib.suppress(OSError):
+        given.append((str(_FILE), _FILE.read_text(errors="replace")))
+    return sorted(given)

@@ -7,18 +7,13 @@ raises into the user's call. See ``fastfc/_runtime/kept.py`` for what is done he
 """
 
 import pickle
-import platform
-import sys
 from pathlib import Path
 
-import llvmlite
-import numba
-import numpy as np
 from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
-from fastfc._runtime import kept
+from fastfc._runtime import kept, machine_code
 from fastfc._runtime.notice import notice
 
 
@@ -50,20 +45,7 @@ class KernelCache(_Cache):
         """Where the compiled function for `sig` is kept, there or not; None if there is no place for it."""
         if not self._enabled:
             return None
-        key = (
-            str(sig),
-            codegen.magic_tuple(),
-            numba.__version__,
-            llvmlite.__version__,
-            # Types are kept as pickles, which name NumPy's modules.
-            np.__version__,
-            platform.python_implementation(),
-            sys.version_info[:2],
-            # Both change the code that Numba makes.
-            bool(numba.config.BOUNDSCHECK),
-            str(numba.config.OPT),
-        )
-        return kept.path_of(self._name, key)
+        return kept.path_of(self._name, (str(sig), codegen.magic_tuple(), machine_code.key()))
 
     def load_overload(self, sig, target_context):
         """The compiled function kept for `sig`, or None."""

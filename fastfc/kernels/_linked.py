@@ -11,11 +11,23 @@ import numba
 from llvmlite import ir
 from llvmlite.binding import Linkage
 from numba.core import cgutils
+from numba.core.callconv import RETCODE_NONE, RETCODE_OK
+from numba.core.registry import cpu_target
+from numba.core.runtime import rtsys
 from numba.extending import intrinsic
 
 from fastfc._runtime import machine_code
 from fastfc._runtime.machine_code import Code, symbol_of
 from fastfc.kernels._jit import LINKED_OPTIONS, silent
+
+# What `machine_code.function_at` takes for success.
+if (RETCODE_OK.constant, RETCODE_NONE.constant) != machine_code.SUCCESS:
+    raise RuntimeError("this Numba has other calling conventions than fastfc knows")
+
+
+def announce_runtime():
+    """Tell LLVM where the functions of Numba's own runtime are, which machine code without optimization may call."""
+    rtsys.initialize(cpu_target.target_context)
 
 
 class Linked:
@@ -50,9 +62,10 @@ class Linked:
             raise RuntimeError(f"kernel {self.name} holds addresses of this process and cannot be kept")
         text = str(module)
         for function in module.functions:
-            # Numba's own, such as its counting of references. Those that nobody calls are left out of the file,
-            # with all that they would need.
-            if function.linkage == Linkage.linkonce_odr and not re.search(rf"\bcall [^\n]*@{function.name}\(", text):
+            # Numba's own, such as its counting of references. Those that are named nowhere but where they
+            # are defined are left out of the file, with what they would need.
+            named = re.findall(rf"@{re.escape(function.name)}(?![\w.$])", text)
+            if function.linkage == Linkage.linkonce_odr and len(named) == 1:
                 function.linkage = Linkage.available_externally
         return Code(compiled.fndesc.llvm_func_name, tuple(needs), codegen._tm.emit_object(module))
 

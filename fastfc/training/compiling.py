@@ -4,8 +4,9 @@ import ctypes
 import functools
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import parent_process
+from pathlib import Path
 
 import numpy as np
 
@@ -53,8 +54,8 @@ def kernel(name: str, dtype: np.dtype) -> Callable[..., None]:
     symbol = symbol_of(name, dtype)
     with _lock:
         if not _load_all(symbol):
-            notice.start()
             try:
+                notice.start()
                 _compile_elsewhere(name, dtype)
                 _compile_all(name, dtype)
             finally:
@@ -91,14 +92,21 @@ def provide(names: Iterable[str], dtype: np.dtype) -> None:
 def _compile_elsewhere(name: str, dtype: np.dtype) -> None:
     """Have what a kernel's users need compiled and kept, in two processes where that pays."""
     path = machine_code.path(symbol_of(name, dtype))
-    if path is None:
+    if path is None or settings.changed_by_program():
         return
     shares = _SHARES[name]
     # The workers of a pool have work for all processors.
     if (get_num_threads() or available_cpus()) == 1 or parent_process() is not None:
         shares = [[name for share in shares for name in share]]
-    calls = [f"compile_share({share!r}, {name!r}, {dtype.name!r}, {str(path)!a})" for share in shares]
-    processes.run_elsewhere(f"from fastfc.training.compiling import compile_share; {call}" for call in calls)
+    with processes.alone(path.parent):
+        if not _load_all(symbol_of(name, dtype)):
+            processes.run_elsewhere(_programs(shares, name, dtype, path))
+
+
+def _programs(shares: list[list[str]], name: str, dtype: np.dtype, path: Path) -> Iterator[str]:
+    for share in shares:
+        call = f"compile_share({share!r}, {name!r}, {dtype.name!r}, {str(path)!a})"
+        yield f"from fastfc.training.compiling import compile_share; {call}"
 
 
 def compile_share(names: list[str], asked: str, dtype: str, path: str) -> None:

@@ -46,7 +46,7 @@ def predict_scores(model: FullyConnectedNet, X: np.ndarray, softmax: bool = Fals
     try:
         if standardized:
             set_standardization(plan, model)
-        for param, gamma, mean, var, number in statistics:
+        for param, (gamma, mean, var, number) in zip(model.bn_params, statistics, strict=False):
             _take_over(param, model.normalization, gamma, mean, var, number)
         set_examples(job.examples, X)
         job.count, job.softmax = n, softmax
@@ -69,15 +69,14 @@ def _make(model: FullyConnectedNet, X: np.ndarray, rows: int, members: int):
     """A plan, for each normalization where the plan has its statistics and numbers, the kernel, and its job."""
     plan = make_plan(model, rows, members)
     statistics = []
-    for i, (entry, number, param) in enumerate(
-        zip(layers_of(plan), norm_numbers_of(plan), model.bn_params, strict=False), start=1
-    ):
+    norms = zip(layers_of(plan), norm_numbers_of(plan), model.bn_params, strict=False)
+    for i, (entry, number, _) in enumerate(norms, start=1):
         gamma = model.params[f"gamma{i}"]
         mean, var = (
             plan.room[entry[column] : entry[column] + gamma.size]
             for column in (layout.RUNNING_MEAN, layout.RUNNING_VAR)
         )
-        statistics.append((param, gamma, mean, var, number))
+        statistics.append((gamma, mean, var, number))
     job = Predictions(
         plan.dtype,
         examples=examples_of(X, plan.dtype),

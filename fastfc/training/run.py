@@ -44,7 +44,8 @@ class CompiledRun:
         self._model = model
         self._X = {"train": solver.X_train, "val": solver.X_val}
         self._examples = {split: examples_of(X, model.dtype) for split, X in self._X.items()}
-        self._y = labels(solver.y_train, len(solver.X_train), model.dims[-1])
+        # A copy: compiled code writes where a label says, and must not meet one that is changed later.
+        self._y = labels(np.array(solver.y_train), len(solver.X_train), model.dims[-1])
         self._team = Team(members)
         self._plan = make_plan(model, int(solver.batch_size), members, solver.update_rule, self._team.barrier)
         self._train_steps = kernel("train_steps", self._plan.dtype)
