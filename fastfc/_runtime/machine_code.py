@@ -163,10 +163,7 @@ def _enter(symbol: str, code: Code) -> bool:
         # It makes the functions of the C library known.
         engine = _new_engine()
         if sys.platform != "linux" or not code.object_file.startswith(_ELF) or _misses(code.object_file):
-            # What else a kernel may need comes with Numba.
-            from fastfc.kernels._linked import announce_runtime
-
-            announce_runtime()
+            _announce_numbas_runtime()
             if sys.platform == "linux" and _misses(code.object_file):
                 return False
         engine.add_object_file(binding.ObjectFileRef.from_data(code.object_file))
@@ -179,6 +176,14 @@ def _enter(symbol: str, code: Code) -> bool:
         _loaded[symbol] = _Loaded(address, called)
         _cells[symbol].value = address
     return True
+
+
+def _announce_numbas_runtime() -> None:
+    """Tell LLVM where the functions are that Numba's code calls: what is not optimized does, and elsewhere any may."""
+    from numba.core.registry import cpu_target
+    from numba.core.runtime import rtsys
+
+    rtsys.initialize(cpu_target.target_context)
 
 
 def _misses(object_file: bytes) -> set[str]:

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+from fastfc._interrupts import held_back
+
 # Environment variables of Numba that do not change the machine code of kernels.
 _HARMLESS = {
     "NUMBA_CACHE_DIR",
@@ -35,11 +37,9 @@ def numba_config() -> ModuleType | None:
     """``numba.config``; None if all settings are the usual ones, and Numba is not imported."""
     if sys.modules.get("numba") is None and not _given():
         return None
-    # As the kernels do it: safe from Ctrl-C.
-    from numba.core import config
-
-    import fastfc.kernels  # noqa: F401
-
+    with held_back():
+        # An interrupt amid the import leaves it half imported, for as long as the process lives.
+        from numba.core import config
     return config
 
 

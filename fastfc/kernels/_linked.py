@@ -12,8 +12,6 @@ from llvmlite import ir
 from llvmlite.binding import Linkage
 from numba.core import cgutils
 from numba.core.callconv import RETCODE_NONE, RETCODE_OK
-from numba.core.registry import cpu_target
-from numba.core.runtime import rtsys
 from numba.extending import intrinsic
 
 from fastfc._runtime import machine_code
@@ -23,11 +21,6 @@ from fastfc.kernels._jit import LINKED_OPTIONS, silent
 # What `machine_code.function_at` takes for success.
 if (RETCODE_OK.constant, RETCODE_NONE.constant) != machine_code.SUCCESS:
     raise RuntimeError("this Numba has other calling conventions than fastfc knows")
-
-
-def announce_runtime():
-    """Tell LLVM where the functions of Numba's own runtime are, which machine code without optimization may call."""
-    rtsys.initialize(cpu_target.target_context)
 
 
 class Linked:
