@@ -17,7 +17,7 @@ from report import FAMILIES, tables
 FOLDER = Path(__file__).parent
 README = FOLDER.parent / "README.md"
 #: Name in the marker -> file.
-SOURCES = {name: FOLDER / "results" / f"{name}.json" for name in ("steps", "steps_avx2", "kernels")}
+SOURCES = {name: FOLDER / "results" / f"{name}.json" for name in ("steps", "steps_avx2", "steps_intel", "kernels")}
 
 
 def with_tables(text: str, found: dict[str, str]) -> str:
