@@ -238,6 +238,14 @@ def test_nobody_waits_for_ever_for_another_process(tmp_path, monkeypatch):
             assert time.monotonic() - before >= 0.2
 
 
+def test_a_folder_that_is_gone_is_not_locked(tmp_path):
+    entered = []
+    with processes.alone(tmp_path / "gone"):
+        entered.append(True)
+    assert entered
+    assert not (tmp_path / "gone").exists()
+
+
 def test_folders_that_cannot_be_locked(tmp_path, monkeypatch):
     import fcntl
 

@@ -50,7 +50,7 @@ source_digest()
 
 
 def is_current() -> bool:
-    """Whether the source text on disk is still the one that was imported; what is compiled now is not kept else."""
+    """Whether the source text on disk is still the one that was imported; if not, nothing compiled may be kept."""
     return _digest_of_source() == source_digest()
 
 

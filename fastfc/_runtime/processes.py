@@ -107,7 +107,13 @@ def alone(folder: Path) -> Iterator[None]:
     import fcntl
 
     deadline = time.monotonic() + _PATIENCE
-    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        # Somebody may have removed it; whoever compiles makes it again.
+        logger.debug("%s cannot be locked: %s", folder, error)
+        yield
+        return
     try:
         while time.monotonic() < deadline:
             try:
