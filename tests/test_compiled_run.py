@@ -21,6 +21,7 @@ import fastfc
 from fastfc import FullyConnectedNet, Solver, optim, tolerance
 from fastfc.solver import DivergenceWarning
 from fastfc.training import refusal
+from fastfc.training.plan import make_plan
 
 JIT = not numba.config.DISABLE_JIT
 needs_compiler = pytest.mark.skipif(not JIT, reason="needs the compiler")
@@ -36,6 +37,8 @@ RULES = {
 }
 NORMALIZATIONS = [None, "batchnorm", "layernorm"]
 ROWS, FEATURES, CLASSES, HIDDEN, BATCH = 41, 9, 4, (11, 7), 13
+# Features of which the members of a team each take some.
+WIDE = 75
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +80,7 @@ def train(backend, solver):
 def bound(dtype, solver):
     """For values of the size of 1: see test_training.py on how rounding errors grow with the steps."""
     steps = len(solver.loss_history)
-    terms = 2 * (FEATURES + sum(HIDDEN) + CLASSES) + 6 * BATCH
+    terms = 2 * (solver.model.dims[0] + sum(HIDDEN) + CLASSES) + 6 * BATCH
     return 2.0**steps * tolerance(dtype, terms * steps)
 
 
@@ -171,12 +174,30 @@ def test_uneven_shapes(options, threads):
     assert_same_stream(state, expected)
 
 
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+@pytest.mark.parametrize("hidden", [(), (1,), HIDDEN], ids=str)
+@pytest.mark.parametrize("threads", [2, 3, 5])
+def test_a_first_product_that_is_split_by_features(threads, hidden, normalization):
+    """As for wide inputs: every member has some features of all rows, where else it has some rows."""
+    X = np.random.default_rng(4).standard_normal((ROWS, WIDE))
+    options = {"normalization": normalization, "hidden": hidden, "X": X, "epochs": 2}
+    generic, expected = train("reference", make("sgd", **options))
+    solver = make("sgd", **options, threads=threads)
+    assert [make_plan(solver.model, BATCH, members).by_features for members in (1, threads)] == [False, True]
+    compiled, state = train("fast", solver)
+    atol = 2.0 ** len(generic.loss_history[:6]) * tolerance(np.float64, 4000)
+    np.testing.assert_allclose(compiled.loss_history[:6], generic.loss_history[:6], rtol=atol, atol=atol)
+    assert_same_stream(state, expected)
+
+
 @needs_compiler
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_same_threads_repeat_bit_for_bit(dtype):
+@pytest.mark.parametrize("features", [FEATURES, WIDE])
+def test_the_same_threads_repeat_bit_for_bit(features, dtype):
+    X = np.random.default_rng(4).standard_normal((ROWS, features))
     for threads in (1, 2, 3):
-        first, _ = train("fast", make(dtype=dtype, threads=threads))
-        second, _ = train("fast", make(dtype=dtype, threads=threads))
+        first, _ = train("fast", make(X=X, dtype=dtype, threads=threads))
+        second, _ = train("fast", make(X=X, dtype=dtype, threads=threads))
         assert first.loss_history == second.loss_history
         np.testing.assert_array_equal(first.model.params.flat, second.model.params.flat)
 
@@ -192,9 +213,9 @@ LAYOUTS = {
     "every other feature": lambda X: np.repeat(X, 2, axis=1)[:, ::2],
     "one row for all": lambda X: np.broadcast_to(X[:1], X.shape),
     "read-only": lambda X: _read_only(X),
-    "pictures": lambda X: X.reshape(len(X), 3, 3),
-    "transposed pictures": lambda X: X.reshape(len(X), 3, 3).transpose(0, 2, 1),
-    "channels last": lambda X: np.moveaxis(X.reshape(len(X), 1, 3, 3), 1, 3),
+    "pictures": lambda X: X.reshape(len(X), 3, -1),
+    "transposed pictures": lambda X: X.reshape(len(X), 3, -1).transpose(0, 2, 1),
+    "channels last": lambda X: np.moveaxis(X.reshape(len(X), 1, 3, -1), 1, 3),
 }
 
 
@@ -206,14 +227,15 @@ def _read_only(X):
 
 @pytest.mark.parametrize("standardized", [False, True])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_data_as_it_lies(layout, standardized):
-    X = LAYOUTS[layout](np.random.default_rng(1).integers(0, 8, (ROWS, FEATURES)).astype(np.float64))
+@pytest.mark.parametrize(("features", "threads"), [(FEATURES, None), (WIDE, 2)])
+def test_data_as_it_lies(features, threads, layout, standardized):
+    X = LAYOUTS[layout](np.random.default_rng(1).integers(0, 8, (ROWS, features)).astype(np.float64))
     before = X.copy()
     results = []
     # Equal examples have no variance in a batch: batch normalization would divide rounding noise by it.
     normalization = "layernorm" if layout == "one row for all" else "batchnorm"
     for backend in ("reference", "fast"):
-        solver = make("sgd", normalization, X=X, epochs=2)
+        solver = make("sgd", normalization, X=X, epochs=2, threads=threads)
         if standardized:
             solver.model.input_mean, solver.model.input_scale = X.astype(float).mean(axis=0), 0.25
         results.append(train(backend, solver))

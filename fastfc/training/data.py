@@ -29,24 +29,27 @@ value_at = _plain_value_at if numba.config.DISABLE_JIT else _value_at
 
 
 @inline
-def gather_row(out, address, offsets, kind):
-    """Overwrites out (D,) with the example at an address; offsets (D,) in bytes, or (0,) if its values are adjacent."""
+def gather_row(out, address, offsets, kind, first):
+    """Overwrites out (n,) with the values from `first` on of the example at an address.
+
+    offsets (D,) in bytes, or (0,) if the values are adjacent.
+    """
     if kind == 0:
-        _gather(out, address, offsets, np.float32)
+        _gather(out, address, offsets, first, np.float32)
     elif kind == 1:
-        _gather(out, address, offsets, np.float64)
+        _gather(out, address, offsets, first, np.float64)
     else:
-        _gather(out, address, offsets, np.uint8)
+        _gather(out, address, offsets, first, np.uint8)
 
 
 @inline
-def _gather(out, address, offsets, dtype):
+def _gather(out, address, offsets, first, dtype):
     if offsets.size == 0:
         for j in range(out.size):
-            out[j] = value_at(address, j, dtype)
+            out[j] = value_at(address, first + j, dtype)
     else:
         for j in range(out.size):
-            out[j] = value_at(address + offsets[j], 0, dtype)
+            out[j] = value_at(address + offsets[first + j], 0, dtype)
 
 
 @inline

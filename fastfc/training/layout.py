@@ -88,6 +88,7 @@ class Plan(Record):
     rule: int
     dropout: bool
     seeded: bool  # the random stream starts anew at each dropout layer
+    by_features: bool  # whether the members split the first layer's product by features instead of rows
     standardized: bool
     keep_threshold: int  # 53-bit integers below it keep a value
     keep_scale: float  # 1 / p
@@ -101,6 +102,7 @@ class Plan(Record):
     input_mean: int  # (features,)
     input_scale: int  # (features,)
     gradients: int  # (2, n * D): layers take turns
+    parts: int  # (members, n * first D_OUT): of a product by features
     row_inv_std: int  # (L, n): of layer normalization
     scratch: int  # (members, scratch_size)
     scratch_size: int

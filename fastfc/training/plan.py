@@ -1,6 +1,6 @@
 """Making the plan of a run: from a model, its rule and its data to arrays and tables."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from math import prod
 from typing import Any
@@ -44,12 +44,14 @@ def make_plan(
     chunk_rows = [_chunk_rows(-(-d // members), d_out) for d, d_out in pairwise(dims)]
     scratch_size = max(rows * d_out for rows, d_out in zip(chunk_rows, dims[1:], strict=True))
     p = float(model.dropout_param["p"]) if model.use_dropout else 1.0
+    by_features = _by_features(batch, dims, members)
 
     room = {
         "x": batch * dims[0],
         "input_mean": dims[0],
         "input_scale": dims[0],
         "gradients": 2 * batch * widest,
+        "parts": members * batch * dims[1] if by_features else 0,
         "row_inv_std": count * batch,
         "scratch": members * scratch_size,
         "panel": members * PANEL,
@@ -85,6 +87,7 @@ def make_plan(
         rule=RULES[rule][0],
         dropout=bool(model.use_dropout),
         seeded=model.use_dropout and model.dropout_param.get("seed") is not None,
+        by_features=by_features,
         standardized=model.input_mean is not None or model.input_scale is not None,
         keep_threshold=keep_threshold(p),
         keep_scale=1 / p,
@@ -114,6 +117,16 @@ def make_plan(
             entry[column] = model.params.offsets.get(f"{kind}{i + 1}", 0)
     set_standardization(plan, model)
     return plan
+
+
+def _by_features(batch: int, dims: Sequence[int], members: int) -> bool:
+    """Whether the members split the first layer's product by features instead of rows.
+
+    By rows, each member reads all weights, and for their gradient its features of all rows: most of it
+    comes from other processors' caches. By features it writes sums for all rows, and reads those of its own.
+    """
+    d_in, d_out = dims[:2]
+    return 1 < members <= d_in and 2 * batch * d_out < d_in * d_out + batch * d_in // members
 
 
 def _chunk_rows(share: int, d_out: int) -> int:

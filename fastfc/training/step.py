@@ -1,6 +1,7 @@
 """A training step, as each member of the team carries it out.
 
-The batch's rows are split among the members. Between two meetings a member writes its own
+The batch's rows are split among the members; of a first layer with many weights, the features
+are: each member then has its features of all rows, and their weights. Between two meetings a member writes its own
 rows, its own slots of what is exchanged, or its own share of a layer's weights, and reads
 what all wrote before the meeting. Sums over members are taken in their order, so that a run
 repeats bit for bit with the same number of members.
@@ -53,14 +54,19 @@ def train_steps(plan, member, steps):
     examples = borrowed(steps.examples)
     y, losses, progress = steps.y, steps.losses, steps.progress
     last = plan.depth - 1
-    first_row, end_row = _bounds(plan, member)
     indices = vector(plan.ints, plan.indices + member * plan.batch, plan.batch)
     for step in range(losses.size):
         choose(indices, _stream(plan, member), y.size)
-        for i in range(first_row, end_row):
-            _fetch(plan, vector(plan.room, plan.x + i * plan.features, plan.features), examples, indices[i])
+        _fetch_batch(plan, member, examples, indices)
+        if plan.by_features:
+            _sum_over_features(plan, member)
+            if not meet(plan.barrier, plan.members):
+                return
         for layer in range(last):
-            _hidden_affine(plan, member, layer)
+            if layer == 0 and plan.by_features:
+                _add_sums_over_features(plan, member)
+            else:
+                _hidden_affine(plan, member, layer)
             if plan.norm == layout.BATCH_NORM:
                 _tell_statistics(plan, member, layer)
                 if not meet(plan.barrier, plan.members):
@@ -134,6 +140,12 @@ def _bounds(plan, member):
 
 
 @part
+def _share(plan, member, count):
+    """Of `count` rows of weights, or units: the member's first, and the one behind its last."""
+    return count * member // plan.members, count * (member + 1) // plan.members
+
+
+@part
 def _stream(plan, member):
     """(STREAM,) the member's copy of the random stream."""
     return vector(plan.words, plan.streams + member * layout.STREAM_ROOM, layout.STREAM)
@@ -203,15 +215,56 @@ def _norm_number(plan, layer, column):
 
 
 @part
-def _fetch(plan, out, examples, example):
-    """Overwrites out (D,) with an example, standardized."""
-    gather_row(out, examples.address + example * examples.row_bytes, examples.offsets, examples.kind)
+def _fetch_batch(plan, member, examples, indices):
+    """What the member needs of the batch for the first product: its rows, or its features of all rows."""
+    if plan.by_features:
+        (first, end), (first_row, end_row) = _share(plan, member, plan.features), (0, plan.batch)
+    else:
+        (first, end), (first_row, end_row) = (0, plan.features), _bounds(plan, member)
+    for i in range(first_row, end_row):
+        x = vector(plan.room, plan.x + i * plan.features + first, end - first)
+        _fetch(plan, x, examples, indices[i], first)
+
+
+@part
+def _fetch(plan, out, examples, example, first):
+    """Overwrites out (n,) with an example's features from `first` on, standardized."""
+    gather_row(out, examples.address + example * examples.row_bytes, examples.offsets, examples.kind, first)
     if plan.standardized:
         standardize(
             out,
-            vector(plan.room, plan.input_mean, plan.features),
-            vector(plan.room, plan.input_scale, plan.features),
+            vector(plan.room, plan.input_mean + first, out.size),
+            vector(plan.room, plan.input_scale + first, out.size),
         )
+
+
+@part
+def _sum_over_features(plan, member):
+    """The member's part of the first layer's affine output: all rows, its features."""
+    first, end = _share(plan, member, plan.features)
+    d_in, d_out, batch = plan.features, _entry(plan, 0, layout.D_OUT), plan.batch
+    x = vector(plan.room, plan.x + first, batch * d_in - first)
+    w = vector(plan.w, _entry(plan, 0, layout.W) + first * d_out, (end - first) * d_out)
+    b = vector(plan.w, _entry(plan, 0, layout.B), d_out if member == 0 else 0)
+    out = _part_of_rows(plan, member, 0, batch)
+    multiply(batch, d_out, end - first, x, d_in, 1, w, d_out, 1, b, out, d_out, _panel(plan, member))
+
+
+@part
+def _part_of_rows(plan, member, first, rows):
+    """(rows * D_OUT,): the member's part of the first layer's affine output, from row `first` on."""
+    d_out = _entry(plan, 0, layout.D_OUT)
+    return vector(plan.room, plan.parts + (member * plan.batch + first) * d_out, rows * d_out)
+
+
+@part
+def _add_sums_over_features(plan, member):
+    """The member's rows of the first layer's affine output, from all members' parts."""
+    first, end = _bounds(plan, member)
+    x_hat = flat(_rows_of(plan, 0, layout.X_HAT, first, end - first))
+    assign(x_hat, _part_of_rows(plan, 0, first, end - first))
+    for other in range(1, plan.members):
+        add(x_hat, _part_of_rows(plan, other, first, end - first))
 
 
 @part
@@ -396,7 +449,7 @@ def _update_weights(plan, member, layer, step):
     """
     d_in, d_out = _entry(plan, layer, layout.D_IN), _entry(plan, layer, layout.D_OUT)
     x, dout = flat(_input_rows(plan, layer, 0, plan.batch)), _gradient_rows(plan, layer, 0, plan.batch)
-    first, end = d_in * member // plan.members, d_in * (member + 1) // plan.members
+    first, end = _share(plan, member, d_in)
     chunk = _entry(plan, layer, layout.CHUNK_ROWS)
     no_bias, panel = vector(plan.w, 0, 0), _panel(plan, member)
     squares = 0.0
@@ -418,7 +471,7 @@ def _update_weights(plan, member, layer, step):
 def _update_units(plan, member, layer, step):
     """The member's share of the layer's bias, scale and shift takes a step."""
     d_out = _entry(plan, layer, layout.D_OUT)
-    first, end = d_out * member // plan.members, d_out * (member + 1) // plan.members
+    first, end = _share(plan, member, d_out)
     normalized = plan.norm != layout.NO_NORM and layer < plan.depth - 1
     for kind in range(3 if normalized else 1):
         row, column, hyper_row = layout.D_B, layout.B, layout.HYPER_B
@@ -503,7 +556,7 @@ def predict_rows(plan, member, job):
         for i in range(rows):
             example = subset[start + i] if subset.size > 0 else start + i
             x = vector(plan.room, plan.x + (first_row + i) * plan.features, plan.features)
-            _fetch(plan, x, examples, example)
+            _fetch(plan, x, examples, example, 0)
         for layer in range(last):
             _hidden_test(plan, member, layer, first_row, rows)
         out = _rows_of(plan, last, layout.OUT, first_row, rows)
