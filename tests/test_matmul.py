@@ -8,7 +8,7 @@ import pytest
 
 from fastfc import tolerance
 from fastfc._runtime.shared import PANEL
-from fastfc.kernels import _matmul
+from fastfc.kernels import _matmul, _vectors
 from fastfc.kernels._jit import LINKED_OPTIONS
 from fastfc.training import compiling
 
@@ -17,10 +17,10 @@ SIZES = [1, 2, 5, 6, 7, 12, 16, 17, 33, 64, 65, 129, 200, 260, 530]
 
 @pytest.fixture(scope="module", params=["tiles", "blas"])
 def multiply(request):
-    if request.param == "tiles" and not _matmul.tiles_supported():
+    if request.param == "tiles" and not _vectors.vectors_supported():
         pytest.skip("no vectors for tiles on this machine, or no compiler")
     for dtype in (np.float32, np.float64):
-        if _matmul.tiles_supported():
+        if _vectors.vectors_supported():
             compiling.provide(["product"], np.dtype(dtype))
     helper = {"tiles": _matmul._multiply_tiles, "blas": _matmul._multiply_blas}[request.param]
     return numba.njit(error_model="numpy")(lambda *args: helper(*args))
@@ -66,7 +66,7 @@ def test_nan_and_infinity_reach_only_their_rows_and_columns(multiply):
     np.testing.assert_array_equal(c.reshape(20, 40), A @ B)
 
 
-@pytest.mark.skipif(not _matmul.tiles_supported(), reason="no vectors for tiles on this machine, or no compiler")
+@pytest.mark.skipif(not _vectors.vectors_supported(), reason="no vectors for tiles on this machine, or no compiler")
 @pytest.mark.parametrize("product", _matmul.PRODUCTS.values(), ids=["float32", "float64"])
 def test_tiles_multiply_and_add_whole_vectors_in_registers(product):
     """The sums, a row of vectors and a value have registers enough; none is spilled."""
@@ -75,9 +75,9 @@ def test_tiles_multiply_and_add_whole_vectors_in_registers(product):
     fresh.compile(signature)
     assembly = fresh.inspect_asm(signature)
     blocks = re.split(r"^\.?L\w+:", assembly, flags=re.MULTILINE)
-    register = {64: "%zmm", 32: "%ymm"}[_matmul.VECTORS.size]
+    register = {64: "%zmm", 32: "%ymm"}[_vectors.VECTORS.size]
     sums = [len(re.findall(rf"\bvfn?madd\w+p[sd]\s[^\n]*{register}", block)) for block in blocks]
-    largest = _matmul.VECTORS.max_height * _matmul.VECTORS.max_vectors
+    largest = _vectors.VECTORS.max_height * _vectors.VECTORS.max_vectors
     loops = [block for block, count in zip(blocks, sums, strict=True) if count >= largest]
     assert loops
     for loop in loops:

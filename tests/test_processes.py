@@ -16,7 +16,7 @@ import pytest
 
 from fastfc._runtime import machine_code, processes
 from fastfc._runtime.machine_code import symbol_of
-from fastfc.kernels._matmul import tiles_supported
+from fastfc.kernels._vectors import vectors_supported
 from fastfc.training import compiling
 from fastfc.training.step import callees
 
@@ -301,7 +301,7 @@ def test_other_processes_write_only_what_they_were_asked_for(monkeypatch):
     compiling.compile_share(names, "train_steps", "float32", "elsewhere")
     assert not made
     compiling.compile_share(names, "train_steps", "float32", path)
-    assert made == [names if tiles_supported() else ["backward"]]
+    assert made == [names if vectors_supported() else ["backward"]]
 
 
 @pytest.mark.parametrize("name", ["train_steps", "predict_rows"])

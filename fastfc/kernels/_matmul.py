@@ -14,13 +14,10 @@ Processors with neither AVX-512 nor AVX2 use BLAS.
 """
 
 import itertools
-from typing import NamedTuple
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 from fastfc._runtime.shared import PANEL
@@ -28,43 +25,24 @@ from fastfc.kernels._blas import gemm
 from fastfc.kernels._jit import inline
 from fastfc.kernels._linked import linked
 from fastfc.kernels._math import assign
+from fastfc.kernels._vectors import (
+    BYTE,
+    FLAG,
+    INDEX,
+    VECTORS,
+    WORD,
+    declared,
+    indices,
+    item_bytes,
+    load,
+    mask_of,
+    routine,
+    splat,
+    store,
+    vector_type,
+    vectors_supported,
+)
 from fastfc.kernels._views import vector
-
-
-class _Vectors(NamedTuple):
-    """What a processor's vectors allow."""
-
-    cpus: tuple[str, ...]  # how LLVM's names of such processors begin
-    features: tuple[str, ...]
-    size: int  # in bytes
-    masks: bool  # whether masks have registers of their own, so that a mask costs nothing
-    # The largest tile that leaves registers for a row of B and a value of A.
-    max_height: int
-    max_vectors: int
-    depth: int  # rows of B that all tiles of a column go through before the next ones: they stay in near caches
-    rows: int  # of A, whose part of that depth stays in the second-level cache that comes with such vectors
-
-
-# The depths were measured, on one processor of each kind: Intel's is up to 1.06 times as fast with 128 as with 256.
-_AVX512 = _Vectors(("",), ("avx512f",), size=64, masks=True, max_height=6, max_vectors=4, depth=128, rows=512)
-_AVX512_ZEN = _AVX512._replace(cpus=("znver",), depth=256)
-_AVX2 = _Vectors(("",), ("avx2", "fma"), size=32, masks=False, max_height=6, max_vectors=2, depth=256, rows=192)
-
-
-def _vectors():
-    """The vectors that Numba compiles for; None if there are none worth it, or no compiler."""
-    if numba.config.DISABLE_JIT:
-        return None
-    _, cpu, features = cpu_target.target_context.codegen().magic_tuple()
-    known = set(features.split(","))
-    for some in (_AVX512_ZEN, _AVX512, _AVX2):
-        if cpu.startswith(some.cpus) and known.issuperset(f"+{name}" for name in some.features):
-            return some
-    return None
-
-
-_FOUND = _vectors()
-VECTORS = _FOUND or _AVX512
 
 # Behind each part of a copy, so that not all of them fall upon the same few places of a cache.
 _PAD = 16
@@ -85,11 +63,6 @@ _GROUP_SIZE = _GROUP * _COLUMN_SIZE
 _COPIES = _GROUP_SIZE + max(VECTORS.rows * (VECTORS.depth + _PAD), -(-VECTORS.rows // VECTORS.max_height) * _TILE_SIZE)
 if _COPIES > PANEL:
     raise RuntimeError(f"the room for copies of matrices has {PANEL} values; {_COPIES} are needed")
-
-
-def tiles_supported():
-    """Whether this machine has vectors that tiles are made for."""
-    return _FOUND is not None
 
 
 @inline
@@ -114,7 +87,7 @@ def _multiply_blas(m, n, k, a, a_row, a_step, b, b_row, b_step, bias, c, c_row, 
 #: (m, k), and its value (i, l) stands at ``a[i * a_row + l * a_step]``; B is (k, n) likewise; one of
 #: the two steps of each is 1. C is (m, n) with rows of `c_row` values as stored; k is at least 1.
 #: panel (PANEL,) is overwritten.
-multiply = _multiply_tiles if tiles_supported() else _multiply_blas
+multiply = _multiply_tiles if vectors_supported() else _multiply_blas
 
 
 @linked(types.void, lambda dtype: (types.int64,) * 14, name="product")
@@ -223,12 +196,6 @@ def _transpose(numbers, addresses, dtype, itemsize):
 # ------------------------------------------------------------------------------------- LLVM's representation
 
 
-_WORD = ir.IntType(64)
-_BYTE = ir.IntType(8)
-_FLAG = ir.IntType(1)
-_INDEX = ir.IntType(32)
-
-
 @intrinsic
 def _call_product(typingctx, numbers, arrays):
     """Call the product of the arrays' dtype: the numbers, then the addresses of the arrays."""
@@ -237,7 +204,7 @@ def _call_product(typingctx, numbers, arrays):
         words = _words(context, builder, sig.args[0], args[0])
         for i, kind in enumerate(sig.args[1].types):
             array = context.make_array(kind)(context, builder, builder.extract_value(args[1], i))
-            words.append(builder.ptrtoint(array.data, _WORD))
+            words.append(builder.ptrtoint(array.data, WORD))
         dtype = np.dtype(sig.args[1].types[0].dtype.name)
         return PRODUCTS[dtype].call(context, builder, dtype, words)
 
@@ -252,18 +219,18 @@ def _tile(typingctx, numbers, addresses, dtype):
         height, width, *rest = _words(context, builder, sig.args[0], args[0])
         real = context.get_data_type(sig.args[2].dtype)
         pointers = _pointers(builder, args[1], real)
-        lanes = _vector_type(real).count
-        vectors = builder.sdiv(builder.add(width, _WORD(lanes - 1)), _WORD(lanes))
-        last = builder.sub(width, builder.mul(builder.sub(vectors, _WORD(1)), _WORD(lanes)))
-        whole = builder.icmp_signed("==", last, _WORD(lanes))
-        case = builder.add(builder.mul(height, _WORD(VECTORS.max_vectors)), vectors)
-        case = builder.add(builder.mul(case, _WORD(2)), builder.zext(whole, _WORD))
+        lanes = vector_type(real).count
+        vectors = builder.sdiv(builder.add(width, WORD(lanes - 1)), WORD(lanes))
+        last = builder.sub(width, builder.mul(builder.sub(vectors, WORD(1)), WORD(lanes)))
+        whole = builder.icmp_signed("==", last, WORD(lanes))
+        case = builder.add(builder.mul(height, WORD(VECTORS.max_vectors)), vectors)
+        case = builder.add(builder.mul(case, WORD(2)), builder.zext(whole, WORD))
         done = builder.append_basic_block("tile.done")
         switch = builder.switch(case, done)
         sizes = itertools.product(range(1, VECTORS.max_height + 1), range(1, VECTORS.max_vectors + 1), (0, 1))
         for tall, wide, masked in sizes:
             block = builder.append_basic_block("tile.case")
-            switch.add_case(_WORD(2 * (tall * VECTORS.max_vectors + wide) + 1 - masked), block)
+            switch.add_case(WORD(2 * (tall * VECTORS.max_vectors + wide) + 1 - masked), block)
             with builder.goto_block(block):
                 # One routine for both where a mask costs nothing.
                 routine = _tile_routine(builder.module, real, tall, wide, bool(masked) or VECTORS.masks)
@@ -346,7 +313,7 @@ def _prefetch(typingctx, address):
     """Ask for what stands at an address, for the second-level cache."""
 
     def codegen(context, builder, sig, args):
-        _call_prefetch(builder, builder.inttoptr(args[0], _BYTE.as_pointer()), write=0, level=2)
+        _call_prefetch(builder, builder.inttoptr(args[0], BYTE.as_pointer()), write=0, level=2)
         return context.get_dummy_value()
 
     return types.void(address), codegen
@@ -354,9 +321,9 @@ def _prefetch(typingctx, address):
 
 def _call_prefetch(builder, pointer, write, level):
     """Ask for what stands at a pointer, for reading or writing, for a cache of a level."""
-    kinds = [_BYTE.as_pointer(), _INDEX, _INDEX, _INDEX]
-    prefetch = _declared(builder.module, "llvm.prefetch.p0", ir.VoidType(), kinds)
-    builder.call(prefetch, [builder.bitcast(pointer, kinds[0]), _INDEX(write), _INDEX(4 - level), _INDEX(1)])
+    kinds = [BYTE.as_pointer(), INDEX, INDEX, INDEX]
+    prefetch = declared(builder.module, "llvm.prefetch.p0", ir.VoidType(), kinds)
+    builder.call(prefetch, [builder.bitcast(pointer, kinds[0]), INDEX(write), INDEX(4 - level), INDEX(1)])
 
 
 def _words(context, builder, kinds, numbers):
@@ -371,97 +338,43 @@ def _pointers(builder, addresses, real):
     return [builder.inttoptr(value, real.as_pointer()) for value in values]
 
 
-def _vector_type(real):
-    return ir.VectorType(real, VECTORS.size // _item_bytes(real))
-
-
-def _item_bytes(real):
-    return 4 if isinstance(real, ir.FloatType) else 8
-
-
-def _indices(numbers):
-    return ir.Constant(ir.VectorType(_INDEX, len(numbers)), list(numbers))
-
-
-def _splat(builder, value, count):
-    """A vector of `count` times the same value."""
-    undefined = ir.Constant(ir.VectorType(value.type, count), ir.Undefined)
-    first = builder.insert_element(undefined, value, _INDEX(0))
-    return builder.shuffle_vector(first, undefined, _indices([0] * count))
-
-
-def _routine(module, name, kinds):
-    """A new function without a result, called like one of BLAS; its entry."""
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), name)
-    function.linkage = "internal"
-    function.attributes.add("noinline")
-    function.attributes.add("nounwind")
-    return function, ir.IRBuilder(function.append_basic_block("entry"))
-
-
-def _declared(module, name, result, kinds):
-    return module.globals.get(name) or ir.Function(module, ir.FunctionType(result, kinds), name)
-
-
-def _mask(builder, count, lanes):
-    """A vector that says of each lane whether it is among the first `count`."""
-    return builder.icmp_unsigned("<", _indices(range(lanes)), _splat(builder, builder.trunc(count, _INDEX), lanes))
-
-
-def _load(builder, pointer, mask, kind):
-    """The vector at an address, zeros where the mask is false."""
-    place, bytes_ = builder.bitcast(pointer, kind.as_pointer()), _item_bytes(kind.element)
-    kinds = [place.type, _INDEX, mask.type, kind]
-    load = _declared(builder.module, f"llvm.masked.load.v{kind.count}f{8 * bytes_}.p0", kind, kinds)
-    return builder.call(load, [place, _INDEX(bytes_), mask, ir.Constant(kind, None)])
-
-
-def _store(builder, value, pointer, mask):
-    """Writes a vector to an address where the mask is true."""
-    kind = value.type
-    place, bytes_ = builder.bitcast(pointer, kind.as_pointer()), _item_bytes(kind.element)
-    kinds = [kind, place.type, _INDEX, mask.type]
-    store = _declared(builder.module, f"llvm.masked.store.v{kind.count}f{8 * bytes_}.p0", ir.VoidType(), kinds)
-    builder.call(store, [value, place, _INDEX(bytes_), mask])
-
-
 def _tile_routine(module, real, height, vectors, masked):
     """The LLVM function of a tile of a height, with that many vectors to a row, the last one whole or masked."""
     name = f"fastfc_tile_{real}_{height}x{vectors}{'_masked' if masked else ''}"
     if name in module.globals:
         return module.globals[name]
-    kind, pointer = _vector_type(real), real.as_pointer()
-    function, builder = _routine(module, name, [_WORD] * 8 + [pointer] * 4)
+    kind, pointer = vector_type(real), real.as_pointer()
+    function, builder = routine(module, name, [WORD] * 8 + [pointer] * 4)
     last, depth, a_row, a_step, b_row, adds, added_row, c_row, a, b, added, c = function.args
     entry = builder.block
     loop, end, with_added, done = (function.append_basic_block(label) for label in ("loop", "end", "added", "done"))
     lanes = kind.count
-    whole = ir.Constant(ir.VectorType(_FLAG, lanes), [1] * lanes)
-    masks = [whole] * (vectors - 1) + [_mask(builder, last, lanes) if masked else whole]
-    fma = _declared(module, f"llvm.fma.v{lanes}f{8 * _item_bytes(real)}", kind, [kind] * 3)
+    whole = ir.Constant(ir.VectorType(FLAG, lanes), [1] * lanes)
+    masks = [whole] * (vectors - 1) + [mask_of(builder, last, lanes) if masked else whole]
+    fma = declared(module, f"llvm.fma.v{lanes}f{8 * item_bytes(real)}", kind, [kind] * 3)
     zero = ir.Constant(kind, None)
 
     def row_of(pointer, stride, i):
-        return builder.gep(pointer, [builder.mul(stride, _WORD(i))])
+        return builder.gep(pointer, [builder.mul(stride, WORD(i))])
 
     def vectors_at(pointer):
-        return [_load(builder, builder.gep(pointer, [_WORD(v * lanes)]), masks[v], kind) for v in range(vectors)]
+        return [load(builder, builder.gep(pointer, [WORD(v * lanes)]), masks[v], kind) for v in range(vectors)]
 
     for i in range(height):
         # C comes while the sums are made.
         _call_prefetch(builder, row_of(c, c_row, i), write=1, level=1)
     builder.branch(loop)
     builder.position_at_end(loop)
-    step, a_now, b_now = builder.phi(_WORD), builder.phi(pointer), builder.phi(pointer)
+    step, a_now, b_now = builder.phi(WORD), builder.phi(pointer), builder.phi(pointer)
     before = [[builder.phi(kind) for _ in range(vectors)] for _ in range(height)]
     row = vectors_at(b_now)
     sums = []
     for i in range(height):
-        value = _splat(builder, builder.load(row_of(a_now, a_row, i)), lanes)
+        value = splat(builder, builder.load(row_of(a_now, a_row, i)), lanes)
         sums.append([builder.call(fma, [value, row[v], before[i][v]]) for v in range(vectors)])
-    next_step = builder.add(step, _WORD(1))
+    next_step = builder.add(step, WORD(1))
     phis = [
-        (step, _WORD(0), next_step),
+        (step, WORD(0), next_step),
         (a_now, a, builder.gep(a_now, [a_step])),
         (b_now, b, builder.gep(b_now, [b_row])),
     ]
@@ -473,7 +386,7 @@ def _tile_routine(module, real, height, vectors, masked):
     _keep_rolled(branch)
 
     builder.position_at_end(end)
-    builder.cbranch(builder.icmp_signed("!=", adds, _WORD(0)), with_added, done)
+    builder.cbranch(builder.icmp_signed("!=", adds, WORD(0)), with_added, done)
     builder.position_at_end(with_added)
     totals = [
         [
@@ -492,7 +405,7 @@ def _tile_routine(module, real, height, vectors, masked):
             sums[i][v] = result
     for i in range(height):
         for v in range(vectors):
-            _store(builder, sums[i][v], builder.gep(row_of(c, c_row, i), [_WORD(v * lanes)]), masks[v])
+            store(builder, sums[i][v], builder.gep(row_of(c, c_row, i), [WORD(v * lanes)]), masks[v])
     builder.ret_void()
     return function
 
@@ -512,16 +425,16 @@ def _transpose_routine(module, real):
     name = f"fastfc_transpose_{real}"
     if name in module.globals:
         return module.globals[name]
-    kind, pointer = _vector_type(real), real.as_pointer()
-    function, builder = _routine(module, name, [_WORD] * 4 + [pointer] * 2)
+    kind, pointer = vector_type(real), real.as_pointer()
+    function, builder = routine(module, name, [WORD] * 4 + [pointer] * 2)
     rows, columns, source_row, target_row, source, target = function.args
     lanes = kind.count
-    mask = _mask(builder, columns, lanes)
+    mask = mask_of(builder, columns, lanes)
     values = []
     for i in range(lanes):
         # In place of a row that is not there, the first one again.
-        row = builder.select(builder.icmp_signed("<", _WORD(i), rows), _WORD(i), _WORD(0))
-        values.append(_load(builder, builder.gep(source, [builder.mul(row, source_row)]), mask, kind))
+        row = builder.select(builder.icmp_signed("<", WORD(i), rows), WORD(i), WORD(0))
+        values.append(load(builder, builder.gep(source, [builder.mul(row, source_row)]), mask, kind))
     distance = 1
     while distance < lanes:
         # Rows i and i + distance exchange their off-diagonal blocks of that size.
@@ -530,11 +443,11 @@ def _transpose_routine(module, real):
         for i in range(lanes):
             if i & distance == 0:
                 pair = values[i], values[i + distance]
-                values[i], values[i + distance] = (builder.shuffle_vector(*pair, _indices(c)) for c in (low, high))
+                values[i], values[i + distance] = (builder.shuffle_vector(*pair, indices(c)) for c in (low, high))
         distance *= 2
-    whole = ir.Constant(ir.VectorType(_FLAG, lanes), [1] * lanes)
+    whole = ir.Constant(ir.VectorType(FLAG, lanes), [1] * lanes)
     for i, value in enumerate(values):
-        _store(builder, value, builder.gep(target, [builder.mul(target_row, _WORD(i))]), whole)
+        store(builder, value, builder.gep(target, [builder.mul(target_row, WORD(i))]), whole)
     builder.ret_void()
     return function
 
@@ -544,26 +457,26 @@ def _rows_routine(module, real):
     name = f"fastfc_rows_{real}"
     if name in module.globals:
         return module.globals[name]
-    kind, pointer = _vector_type(real), real.as_pointer()
-    function, builder = _routine(module, name, [_WORD] * 4 + [pointer] * 2)
+    kind, pointer = vector_type(real), real.as_pointer()
+    function, builder = routine(module, name, [WORD] * 4 + [pointer] * 2)
     rows, columns, source_row, target_row, source, target = function.args
     lanes = kind.count
-    whole = ir.Constant(ir.VectorType(_FLAG, lanes), [1] * lanes)
-    vectors, rest = builder.sdiv(columns, _WORD(lanes)), builder.srem(columns, _WORD(lanes))
-    mask = _mask(builder, rest, lanes)
+    whole = ir.Constant(ir.VectorType(FLAG, lanes), [1] * lanes)
+    vectors, rest = builder.sdiv(columns, WORD(lanes)), builder.srem(columns, WORD(lanes))
+    mask = mask_of(builder, rest, lanes)
     with cgutils.for_range(builder, rows) as row:
         from_row = builder.gep(source, [builder.mul(source_row, row.index)])
         to_row = builder.gep(target, [builder.mul(target_row, row.index)])
 
         def copy(vector, mask, from_row=from_row, to_row=to_row):
-            place = [builder.mul(vector, _WORD(lanes))]
+            place = [builder.mul(vector, WORD(lanes))]
             # The next block's rows go on where these end.
             _call_prefetch(builder, builder.gep(builder.gep(from_row, [columns]), place), write=0, level=2)
-            _store(builder, _load(builder, builder.gep(from_row, place), mask, kind), builder.gep(to_row, place), whole)
+            store(builder, load(builder, builder.gep(from_row, place), mask, kind), builder.gep(to_row, place), whole)
 
         with cgutils.for_range(builder, vectors) as vector:
             copy(vector.index, whole)
-        with builder.if_then(builder.icmp_signed(">", rest, _WORD(0))):
+        with builder.if_then(builder.icmp_signed(">", rest, WORD(0))):
             copy(vectors, mask)
     builder.ret_void()
     return function
@@ -574,32 +487,32 @@ def _columns_routine(module, real):
     name = f"fastfc_columns_{real}"
     if name in module.globals:
         return module.globals[name]
-    kind, pointer = _vector_type(real), real.as_pointer()
-    function, builder = _routine(module, name, [_WORD] * 3 + [pointer] * 2)
+    kind, pointer = vector_type(real), real.as_pointer()
+    function, builder = routine(module, name, [WORD] * 3 + [pointer] * 2)
     rows, columns, source_row, source, target = function.args
     lanes = kind.count
     width = VECTORS.max_vectors * lanes
-    whole = ir.Constant(ir.VectorType(_FLAG, lanes), [1] * lanes)
-    tiles, rest = builder.sdiv(columns, _WORD(width)), builder.srem(columns, _WORD(width))
+    whole = ir.Constant(ir.VectorType(FLAG, lanes), [1] * lanes)
+    tiles, rest = builder.sdiv(columns, WORD(width)), builder.srem(columns, WORD(width))
     masks = []
     for v in range(VECTORS.max_vectors):
-        left = builder.sub(rest, _WORD(v * lanes))
-        masks.append(_mask(builder, builder.select(builder.icmp_signed(">", left, _WORD(0)), left, _WORD(0)), lanes))
+        left = builder.sub(rest, WORD(v * lanes))
+        masks.append(mask_of(builder, builder.select(builder.icmp_signed(">", left, WORD(0)), left, WORD(0)), lanes))
     with cgutils.for_range(builder, rows) as row:
         from_row = builder.gep(source, [builder.mul(source_row, row.index)])
-        to_row = builder.gep(target, [builder.mul(row.index, _WORD(width))])
+        to_row = builder.gep(target, [builder.mul(row.index, WORD(width))])
 
         def copy(tile, masks, from_row=from_row, to_row=to_row):
-            from_tile = builder.gep(from_row, [builder.mul(tile, _WORD(width))])
-            to_tile = builder.gep(to_row, [builder.mul(tile, _WORD(_COLUMN_SIZE))])
+            from_tile = builder.gep(from_row, [builder.mul(tile, WORD(width))])
+            to_tile = builder.gep(to_row, [builder.mul(tile, WORD(_COLUMN_SIZE))])
             for v, mask in enumerate(masks):
-                place = [_WORD(v * lanes)]
-                values = _load(builder, builder.gep(from_tile, place), mask, kind)
-                _store(builder, values, builder.gep(to_tile, place), whole)
+                place = [WORD(v * lanes)]
+                values = load(builder, builder.gep(from_tile, place), mask, kind)
+                store(builder, values, builder.gep(to_tile, place), whole)
 
         with cgutils.for_range(builder, tiles) as tile:
             copy(tile.index, [whole] * VECTORS.max_vectors)
-        with builder.if_then(builder.icmp_signed(">", rest, _WORD(0))):
+        with builder.if_then(builder.icmp_signed(">", rest, WORD(0))):
             copy(tiles, masks)
     builder.ret_void()
     return function
@@ -611,15 +524,15 @@ def _tiles_routine(module, real):
     if name in module.globals:
         return module.globals[name]
     kind, pointer = ir.VectorType(real, _TILE_STEP), real.as_pointer()
-    function, builder = _routine(module, name, [_WORD] * 5 + [pointer] * 2)
+    function, builder = routine(module, name, [WORD] * 5 + [pointer] * 2)
     rows, tiles, height, source_row, tile_size, source, target = function.args
-    mask = _mask(builder, height, _TILE_STEP)
-    whole = ir.Constant(ir.VectorType(_FLAG, _TILE_STEP), [1] * _TILE_STEP)
+    mask = mask_of(builder, height, _TILE_STEP)
+    whole = ir.Constant(ir.VectorType(FLAG, _TILE_STEP), [1] * _TILE_STEP)
     with cgutils.for_range(builder, rows) as row:
         from_row = builder.gep(source, [builder.mul(row.index, source_row)])
-        to_row = builder.gep(target, [builder.mul(row.index, _WORD(_TILE_STEP))])
+        to_row = builder.gep(target, [builder.mul(row.index, WORD(_TILE_STEP))])
         with cgutils.for_range(builder, tiles) as tile:
-            values = _load(builder, builder.gep(from_row, [builder.mul(tile.index, height)]), mask, kind)
-            _store(builder, values, builder.gep(to_row, [builder.mul(tile.index, tile_size)]), whole)
+            values = load(builder, builder.gep(from_row, [builder.mul(tile.index, height)]), mask, kind)
+            store(builder, values, builder.gep(to_row, [builder.mul(tile.index, tile_size)]), whole)
     builder.ret_void()
     return function

@@ -17,6 +17,19 @@ from numba.extending import intrinsic
 
 from fastfc._runtime.shared import keep_threshold
 from fastfc.kernels._jit import inline, kernel
+from fastfc.kernels._vectors import (
+    INDEX,
+    VECTORS,
+    WORD,
+    indices,
+    load,
+    mask_of,
+    routine,
+    splat,
+    store,
+    vector_type,
+    vectors_supported,
+)
 
 _LENGTH = 624
 _PERIOD = 397
@@ -27,7 +40,7 @@ _TEMPER_B = np.uint32(0x9D2C5680)
 _TEMPER_C = np.uint32(0xEFC60000)
 
 # Numbers at a time.
-_BLOCK = 8
+_BLOCK = VECTORS.size // 4 if vectors_supported() else 8
 
 
 def keep_mask(shape, p, dtype):
@@ -57,7 +70,7 @@ def _state(bit_generator):
 
 
 @inline
-def twist(key):
+def _plain_twist(key):
     """Overwrites the 624 words of key with the next 624 of the recurrence."""
     for k in range(_LENGTH - _PERIOD):
         y = (key[k] & _UPPER) | (key[k + 1] & _LOWER)
@@ -67,6 +80,62 @@ def twist(key):
         key[k] = key[k + _PERIOD - _LENGTH] ^ (y >> np.uint32(1)) ^ (_MATRIX if y & np.uint32(1) else np.uint32(0))
     y = (key[_LENGTH - 1] & _UPPER) | (key[0] & _LOWER)
     key[_LENGTH - 1] = key[_PERIOD - 1] ^ (y >> np.uint32(1)) ^ (_MATRIX if y & np.uint32(1) else np.uint32(0))
+
+
+@intrinsic
+def _vector_twist(typingctx, key):
+    def codegen(context, builder, sig, args):
+        builder.call(_twist_routine(builder.module), [context.make_array(sig.args[0])(context, builder, args[0]).data])
+        return context.get_dummy_value()
+
+    return types.void(key), codegen
+
+
+def _twist_routine(module):
+    """The LLVM function that is :func:`_plain_twist`, by vectors that stay in registers.
+
+    A word depends on one that was made 227 words before. Read back from memory, that one lies across two
+    vectors which may not have been written yet: the processor waits until they are.
+    """
+    name = "fastfc_twist"
+    if name in module.globals:
+        return module.globals[name]
+    kind = vector_type(INDEX)
+    lanes, lag = kind.count, _LENGTH - _PERIOD
+    function, builder = routine(module, name, [INDEX.as_pointer()])
+
+    def constant(value):
+        return ir.Constant(kind, [int(value)] * lanes)
+
+    def place(k):
+        return builder.bitcast(builder.gep(function.args[0], [WORD(k)]), kind.as_pointer())
+
+    def words(k):
+        return builder.load(place(k), align=4)
+
+    def across(first, second, start):
+        """Neighbours in two vectors, one behind the other, from a lane of the first one on."""
+        return builder.shuffle_vector(first, second, indices(range(start, start + lanes)))
+
+    # In front of the new words stand the last old ones.
+    new = {-1: words(_LENGTH - lanes)}
+    for i, k in enumerate(range(0, _LENGTH, lanes)):
+        following = words(k + 1) if k + lanes < _LENGTH else across(words(k), new[0], 1)
+        y = builder.or_(builder.and_(words(k), constant(_UPPER)), builder.and_(following, constant(_LOWER)))
+        if k + lanes <= lag:
+            far = words(k + _PERIOD)
+        else:
+            before = (k - lag) // lanes
+            far = across(new[before], new[before + 1], (k - lag) % lanes)
+        is_odd = builder.trunc(y, ir.VectorType(ir.IntType(1), lanes))
+        matrix = builder.select(is_odd, constant(_MATRIX), constant(0))
+        new[i] = builder.xor(builder.xor(far, builder.lshr(y, constant(1))), matrix)
+        builder.store(new[i], place(k), align=4)
+    builder.ret_void()
+    return function
+
+
+twist = _vector_twist if vectors_supported() else _plain_twist
 
 
 @inline
@@ -157,11 +226,9 @@ def _drop_span(x, words, threshold, scale):
     undecided = np.uint32(0)
     whole = x.size - x.size % _BLOCK
     for i in range(0, whole, _BLOCK):
-        undecided |= _keep_block(x, words, i, high, factor)
-    for i in range(whole, x.size):
-        first = tempered(words[2 * i]) >> np.uint32(5)
-        undecided |= np.uint32(first == high)
-        x[i] *= factor if first <= high else zero
+        undecided |= _keep_block(x, words, i, _BLOCK, high, factor)
+    if whole < x.size:
+        undecided |= _keep_block(x, words, whole, x.size - whole, high, factor)
     if undecided > 0:
         for i in range(x.size):
             # Kept so far.
@@ -169,55 +236,47 @@ def _drop_span(x, words, threshold, scale):
                 x[i] *= zero
 
 
-def _plain_keep_block(x, words, start, high, factor):
-    """Multiplies the _BLOCK values of x from start on by factor where a number's first part is at most high, else by 0.
+def _plain_keep_block(x, words, start, count, high, factor):
+    """Multiplies `count` values of x, at most _BLOCK, from `start` on by factor where a number's first part is at
+    most high, else by 0.
 
     Returns whether any is equal to it.
     """
-    first = np.array([tempered(word) for word in words[2 * start : 2 * (start + _BLOCK) : 2]]) >> np.uint32(5)
-    x[start : start + _BLOCK] *= np.where(first <= high, factor, 0).astype(x.dtype)
+    first = np.array([tempered(word) for word in words[2 * start : 2 * (start + count) : 2]]) >> np.uint32(5)
+    x[start : start + count] *= np.where(first <= high, factor, 0).astype(x.dtype)
     return np.uint32(np.any(first == high))
 
 
 @intrinsic
-def _vector_keep_block(typingctx, x, words, start, high, factor):
+def _vector_keep_block(typingctx, x, words, start, count, high, factor):
     def codegen(context, builder, sig, args):
-        number = ir.VectorType(ir.IntType(32), _BLOCK)
-        start = context.cast(builder, args[2], sig.args[2], types.int64)
+        start, count = (context.cast(builder, args[i], sig.args[i], types.int64) for i in (2, 3))
+        number, item = ir.VectorType(INDEX, _BLOCK), args[5].type
 
-        def load(position, index, count):
-            kind = sig.args[position]
-            data = builder.gep(context.make_array(kind)(context, builder, args[position]).data, [index])
-            vector = ir.VectorType(data.type.pointee, count)
-            place = builder.bitcast(data, vector.as_pointer())
-            return place, builder.load(place, align=kind.dtype.bitwidth // 8)
-
-        def splat(value):
-            undefined = ir.Constant(ir.VectorType(value.type, _BLOCK), ir.Undefined)
-            zeros = ir.Constant(number, [0] * _BLOCK)
-            return builder.shuffle_vector(builder.insert_element(undefined, value, ir.IntType(32)(0)), undefined, zeros)
+        def place(position, index):
+            array = context.make_array(sig.args[position])(context, builder, args[position])
+            return builder.gep(array.data, [index])
 
         def constant(value):
             return ir.Constant(number, [int(value)] * _BLOCK)
 
-        _, pairs = load(1, builder.mul(start, ir.IntType(64)(2)), 2 * _BLOCK)
-        evens = ir.Constant(number, [2 * lane for lane in range(_BLOCK)])
-        y = builder.shuffle_vector(pairs, ir.Constant(pairs.type, ir.Undefined), evens)
+        # Constants, and nothing to do, where all of a block is there.
+        mask, both = mask_of(builder, count, _BLOCK), mask_of(builder, builder.mul(count, WORD(2)), 2 * _BLOCK)
+        pairs = load(builder, place(1, builder.mul(start, WORD(2))), both, ir.VectorType(INDEX, 2 * _BLOCK))
+        y = builder.shuffle_vector(pairs, ir.Constant(pairs.type, ir.Undefined), indices(range(0, 2 * _BLOCK, 2)))
         y = builder.xor(y, builder.lshr(y, constant(11)))
         y = builder.xor(y, builder.and_(builder.shl(y, constant(7)), constant(_TEMPER_B)))
         y = builder.xor(y, builder.and_(builder.shl(y, constant(15)), constant(_TEMPER_C)))
         y = builder.xor(y, builder.lshr(y, constant(18)))
-        first = builder.lshr(y, constant(5))
-        high = splat(args[3])
-        place, values = load(0, start, _BLOCK)
-        factors = builder.select(
-            builder.icmp_unsigned("<=", first, high), splat(args[4]), ir.Constant(values.type, None)
-        )
-        builder.store(builder.fmul(values, factors), place, align=sig.args[0].dtype.bitwidth // 8)
-        equal = builder.bitcast(builder.icmp_unsigned("==", first, high), ir.IntType(_BLOCK))
-        return builder.zext(equal, ir.IntType(32))
+        first, high = builder.lshr(y, constant(5)), splat(builder, args[4], _BLOCK)
+        values = load(builder, place(0, start), mask, ir.VectorType(item, _BLOCK))
+        kept = builder.icmp_unsigned("<=", first, high)
+        factors = builder.select(kept, splat(builder, args[5], _BLOCK), ir.Constant(values.type, None))
+        store(builder, builder.fmul(values, factors), place(0, start), mask)
+        equal = builder.and_(builder.icmp_unsigned("==", first, high), mask)
+        return builder.zext(builder.bitcast(equal, ir.IntType(_BLOCK)), INDEX)
 
-    return types.uint32(x, words, types.int64, types.uint32, x.dtype), codegen
+    return types.uint32(x, words, types.int64, types.int64, types.uint32, x.dtype), codegen
 
 
 # Written with vector types: LLVM, left to itself, gathers every other word one by one.

@@ -114,7 +114,7 @@ def compile_share(names: list[str], asked: str, dtype: str, path: str) -> None:
 
     It would not if the first process has other settings than its environment says, or other source text.
     """
-    from fastfc.kernels._matmul import tiles_supported
+    from fastfc.kernels._vectors import vectors_supported
 
     if str(machine_code.path(symbol_of(asked, np.dtype(dtype)))) == path:
-        provide([name for name in names if name != "product" or tiles_supported()], np.dtype(dtype))
+        provide([name for name in names if name != "product" or vectors_supported()], np.dtype(dtype))

@@ -15,8 +15,9 @@ from fastfc.kernels._barrier import meet
 from fastfc.kernels._jit import inline, part
 from fastfc.kernels._linked import linked
 from fastfc.kernels._math import add, assign, clear
-from fastfc.kernels._matmul import PRODUCTS, multiply, tiles_supported
+from fastfc.kernels._matmul import PRODUCTS, multiply
 from fastfc.kernels._random import choose, drop, skip_words
+from fastfc.kernels._vectors import vectors_supported
 from fastfc.kernels._views import borrowed, flat, matrix, reference_to, vector
 from fastfc.kernels.activation import gate_in_place, rectify
 from fastfc.kernels.affine import column_sums
@@ -617,5 +618,5 @@ def linked_kernel(name, dtype):
 
 def callees(name):
     """The names of the kernels that a kernel calls, itself or through others."""
-    product = ["product"] if tiles_supported() else []
+    product = ["product"] if vectors_supported() else []
     return {"train_steps": ["backward", *product]}.get(name, product)
