@@ -47,7 +47,8 @@ def test_products_of_all_sizes_and_layouts(multiply, dtype):
         b, (b_row, b_step) = stored(B, bool(case & 8), pad)
         c = np.full(m * (n + pad) + 40, 7, dtype)
         panel = np.full(PANEL + 40, 7, dtype)
-        multiply(m, n, k, a, a_row, a_step, b, b_row, b_step, bias, c, n + pad, panel[:PANEL])
+        first = int(rng.integers(k)) if case % 5 else 0
+        multiply(m, n, k, a, a_row, a_step, b, b_row, b_step, bias, c, n + pad, panel[:PANEL], first)
         written = c[: m * (n + pad)].reshape(m, n + pad)
         expected = A.astype(np.float64) @ B + (bias if bias.size else 0)
         magnitude = np.abs(A).astype(np.float64) @ np.abs(B) + (np.abs(bias) if bias.size else 0)
@@ -62,7 +63,7 @@ def test_nan_and_infinity_reach_only_their_rows_and_columns(multiply):
     A[3, 7], B[5, 11] = np.nan, np.inf
     c = np.zeros(20 * 40, np.float32)
     empty, panel = np.zeros(0, np.float32), np.zeros(PANEL, np.float32)
-    multiply(20, 40, 30, A.reshape(-1), 30, 1, B.reshape(-1), 40, 1, empty, c, 40, panel)
+    multiply(20, 40, 30, A.reshape(-1), 30, 1, B.reshape(-1), 40, 1, empty, c, 40, panel, 0)
     np.testing.assert_array_equal(c.reshape(20, 40), A @ B)
 
 
@@ -71,7 +72,7 @@ def test_nan_and_infinity_reach_only_their_rows_and_columns(multiply):
 def test_tiles_multiply_and_add_whole_vectors_in_registers(product):
     """The sums, a row of vectors and a value have registers enough; none is spilled."""
     fresh = numba.njit(**LINKED_OPTIONS)(product.function)
-    signature = (numba.types.int64,) * 14
+    signature = (numba.types.int64,) * 15
     fresh.compile(signature)
     assembly = fresh.inspect_asm(signature)
     blocks = re.split(r"^\.?L\w+:", assembly, flags=re.MULTILINE)

@@ -66,13 +66,13 @@ if _COPIES > PANEL:
 
 
 @inline
-def _multiply_tiles(m, n, k, a, a_row, a_step, b, b_row, b_step, bias, c, c_row, panel):
-    numbers = (m, n, k, a_row, a_step, b_row, b_step, bias.size > 0, c_row)
+def _multiply_tiles(m, n, k, a, a_row, a_step, b, b_row, b_step, bias, c, c_row, panel, first):
+    numbers = (m, n, k, a_row, a_step, b_row, b_step, bias.size > 0, c_row, first)
     _call_product(numbers, (a, b, bias, c, panel))
 
 
 @inline
-def _multiply_blas(m, n, k, a, a_row, a_step, b, b_row, b_step, bias, c, c_row, panel):
+def _multiply_blas(m, n, k, a, a_row, a_step, b, b_row, b_step, bias, c, c_row, panel, first):
     if bias.size > 0:
         for i in range(m):
             assign(vector(c, i * c_row, n), bias)
@@ -82,22 +82,23 @@ def _multiply_blas(m, n, k, a, a_row, a_step, b, b_row, b_step, bias, c, c_row, 
     gemm(a_step != 1, b_step != 1, m, n, k, a, lda, b, ldb, beta, c, c_row)
 
 
-#: ``multiply(m, n, k, a, a_row, a_step, b, b_row, b_step, bias, c, c_row, panel)`` computes
+#: ``multiply(m, n, k, a, a_row, a_step, b, b_row, b_step, bias, c, c_row, panel, first)`` computes
 #: ``C = A @ B``, plus bias (n,) in every row unless bias is empty, for matrices in flat arrays. A is
 #: (m, k), and its value (i, l) stands at ``a[i * a_row + l * a_step]``; B is (k, n) likewise; one of
 #: the two steps of each is 1. C is (m, n) with rows of `c_row` values as stored; k is at least 1.
-#: panel (PANEL,) is overwritten.
+#: panel (PANEL,) is overwritten. A long sum is made part by part, beginning with the one that has
+#: term `first`, the best if this processor has its operands: the others' come meanwhile.
 multiply = _multiply_tiles if vectors_supported() else _multiply_blas
 
 
-@linked(types.void, lambda dtype: (types.int64,) * 14, name="product")
-def _product_float(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, a, b, bias, c, panel):
-    _product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, a, b, bias, c, panel, np.float32, 4)
+@linked(types.void, lambda dtype: (types.int64,) * 15, name="product")
+def _product_float(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, panel):
+    _product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, panel, np.float32, 4)
 
 
-@linked(types.void, lambda dtype: (types.int64,) * 14, name="product")
-def _product_double(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, a, b, bias, c, panel):
-    _product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, a, b, bias, c, panel, np.float64, 8)
+@linked(types.void, lambda dtype: (types.int64,) * 15, name="product")
+def _product_double(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, panel):
+    _product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, panel, np.float64, 8)
 
 
 #: Dtype -> the product, on processors that have vectors for tiles.
@@ -105,7 +106,7 @@ PRODUCTS = {np.dtype(np.float32): _product_float, np.dtype(np.float64): _product
 
 
 @inline
-def _product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, a, b, bias, c, panel, dtype, itemsize):
+def _product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, panel, dtype, itemsize):
     """:func:`multiply` for matrices at the addresses a, b, bias, c and panel."""
     columns = VECTORS.max_vectors * (VECTORS.size // itemsize)
     a_copy = panel + _GROUP_SIZE * itemsize
@@ -113,11 +114,15 @@ def _product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, a, b, bias,
     copies_tiles = a_step >= _FAR and n >= _TILES_OF_COLUMNS * columns
     copies_b = b_row > _FAR and m >= _TILES_OF_B * VECTORS.max_height
     most = -(-k // -(-k // VECTORS.depth))
-    for start in range(0, k, most):
+    blocks = -(-k // most)
+    opening = first // most
+    for block in range(blocks):
+        start, following = (opening + block) % blocks * most, (opening + block + 1) % blocks * most
         depth = min(most, k - start)
+        depth_ahead = min(most, k - following) if block + 1 < blocks else 0
         # The first product takes the bias along, the others add to what is there.
-        adds = has_bias if start == 0 else 1
-        added, added_row = (bias, 0) if start == 0 else (c, c_row)
+        adds = has_bias if block == 0 else 1
+        added, added_row = (bias, 0) if block == 0 else (c, c_row)
         for top in range(0, m, VECTORS.rows):
             rows = min(VECTORS.rows, m - top)
             # As even as can be: a tile of a single row would wait for its own sums.
@@ -152,7 +157,7 @@ def _product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, a, b, bias,
                         elif top + rows < m:
                             ahead, ahead_rows = b + start * b_row * itemsize, depth
                         else:
-                            ahead, ahead_rows = b + (start + depth) * b_row * itemsize, min(most, k - start - depth)
+                            ahead, ahead_rows = b + following * b_row * itemsize, depth_ahead
                         share = -(-ahead_rows // (-(-together // columns) * tiles))
                     right, right_row = panel + place * _COLUMN_SIZE * itemsize, columns
                 i = top

@@ -248,7 +248,7 @@ def _sum_over_features(plan, member):
     w = vector(plan.w, _entry(plan, 0, layout.W) + first * d_out, (end - first) * d_out)
     b = vector(plan.w, _entry(plan, 0, layout.B), d_out if member == 0 else 0)
     out = _part_of_rows(plan, member, 0, batch)
-    multiply(batch, d_out, end - first, x, d_in, 1, w, d_out, 1, b, out, d_out, _panel(plan, member))
+    multiply(batch, d_out, end - first, x, d_in, 1, w, d_out, 1, b, out, d_out, _panel(plan, member), 0)
 
 
 @part
@@ -274,7 +274,7 @@ def _affine(plan, member, out, x, layer):
     d_in, d_out = _entry(plan, layer, layout.D_IN), _entry(plan, layer, layout.D_OUT)
     rows, b, w = out.shape[0], _units(plan, plan.w, layer, layout.B), _weights(plan, layer)
     panel = _panel(plan, member)
-    multiply(rows, d_out, d_in, flat(x), d_in, 1, w, d_out, 1, b, flat(out), d_out, panel)
+    multiply(rows, d_out, d_in, flat(x), d_in, 1, w, d_out, 1, b, flat(out), d_out, panel, 0)
 
 
 @part
@@ -394,7 +394,7 @@ def _back_to_hidden(plan, member, layer):
     d, d_out = _entry(plan, layer, layout.D_IN), _entry(plan, layer, layout.D_OUT)
     dout, dx = _gradient_rows(plan, layer, first, rows), _gradient_rows(plan, before, first, rows)
     w, no_bias, panel = _weights(plan, layer), vector(plan.w, 0, 0), _panel(plan, member)
-    multiply(rows, d, d_out, flat(dout), d_out, 1, w, 1, d_out, no_bias, flat(dx), d, panel)
+    multiply(rows, d, d_out, flat(dout), d_out, 1, w, 1, d_out, no_bias, flat(dx), d, panel, 0)
 
     out, x_hat = _rows_of(plan, before, layout.OUT, first, rows), _rows_of(plan, before, layout.X_HAT, first, rows)
     dgamma, dbeta = _exchanged(plan, member, before, layout.D_GAMMA), _exchanged(plan, member, before, layout.D_BETA)
@@ -453,12 +453,13 @@ def _update_weights(plan, member, layer, step):
     first, end = _share(plan, member, d_in)
     chunk = _entry(plan, layer, layout.CHUNK_ROWS)
     no_bias, panel = vector(plan.w, 0, 0), _panel(plan, member)
+    own, _ = _bounds(plan, member)
     squares = 0.0
     for k in range(first, end, chunk):
         rows = min(chunk, end - k)
         dw = vector(plan.room, plan.scratch + member * plan.scratch_size, rows * d_out)
         x_k = vector(x, k, x.size - k)
-        multiply(rows, d_out, plan.batch, x_k, 1, d_in, flat(dout), d_out, 1, no_bias, dw, d_out, panel)
+        multiply(rows, d_out, plan.batch, x_k, 1, d_in, flat(dout), d_out, 1, no_bias, dw, d_out, panel, own)
         start = _entry(plan, layer, layout.W) + k * d_out
         w = vector(plan.w, start, dw.size)
         if plan.reg != 0:
