@@ -660,3 +660,24 @@ if __name__ == "__main__":
     environment = {**os.environ, "PYTHONPATH": str(Path(fastfc.__file__).parents[1])}
     result = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120, env=environment)
     assert result.returncode == 0, result.stderr
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_vanishes_becomes_zero_and_not_denormal(threads, dtype):
+    """Under units that are never active moments shrink for ever; denormal, they made a step three times as long."""
+    solver = make("adam", None, keep=1, dtype=dtype, reg=0.0, threads=threads, epochs=600)
+    tiny = np.finfo(dtype).tiny
+    solver.model.params["b1"] = np.full(HIDDEN[0], -1e6)
+    solver.optim_configs["W1"]["m"] = np.full_like(solver.model.params["W1"], 1e6 * tiny)
+    seen = []
+    solver.callback = lambda solver: seen.append(tiny / 2)
+    solver.train()
+    assert solver.engine_ == "compiled"
+    moments = solver.optim_configs["W1"]["m"]
+    assert not np.any((moments != 0) & (np.abs(moments) < tiny))
+    assert np.any(moments == 0)
+    assert seen
+    assert min(seen) > 0, "a callback runs with the run's control word"
+    assert tiny / 2 > 0, "the caller's control word is not restored"

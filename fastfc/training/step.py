@@ -12,6 +12,7 @@ from numba.core import types
 
 from fastfc._runtime.shared import PANEL
 from fastfc.kernels._barrier import meet
+from fastfc.kernels._denormals import flush_denormals, restore
 from fastfc.kernels._jit import inline, part
 from fastfc.kernels._linked import linked
 from fastfc.kernels._math import add, assign, clear
@@ -50,6 +51,13 @@ from fastfc.training.layout import Plan, Predictions, Steps
 @linked(types.void, lambda dtype: (reference_to(Plan, dtype), types.int64, reference_to(Steps, dtype)))
 def train_steps(plan, member, steps):
     """Carry out as many steps as there are losses."""
+    control = flush_denormals()
+    _train_steps(plan, member, steps)
+    restore(control)
+
+
+@part
+def _train_steps(plan, member, steps):
     whole = plan
     plan = borrowed(plan)
     examples = borrowed(steps.examples)
