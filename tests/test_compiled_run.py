@@ -38,7 +38,7 @@ RULES = {
 NORMALIZATIONS = [None, "batchnorm", "layernorm"]
 ROWS, FEATURES, CLASSES, HIDDEN, BATCH = 41, 9, 4, (11, 7), 13
 # Features of which the members of a team each take some.
-WIDE = 75
+WIDE = 333
 
 
 @pytest.fixture(autouse=True)

@@ -45,7 +45,7 @@ DATA = {
 def networks(draw):
     return {
         "hidden": draw(st.lists(st.integers(1, 40), max_size=4)),
-        "features": draw(st.integers(1, 40)),
+        "features": draw(st.integers(1, 40) | st.integers(128, 300)),
         "classes": draw(st.integers(1, 9)),
         "rows": draw(st.integers(1, 60)),
         "batch": draw(st.integers(1, 40)),

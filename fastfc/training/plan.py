@@ -27,6 +27,8 @@ RULES: dict[Callable, tuple[int, tuple[str, ...]]] = {
 }
 
 _ADJACENT = np.zeros(0, np.int64)
+# Of a member, where the features are split: its sums for all rows must be worth storing.
+_LEAST_FEATURES = 64
 _KINDS_OF_PARAMETERS = ("W", "b", "gamma", "beta")
 
 
@@ -126,7 +128,11 @@ def _by_features(batch: int, dims: Sequence[int], members: int) -> bool:
     comes from other processors' caches. By features it writes sums for all rows, and reads those of its own.
     """
     d_in, d_out = dims[:2]
-    return 1 < members <= d_in and 2 * batch * d_out < d_in * d_out + batch * d_in // members
+    return (
+        members > 1
+        and d_in // members >= _LEAST_FEATURES
+        and 2 * batch * d_out < d_in * d_out + batch * d_in // members
+    )
 
 
 def _chunk_rows(share: int, d_out: int) -> int:

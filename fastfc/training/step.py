@@ -1,10 +1,10 @@
 """A training step, as each member of the team carries it out.
 
-The batch's rows are split among the members; of a first layer with many weights, the features
-are: each member then has its features of all rows, and their weights. Between two meetings a member writes its own
-rows, its own slots of what is exchanged, or its own share of a layer's weights, and reads
-what all wrote before the meeting. Sums over members are taken in their order, so that a run
-repeats bit for bit with the same number of members.
+The batch's rows are split among the members; for a first layer with many weights, so are the
+features: each member then has its features of all rows, and their weights. Between two
+meetings a member writes its own rows, its own slots of what is exchanged, or its own share of
+a layer's weights, and reads what all wrote before the meeting. Sums over members are taken in
+their order, so that a run repeats bit for bit with the same number of members.
 """
 
 import numpy as np
@@ -72,10 +72,7 @@ def _train_steps(plan, member, steps):
             if not meet(plan.barrier, plan.members):
                 return
         for layer in range(last):
-            if layer == 0 and plan.by_features:
-                _add_sums_over_features(plan, member)
-            else:
-                _hidden_affine(plan, member, layer)
+            _affine_of_batch(plan, member, layer)
             if plan.norm == layout.BATCH_NORM:
                 _tell_statistics(plan, member, layer)
                 if not meet(plan.barrier, plan.members):
@@ -286,11 +283,14 @@ def _affine(plan, member, out, x, layer):
 
 
 @part
-def _hidden_affine(plan, member, layer):
+def _affine_of_batch(plan, member, layer):
     """The member's rows of the layer's affine output."""
-    first, end = _bounds(plan, member)
-    x_hat = _rows_of(plan, layer, layout.X_HAT, first, end - first)
-    _affine(plan, member, x_hat, _input_rows(plan, layer, first, end - first), layer)
+    if layer == 0 and plan.by_features:
+        _add_sums_over_features(plan, member)
+    else:
+        first, end = _bounds(plan, member)
+        x_hat = _rows_of(plan, layer, layout.X_HAT, first, end - first)
+        _affine(plan, member, x_hat, _input_rows(plan, layer, first, end - first), layer)
 
 
 @part
@@ -380,7 +380,7 @@ def _output_and_loss(plan, member, indices, y, step):
     first, end = _bounds(plan, member)
     rows = end - first
     scores, dscores = _rows_of(plan, layer, layout.OUT, first, rows), _gradient_rows(plan, layer, first, rows)
-    _affine(plan, member, scores, _input_rows(plan, layer, first, rows), layer)
+    _affine_of_batch(plan, member, layer)
     loss = 0.0
     for i in range(rows):
         loss += softmax_row(dscores[i], scores[i], y[indices[first + i]], 1 / plan.batch)
