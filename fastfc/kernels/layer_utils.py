@@ -168,16 +168,15 @@ def _forward_plain(out, x, w, b, mask):
 def _forward_batchnorm(
     out, x_hat, inv_std, running_mean, running_var, x, w, b, gamma, beta, eps, momentum, train, mask
 ):
-    # x_hat holds the affine output until it is normalized in place
-    affine(x_hat, x, w, b)
+    affine(out, x, w, b)
     shift, mean = np.empty_like(gamma), np.zeros_like(gamma)
     if train:
-        batch_statistics(shift, mean, inv_std, running_mean, running_var, x_hat, eps, momentum)
+        batch_statistics(shift, mean, inv_std, running_mean, running_var, out, eps, momentum)
     else:
         assign(shift, running_mean)
         inverse_std(inv_std, running_var, eps)
     for i in range(out.shape[0]):
-        standardize_by_columns(x_hat[i], shift, mean, inv_std)
+        standardize_by_columns(x_hat[i], out[i], shift, mean, inv_std)
         scale_and_shift(out[i], x_hat[i], gamma, beta)
         rectify(out[i])
         if mask.size > 0:
@@ -186,9 +185,9 @@ def _forward_batchnorm(
 
 @kernel
 def _forward_layernorm(out, x_hat, inv_std, x, w, b, gamma, beta, eps, mask):
-    affine(x_hat, x, w, b)
+    affine(out, x, w, b)
     for i in range(out.shape[0]):
-        inv_std[i, 0] = standardize_row(x_hat[i], eps)
+        inv_std[i, 0] = standardize_row(x_hat[i], out[i], eps)
         scale_and_shift(out[i], x_hat[i], gamma, beta)
         rectify(out[i])
         if mask.size > 0:

@@ -119,25 +119,25 @@ def merge_moments(mean, var, shift, added_mean, added_var, added_shift, share):
 
 
 @inline
-def standardize_by_columns(x_hat, shift, mean, inv_std):
-    """Overwrites a row x (D,) in x_hat with ((x - shift) - mean) * inv_std."""
+def standardize_by_columns(x_hat, x, shift, mean, inv_std):
+    """Overwrites x_hat (D,) with ((x - shift) - mean) * inv_std of a row x (D,)."""
     for j in range(x_hat.size):
-        x_hat[j] = center(x_hat[j], shift[j], mean[j]) * inv_std[j]
+        x_hat[j] = center(x[j], shift[j], mean[j]) * inv_std[j]
 
 
 @sums
-def standardize_row(x_hat, eps):
-    """Overwrites a row x (D,) in x_hat with (x - mean) * inv_std over the row; returns inv_std."""
+def standardize_row(x_hat, x, eps):
+    """Overwrites x_hat (D,) with (x - mean) * inv_std over a row x (D,); returns inv_std."""
     size = x_hat.dtype.type(x_hat.size)
     one, zero = x_hat.dtype.type(1), x_hat.dtype.type(0)
-    shift = x_hat[0]
+    shift = x[0]
     mean = zero
     for j in range(x_hat.size):
-        mean += center(x_hat[j], shift, zero)
+        mean += center(x[j], shift, zero)
     mean /= size
     var = zero
     for j in range(x_hat.size):
-        centered = center(x_hat[j], shift, mean)
+        centered = center(x[j], shift, mean)
         x_hat[j] = centered
         var += centered * centered
     inv_std = one / np.sqrt(var / size + x_hat.dtype.type(eps))
@@ -197,8 +197,7 @@ def _batchnorm_train(out, x_hat, inv_std, running_mean, running_var, x, gamma, b
     shift, mean = np.empty_like(gamma), np.empty_like(gamma)
     batch_statistics(shift, mean, inv_std, running_mean, running_var, x, eps, momentum)
     for i in range(x.shape[0]):
-        assign(x_hat[i], x[i])
-        standardize_by_columns(x_hat[i], shift, mean, inv_std)
+        standardize_by_columns(x_hat[i], x[i], shift, mean, inv_std)
         scale_and_shift(out[i], x_hat[i], gamma, beta)
 
 
@@ -207,8 +206,7 @@ def _batchnorm_test(out, x_hat, inv_std, x, running_mean, running_var, gamma, be
     zero = np.zeros_like(gamma)
     inverse_std(inv_std, running_var, eps)
     for i in range(x.shape[0]):
-        assign(x_hat[i], x[i])
-        standardize_by_columns(x_hat[i], running_mean, zero, inv_std)
+        standardize_by_columns(x_hat[i], x[i], running_mean, zero, inv_std)
         scale_and_shift(out[i], x_hat[i], gamma, beta)
 
 
@@ -236,8 +234,7 @@ def _batchnorm_backward(dx, dgamma, dbeta, dout, x_hat, inv_std, gamma, train):
 @kernel
 def _layernorm_forward(out, x_hat, inv_std, x, gamma, beta, eps):
     for i in range(x.shape[0]):
-        assign(x_hat[i], x[i])
-        inv_std[i, 0] = standardize_row(x_hat[i], eps)
+        inv_std[i, 0] = standardize_row(x_hat[i], x[i], eps)
         scale_and_shift(out[i], x_hat[i], gamma, beta)
 
 

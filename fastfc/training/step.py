@@ -267,10 +267,10 @@ def _part_of_rows(plan, member, first, rows):
 def _add_sums_over_features(plan, member):
     """The member's rows of the first layer's affine output, from all members' parts."""
     first, end = _bounds(plan, member)
-    x_hat = flat(_rows_of(plan, 0, layout.X_HAT, first, end - first))
-    assign(x_hat, _part_of_rows(plan, 0, first, end - first))
+    out = flat(_rows_of(plan, 0, layout.OUT, first, end - first))
+    assign(out, _part_of_rows(plan, 0, first, end - first))
     for other in range(1, plan.members):
-        add(x_hat, _part_of_rows(plan, other, first, end - first))
+        add(out, _part_of_rows(plan, other, first, end - first))
 
 
 @part
@@ -284,24 +284,24 @@ def _affine(plan, member, out, x, layer):
 
 @part
 def _affine_of_batch(plan, member, layer):
-    """The member's rows of the layer's affine output."""
+    """The member's rows of the layer's affine output, in the place of its output."""
     if layer == 0 and plan.by_features:
         _add_sums_over_features(plan, member)
     else:
         first, end = _bounds(plan, member)
-        x_hat = _rows_of(plan, layer, layout.X_HAT, first, end - first)
-        _affine(plan, member, x_hat, _input_rows(plan, layer, first, end - first), layer)
+        out = _rows_of(plan, layer, layout.OUT, first, end - first)
+        _affine(plan, member, out, _input_rows(plan, layer, first, end - first), layer)
 
 
 @part
 def _tell_statistics(plan, member, layer):
     """The statistics of the member's rows, for the others to read."""
     first, end = _bounds(plan, member)
-    x_hat = _rows_of(plan, layer, layout.X_HAT, first, end - first)
+    x = _rows_of(plan, layer, layout.OUT, first, end - first)
     shift = _exchanged(plan, member, layer, layout.SHIFT)
-    assign(shift, x_hat[0])
+    assign(shift, x[0])
     mean, var = _exchanged(plan, member, layer, layout.MEAN), _exchanged(plan, member, layer, layout.VAR)
-    batch_moments(mean, var, x_hat, shift)
+    batch_moments(mean, var, x, shift)
 
 
 @part
@@ -317,7 +317,7 @@ def _activate(plan, member, layer):
         skip_words(stream, 2 * first * d)
     for i in range(rows):
         if plan.norm == layout.LAYER_NORM:
-            inv_std = standardize_row(x_hat[i], _norm_number(plan, layer, layout.EPS))
+            inv_std = standardize_row(x_hat[i], out[i], _norm_number(plan, layer, layout.EPS))
             plan.room[plan.row_inv_std + layer * plan.batch + first + i] = inv_std
         _activate_row(plan, member, layer, x_hat[i], out[i])
     if plan.dropout:
@@ -328,10 +328,11 @@ def _activate(plan, member, layer):
 
 @part
 def _activate_row(plan, member, layer, x_hat, out):
-    """Overwrites out (D_OUT,) with relu(gamma * x_hat + beta); x_hat, for batch normalization, is x on entry."""
+    """Overwrites a row x (D_OUT,) in out with relu(gamma * x_hat + beta), and x_hat for batch normalization."""
     if plan.norm == layout.BATCH_NORM:
         standardize_by_columns(
             x_hat,
+            out,
             _own(plan, member, layer, layout.OWN_SHIFT),
             _own(plan, member, layer, layout.OWN_MEAN),
             _own(plan, member, layer, layout.OWN_INV_STD),
@@ -596,10 +597,10 @@ def _use_running_statistics(plan, member, layer):
 def _hidden_test(plan, member, layer, first, rows):
     """Rows from `first` on through affine - norm - relu, in test mode."""
     x_hat, out = _rows_of(plan, layer, layout.X_HAT, first, rows), _rows_of(plan, layer, layout.OUT, first, rows)
-    _affine(plan, member, x_hat, _input_rows(plan, layer, first, rows), layer)
+    _affine(plan, member, out, _input_rows(plan, layer, first, rows), layer)
     for i in range(rows):
         if plan.norm == layout.LAYER_NORM:
-            standardize_row(x_hat[i], _norm_number(plan, layer, layout.EPS))
+            standardize_row(x_hat[i], out[i], _norm_number(plan, layer, layout.EPS))
         _activate_row(plan, member, layer, x_hat[i], out[i])
 
 
