@@ -21,6 +21,7 @@ from fastfc.kernels._vectors import (
     INDEX,
     VECTORS,
     WORD,
+    declared,
     indices,
     load,
     mask_of,
@@ -39,6 +40,8 @@ _MATRIX = np.uint32(0x9908B0DF)
 _TEMPER_B = np.uint32(0x9D2C5680)
 _TEMPER_C = np.uint32(0xEFC60000)
 
+# What a number has of its first word.
+_HIGHEST = 2**27 - 1
 # Numbers at a time.
 _BLOCK = VECTORS.size // 4 if vectors_supported() else 8
 
@@ -117,17 +120,25 @@ def _twist_routine(module):
         """Neighbours in two vectors, one behind the other, from a lane of the first one on."""
         return builder.shuffle_vector(first, second, indices(range(start, start + lanes)))
 
+    def joined(word, following):
+        """The upper bit of one and the lower ones of the other."""
+        if VECTORS.masks:
+            # A single instruction, which LLVM does not find: the bit that is shifted out below need not be there.
+            ternary = declared(module, "llvm.x86.avx512.pternlog.d.512", kind, [kind] * 3 + [INDEX])
+            return builder.call(ternary, [constant(_UPPER), word, following, INDEX(0xCA)])
+        return builder.or_(builder.and_(word, constant(_UPPER)), builder.and_(following, constant(_LOWER)))
+
     # In front of the new words stand the last old ones.
     new = {-1: words(_LENGTH - lanes)}
     for i, k in enumerate(range(0, _LENGTH, lanes)):
         following = words(k + 1) if k + lanes < _LENGTH else across(words(k), new[0], 1)
-        y = builder.or_(builder.and_(words(k), constant(_UPPER)), builder.and_(following, constant(_LOWER)))
+        y = joined(words(k), following)
         if k + lanes <= lag:
             far = words(k + _PERIOD)
         else:
             before = (k - lag) // lanes
             far = across(new[before], new[before + 1], (k - lag) % lanes)
-        is_odd = builder.trunc(y, ir.VectorType(ir.IntType(1), lanes))
+        is_odd = builder.icmp_unsigned("!=", builder.and_(following, constant(1)), constant(0))
         matrix = builder.select(is_odd, constant(_MATRIX), constant(0))
         new[i] = builder.xor(builder.xor(far, builder.lshr(y, constant(1))), matrix)
         builder.store(new[i], place(k), align=4)
@@ -222,7 +233,8 @@ def _drop_span(x, words, threshold, scale):
     The first word of a number decides but for one case in 2**27: the others' second word is not needed.
     """
     factor, zero = x.dtype.type(scale), x.dtype.type(0)
-    high = np.uint32(threshold >> 26)
+    # The greatest such word, where no number reaches the threshold.
+    high = np.uint32(min(threshold >> 26, _HIGHEST))
     undecided = np.uint32(0)
     whole = x.size - x.size % _BLOCK
     for i in range(0, whole, _BLOCK):
@@ -268,12 +280,15 @@ def _vector_keep_block(typingctx, x, words, start, count, high, factor):
         y = builder.xor(y, builder.and_(builder.shl(y, constant(7)), constant(_TEMPER_B)))
         y = builder.xor(y, builder.and_(builder.shl(y, constant(15)), constant(_TEMPER_C)))
         y = builder.xor(y, builder.lshr(y, constant(18)))
-        first, high = builder.lshr(y, constant(5)), splat(builder, args[4], _BLOCK)
+        # The lower 5 bits of a word are not part of the number.
+        lowest = builder.shl(args[4], INDEX(5))
+        highest = splat(builder, builder.or_(lowest, INDEX(31)), _BLOCK)
         values = load(builder, place(0, start), mask, ir.VectorType(item, _BLOCK))
-        kept = builder.icmp_unsigned("<=", first, high)
+        kept = builder.icmp_unsigned("<=", y, highest)
         factors = builder.select(kept, splat(builder, args[5], _BLOCK), ir.Constant(values.type, None))
         store(builder, builder.fmul(values, factors), place(0, start), mask)
-        equal = builder.and_(builder.icmp_unsigned("==", first, high), mask)
+        equal = builder.and_(kept, builder.icmp_unsigned(">=", y, splat(builder, lowest, _BLOCK)))
+        equal = builder.and_(equal, mask)
         return builder.zext(builder.bitcast(equal, ir.IntType(_BLOCK)), INDEX)
 
     return types.uint32(x, words, types.int64, types.int64, types.uint32, x.dtype), codegen
