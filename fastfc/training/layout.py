@@ -50,9 +50,10 @@ LOSS, SQUARES, SUMS = 0, 1, 8
 # long as the update of a hundred weights.
 OF_FIRST, OF_SECOND, OF_T, M_CORRECTION, V_CORRECTION, CORRECTIONS = 0, 1, 2, 3, 4, 8
 
-# Words of the random generator's state, and its position; and what they take, in whole lines of the
-# cache: a state that starts within one took three times as long to go on.
-STREAM, STREAM_ROOM = 625, 640
+# Words of the random generator's state, and its position; and what they take. In whole lines of the cache:
+# a state that starts within one took three times as long to go on. And pages apart: what the processor
+# fetches ahead, as a member writes its state, must not be another member's, which took 1.4 times as long.
+STREAM, STREAM_ROOM = 625, 2048
 
 # Weights whose gradient is computed at a time, before the rule is applied to them: the gradient
 # and what the rule reads and writes stay in the second-level cache.
