@@ -1,12 +1,13 @@
 """How kernels are compiled: the one place where compile options stand.
 
-Four decorators, and ``@linked`` of ``_linked.py``::
+Five decorators, and ``@linked`` of ``_linked.py``::
 
     @kernel   an entry point, called from Python: compiled once per dtype, kept on disk
     @linked   a kernel that is called by its address: kept as machine code alone
     @inline   a helper that kernels call, inlined by LLVM
     @part     an @inline helper that only arranges calls of others
     @sums     an @inline helper whose sums LLVM may take in another order
+    @estimates  an @inline helper whose quotients LLVM may estimate, and improve
 
 Only kernels are kept on disk. A helper with a disk cache of its own would be linked as
 finished machine code into the next kernel that calls it, and could not be inlined there.
@@ -28,8 +29,10 @@ from fastfc.kernels._compile import KernelCompiler, LinkedCompiler, put_in_place
 _FASTMATH = {"contract"}
 # No 'nnan' and no 'ninf': they fold isnan to False and lose NaN in comparisons.
 # No 'arcp' and no 'afn': on x86 they turn division and square root into estimates
-# that overflow on denormal arguments, and the loops that divide wait for memory anyway.
+# that overflow on denormal arguments.
 _SUMS_FASTMATH = {"contract", "reassoc", "nsz"}
+# But for a helper that minds it: LLVM estimates where it may take all numbers for finite.
+_ESTIMATES_FASTMATH = {"contract", "arcp", "ninf"}
 # Nobody calls a kernel from C, or a helper from Python: without the code for that they compile sooner.
 _OPTIONS = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
 _HELPER_OPTIONS = {**_OPTIONS, "no_cpython_wrapper": True, "forceinline": True}
@@ -82,3 +85,11 @@ def sums(function):
     packed. Helpers made with :func:`inline` keep their order when they are called from here.
     """
     return register_jitable(fastmath=_SUMS_FASTMATH, **_HELPER_OPTIONS)(function)
+
+
+def estimates(function):
+    """Make a helper like :func:`inline` that divides: a float32 quotient by vectors is an estimate and a correction.
+
+    Within 2 ulp, at a fraction of the time; for finite numbers and normal divisors only.
+    """
+    return register_jitable(fastmath=_ESTIMATES_FASTMATH, **_HELPER_OPTIONS)(function)

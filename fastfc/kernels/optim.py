@@ -5,7 +5,7 @@ The span helpers change w and the state in place; every array is (n,) and contig
 
 import numpy as np
 
-from fastfc.kernels._jit import inline, kernel
+from fastfc.kernels._jit import estimates, inline, kernel
 
 
 def sgd(w, dw, config):
@@ -56,6 +56,20 @@ def _adam_step(w, dw, config, shrinkage):
     return w, config
 
 
+@estimates
+def _estimate(dividend, divisor):
+    return dividend / divisor
+
+
+@inline
+def _quotient(dividend, divisor, epsilon, smallest):
+    """dividend / divisor, for a divisor of epsilon or more and the smallest normal number; of float32 within 2 ulp."""
+    if epsilon < smallest:
+        return dividend / divisor
+    # Infinite is the divisor of a moment that overflowed; the quotient is 0 then, or NaN.
+    return dividend - dividend if divisor > 1 / smallest else _estimate(dividend, divisor)
+
+
 @inline
 def sgd_span(w, dw, rate):
     rate = w.dtype.type(rate)
@@ -82,19 +96,19 @@ def nesterov_span(w, dw, velocity, rate, momentum):
 
 @inline
 def rmsprop_span(w, dw, cache, rate, decay_rate, epsilon):
-    rate, epsilon = w.dtype.type(rate), w.dtype.type(epsilon)
+    rate, epsilon, smallest = w.dtype.type(rate), w.dtype.type(epsilon), np.finfo(w.dtype).tiny
     decay_rate, rest = w.dtype.type(decay_rate), w.dtype.type(1 - decay_rate)
     for i in range(w.size):
         cache[i] = decay_rate * cache[i] + rest * (dw[i] * dw[i])
-        w[i] -= rate * dw[i] / (np.sqrt(cache[i]) + epsilon)
+        w[i] -= _quotient(rate * dw[i], np.sqrt(cache[i]) + epsilon, epsilon, smallest)
 
 
 @inline
 def adagrad_span(w, dw, cache, rate, epsilon):
-    rate, epsilon = w.dtype.type(rate), w.dtype.type(epsilon)
+    rate, epsilon, smallest = w.dtype.type(rate), w.dtype.type(epsilon), np.finfo(w.dtype).tiny
     for i in range(w.size):
         cache[i] += dw[i] * dw[i]
-        w[i] -= rate * dw[i] / (np.sqrt(cache[i]) + epsilon)
+        w[i] -= _quotient(rate * dw[i], np.sqrt(cache[i]) + epsilon, epsilon, smallest)
 
 
 @inline
@@ -104,11 +118,11 @@ def adam_span(w, dw, m, v, rate, beta1, beta2, epsilon, m_correction, v_correcti
     rest1, rest2 = w.dtype.type(1 - beta1), w.dtype.type(1 - beta2)
     rate, beta1, beta2, epsilon = w.dtype.type(rate), w.dtype.type(beta1), w.dtype.type(beta2), w.dtype.type(epsilon)
     m_correction, v_correction = w.dtype.type(m_correction), w.dtype.type(v_correction)
-    shrinkage = w.dtype.type(shrinkage)
+    shrinkage, smallest = w.dtype.type(shrinkage), np.finfo(w.dtype).tiny
     for i in range(w.size):
         m[i] = beta1 * m[i] + rest1 * dw[i]
         v[i] = beta2 * v[i] + rest2 * (dw[i] * dw[i])
-        direction = m[i] * m_correction / (np.sqrt(v[i] * v_correction) + epsilon)
+        direction = _quotient(m[i] * m_correction, np.sqrt(v[i] * v_correction) + epsilon, epsilon, smallest)
         w[i] -= rate * direction + shrinkage * w[i]
 
 
