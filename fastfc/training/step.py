@@ -48,6 +48,10 @@ from fastfc.training.data import gather_row, standardize
 from fastfc.training.layout import Plan, Predictions, Steps
 
 
+# Of so few columns, a gradient of weights is computed transposed: the other way round, a row would not fill a vector.
+_NARROW = 16
+
+
 @linked(types.void, lambda dtype: (reference_to(Plan, dtype), types.int64, reference_to(Steps, dtype)))
 def train_steps(plan, member, steps):
     """Carry out as many steps as there are losses."""
@@ -468,7 +472,14 @@ def _update_weights(plan, member, layer, step):
         rows = min(chunk, end - k)
         dw = vector(plan.room, plan.scratch + member * plan.scratch_size, rows * d_out)
         x_k = vector(x, k, x.size - k)
-        multiply(rows, d_out, plan.batch, x_k, 1, d_in, flat(dout), d_out, 1, no_bias, dw, d_out, panel, own)
+        if d_out <= _NARROW:
+            multiply(d_out, rows, plan.batch, flat(dout), 1, d_out, x_k, d_in, 1, no_bias, dw, rows, panel, own)
+            transposed, dw = dw, vector(panel, 0, rows * d_out)
+            for i in range(rows):
+                for j in range(d_out):
+                    dw[i * d_out + j] = transposed[j * rows + i]
+        else:
+            multiply(rows, d_out, plan.batch, x_k, 1, d_in, flat(dout), d_out, 1, no_bias, dw, d_out, panel, own)
         start = _entry(plan, layer, layout.W) + k * d_out
         w = vector(plan.w, start, dw.size)
         if plan.reg != 0:
