@@ -47,7 +47,6 @@ from fastfc.training import layout
 from fastfc.training.data import gather_row, standardize
 from fastfc.training.layout import Plan, Predictions, Steps
 
-
 # Of so few columns, a gradient of weights is computed transposed: the other way round, a row would not fill a vector.
 _NARROW = 16
 
