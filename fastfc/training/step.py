@@ -17,22 +17,19 @@ from fastfc.kernels._jit import inline, part
 from fastfc.kernels._linked import linked
 from fastfc.kernels._math import add, assign, clear
 from fastfc.kernels._matmul import PRODUCTS, multiply
+from fastfc.kernels._passes import batchnorm_gradient, batchnorm_relu, gate, gate_normalized, moments
 from fastfc.kernels._random import choose, drop, skip_words
 from fastfc.kernels._vectors import vectors_supported
 from fastfc.kernels._views import borrowed, flat, matrix, reference_to, vector
-from fastfc.kernels.activation import gate_in_place, rectify
+from fastfc.kernels.activation import rectify
 from fastfc.kernels.affine import column_sums
 from fastfc.kernels.loss import l2_span, softmax_row, softmax_scores
 from fastfc.kernels.norm import (
-    add_parameter_gradients,
-    batch_input_gradient,
-    batch_moments,
     inverse_std,
     layer_input_gradient,
     merge_moments,
     move_running,
     scale_and_shift,
-    standardize_by_columns,
     standardize_row,
 )
 from fastfc.kernels.optim import (
@@ -304,7 +301,7 @@ def _tell_statistics(plan, member, layer):
     shift = _exchanged(plan, member, layer, layout.SHIFT)
     assign(shift, x[0])
     mean, var = _exchanged(plan, member, layer, layout.MEAN), _exchanged(plan, member, layer, layout.VAR)
-    batch_moments(mean, var, x, shift)
+    moments(mean, var, x, shift)
 
 
 @part
@@ -318,11 +315,14 @@ def _activate(plan, member, layer):
         if plan.seeded:
             assign(stream, vector(plan.words, plan.seeded_stream, layout.STREAM))
         skip_words(stream, 2 * first * d)
-    for i in range(rows):
-        if plan.norm == layout.LAYER_NORM:
-            inv_std = standardize_row(x_hat[i], out[i], _norm_number(plan, layer, layout.EPS))
-            plan.room[plan.row_inv_std + layer * plan.batch + first + i] = inv_std
-        _activate_row(plan, member, layer, x_hat[i], out[i])
+    if plan.norm == layout.BATCH_NORM:
+        _standardize_and_activate(plan, member, layer, x_hat, out)
+    else:
+        for i in range(rows):
+            if plan.norm == layout.LAYER_NORM:
+                inv_std = standardize_row(x_hat[i], out[i], _norm_number(plan, layer, layout.EPS))
+                plan.room[plan.row_inv_std + layer * plan.batch + first + i] = inv_std
+            _activate_row(plan, layer, x_hat[i], out[i])
     if plan.dropout:
         # All rows at once: what is left over of a row does not fill a vector.
         drop(flat(out), stream, plan.keep_threshold, plan.keep_scale)
@@ -330,16 +330,22 @@ def _activate(plan, member, layer):
 
 
 @part
-def _activate_row(plan, member, layer, x_hat, out):
-    """Overwrites a row x (D_OUT,) in out with relu(gamma * x_hat + beta), and x_hat for batch normalization."""
-    if plan.norm == layout.BATCH_NORM:
-        standardize_by_columns(
-            x_hat,
-            out,
-            _own(plan, member, layer, layout.OWN_SHIFT),
-            _own(plan, member, layer, layout.OWN_MEAN),
-            _own(plan, member, layer, layout.OWN_INV_STD),
-        )
+def _standardize_and_activate(plan, member, layer, x_hat, out):
+    """Batch normalization and relu of rows x (n, D_OUT) in out, which are overwritten; so is x_hat."""
+    batchnorm_relu(
+        out,
+        x_hat,
+        _own(plan, member, layer, layout.OWN_SHIFT),
+        _own(plan, member, layer, layout.OWN_MEAN),
+        _own(plan, member, layer, layout.OWN_INV_STD),
+        _units(plan, plan.w, layer, layout.GAMMA),
+        _units(plan, plan.w, layer, layout.BETA),
+    )
+
+
+@part
+def _activate_row(plan, layer, x_hat, out):
+    """Overwrites a row out (D_OUT,) with its relu; with layer normalization, with relu(gamma * x_hat + beta)."""
     if plan.norm != layout.NO_NORM:
         scale_and_shift(out, x_hat, _units(plan, plan.w, layer, layout.GAMMA), _units(plan, plan.w, layer, layout.BETA))
     rectify(out)
@@ -412,17 +418,17 @@ def _back_to_hidden(plan, member, layer):
     dgamma, dbeta = _exchanged(plan, member, before, layout.D_GAMMA), _exchanged(plan, member, before, layout.D_BETA)
     gamma = _units(plan, plan.w, before, layout.GAMMA)
     scale = dx.dtype.type(plan.keep_scale)
-    clear(dgamma)
-    clear(dbeta)
-    for i in range(rows):
-        gate_in_place(dx[i], out[i], scale)
-        if plan.norm != layout.NO_NORM:
-            add_parameter_gradients(dgamma, dbeta, dx[i], x_hat[i])
-        if plan.norm == layout.LAYER_NORM:
+    db = _exchanged(plan, member, before, layout.D_B)
+    if plan.norm == layout.NO_NORM:
+        gate(dx, out, scale, db)
+    else:
+        gate_normalized(dx, out, x_hat, scale, dgamma, dbeta)
+    if plan.norm == layout.LAYER_NORM:
+        clear(db)
+        for i in range(rows):
             inv_std = plan.room[plan.row_inv_std + before * plan.batch + first + i]
             layer_input_gradient(dx[i], x_hat[i], inv_std, gamma)
-    if plan.norm != layout.BATCH_NORM:
-        column_sums(_exchanged(plan, member, before, layout.D_B), dx)
+            add(db, dx[i])
 
 
 @part
@@ -438,9 +444,8 @@ def _back_through_batchnorm(plan, member, layer):
     _sum_over_members(dbeta, plan, layer, layout.D_BETA, 0)
     gamma = _units(plan, plan.w, layer, layout.GAMMA)
     share = dx.dtype.type(1 / plan.batch)
-    for i in range(rows):
-        batch_input_gradient(dx[i], dgamma, dbeta, x_hat[i], inv_std, gamma, share)
-    column_sums(_exchanged(plan, member, layer, layout.D_B), dx)
+    db = _exchanged(plan, member, layer, layout.D_B)
+    batchnorm_gradient(dx, x_hat, dgamma, dbeta, inv_std, gamma, share, db)
 
 
 @part
@@ -608,10 +613,13 @@ def _hidden_test(plan, member, layer, first, rows):
     """Rows from `first` on through affine - norm - relu, in test mode."""
     x_hat, out = _rows_of(plan, layer, layout.X_HAT, first, rows), _rows_of(plan, layer, layout.OUT, first, rows)
     _affine(plan, member, out, _input_rows(plan, layer, first, rows), layer)
+    if plan.norm == layout.BATCH_NORM:
+        _standardize_and_activate(plan, member, layer, x_hat, out)
+        return
     for i in range(rows):
         if plan.norm == layout.LAYER_NORM:
             standardize_row(x_hat[i], out[i], _norm_number(plan, layer, layout.EPS))
-        _activate_row(plan, member, layer, x_hat[i], out[i])
+        _activate_row(plan, layer, x_hat[i], out[i])
 
 
 @inline
