@@ -38,6 +38,10 @@ NORMS = {None: NO_NORM, "batchnorm": BATCH_NORM, "layernorm": LAYER_NORM}
 
 SGD, SGD_MOMENTUM, NESTEROV, RMSPROP, ADAGRAD, ADAM, ADAMW = range(7)
 
+# Gradients of layers' affine outputs at a time: one that some members still read for the weights' gradient, its
+# successor's, and the one after that, which others write already.
+GRADIENTS = 3
+
 # What the members exchange, per layer: statistics on the way forward, sums on the way back.
 SHIFT, MEAN, VAR, D_GAMMA, D_BETA, D_B, EXCHANGED = range(7)
 # What each member merges from it for itself, per layer.
@@ -102,7 +106,7 @@ class Plan(Record):
     x: int  # (n, features)
     input_mean: int  # (features,)
     input_scale: int  # (features,)
-    gradients: int  # (2, n * D): layers take turns
+    gradients: int  # (GRADIENTS, n * D): layers take turns
     parts: int  # (members, n * first D_OUT): of a product by features
     row_inv_std: int  # (L, n): of layer normalization
     scratch: int  # (members, scratch_size)

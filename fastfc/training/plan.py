@@ -52,7 +52,7 @@ def make_plan(
         "x": batch * dims[0],
         "input_mean": dims[0],
         "input_scale": dims[0],
-        "gradients": 2 * batch * widest,
+        "gradients": layout.GRADIENTS * batch * widest,
         "parts": members * batch * dims[1] if by_features else 0,
         "row_inv_std": count * batch,
         "scratch": members * scratch_size,

@@ -106,18 +106,15 @@ def backward(plan, member, step):
     sums = _sums(plan, member, step)
     sums[layout.SQUARES] = 0
     for layer in range(last, -1, -1):
-        # every row of the layer's gradient is there
-        if not meet(plan.barrier, plan.members):
-            return False
         if layer > 0:
             _back_to_hidden(plan, member, layer)
-            # everybody has read the layer's weights
-            if not meet(plan.barrier, plan.members):
-                return False
-        sums[layout.SQUARES] += _update_weights(plan, member, layer, step)
-        _update_units(plan, member, layer, step)
+        # everybody has read the layer's weights, and every row of its gradient is there
+        if not meet(plan.barrier, plan.members):
+            return False
         if layer > 0 and plan.norm == layout.BATCH_NORM:
             _back_through_batchnorm(plan, member, layer - 1)
+        sums[layout.SQUARES] += _update_weights(plan, member, layer, step)
+        _update_units(plan, member, layer, step)
     return True
 
 
@@ -182,7 +179,9 @@ def _rows_of(plan, layer, column, first, rows):
 def _gradient_rows(plan, layer, first, rows):
     """(rows, D_OUT): of the gradient at the layer's affine output."""
     d = _entry(plan, layer, layout.D_OUT)
-    return matrix(plan.room, plan.gradients + layer % 2 * (plan.batch * plan.widest) + first * d, rows, d)
+    return matrix(
+        plan.room, plan.gradients + layer % layout.GRADIENTS * (plan.batch * plan.widest) + first * d, rows, d
+    )
 
 
 @part
