@@ -64,6 +64,8 @@ STREAM, STREAM_ROOM = 625, 2048
 CHUNK = 1 << 16
 # But so many rows at the least: the other operand of the gradient is read for each chunk.
 LEAST_CHUNK_ROWS = 256
+# Bytes that stay in the second-level cache from one part of a step to the next.
+NEAR = 1 << 20
 
 
 #: The dtypes that examples may have, each named by its place.

@@ -111,10 +111,15 @@ def backward(plan, member, step):
         # everybody has read the layer's weights, and every row of its gradient is there
         if not meet(plan.barrier, plan.members):
             return False
-        if layer > 0 and plan.norm == layout.BATCH_NORM:
+        normalized = layer > 0 and plan.norm == layout.BATCH_NORM
+        # Rows that are in a near cache are best taken at once, others just before their product.
+        near = normalized and _is_near(plan, member, layer - 1)
+        if near:
             _back_through_batchnorm(plan, member, layer - 1)
         sums[layout.SQUARES] += _update_weights(plan, member, layer, step)
         _update_units(plan, member, layer, step)
+        if normalized and not near:
+            _back_through_batchnorm(plan, member, layer - 1)
     return True
 
 
@@ -428,6 +433,13 @@ def _back_to_hidden(plan, member, layer):
             inv_std = plan.room[plan.row_inv_std + before * plan.batch + first + i]
             layer_input_gradient(dx[i], x_hat[i], inv_std, gamma)
             add(db, dx[i])
+
+
+@part
+def _is_near(plan, member, layer):
+    """Whether the member's rows of the layer's gradient stay in the second-level cache."""
+    first, end = _bounds(plan, member)
+    return (end - first) * _entry(plan, layer, layout.D_OUT) * plan.room.itemsize <= layout.NEAR
 
 
 @part
