@@ -2,11 +2,11 @@
 
 Five decorators, and ``@linked`` of ``_linked.py``::
 
-    @kernel   an entry point, called from Python: compiled once per dtype, kept on disk
-    @linked   a kernel that is called by its address: kept as machine code alone
-    @inline   a helper that kernels call, inlined by LLVM
-    @part     an @inline helper that only arranges calls of others
-    @sums     an @inline helper whose sums LLVM may take in another order
+    @kernel     an entry point, called from Python: compiled once per dtype, kept on disk
+    @linked     a kernel that is called by its address: kept as machine code alone
+    @inline     a helper that kernels call, inlined by LLVM
+    @part       an @inline helper that only arranges calls of others
+    @sums       an @inline helper whose sums LLVM may take in another order
     @estimates  an @inline helper whose quotients LLVM may estimate, and improve
 
 Only kernels are kept on disk. A helper with a disk cache of its own would be linked as

@@ -168,6 +168,7 @@ def _forward_plain(out, x, w, b, mask):
 def _forward_batchnorm(
     out, x_hat, inv_std, running_mean, running_var, x, w, b, gamma, beta, eps, momentum, train, mask
 ):
+    # out holds the affine output until it is normalized
     affine(out, x, w, b)
     shift, mean = np.empty_like(gamma), np.zeros_like(gamma)
     if train:

@@ -490,9 +490,7 @@ def _update_weights(plan, member, layer, step):
         if d_out <= _NARROW:
             multiply(d_out, rows, plan.batch, flat(dout), 1, d_out, x_k, d_in, 1, no_bias, dw, rows, panel, own)
             transposed, dw = dw, vector(panel, 0, rows * d_out)
-            for i in range(rows):
-                for j in range(d_out):
-                    dw[i * d_out + j] = transposed[j * rows + i]
+            _transpose(matrix(dw, 0, rows, d_out), matrix(transposed, 0, d_out, rows))
         else:
             multiply(rows, d_out, plan.batch, x_k, 1, d_in, flat(dout), d_out, 1, no_bias, dw, d_out, panel, own)
         start = _entry(plan, layer, layout.W) + k * d_out
@@ -521,6 +519,14 @@ def _update_units(plan, member, layer, step):
         start = _entry(plan, layer, column) + first
         w, m, v = vector(plan.w, start, dw.size), _moment(plan.m, start, dw.size), _moment(plan.v, start, dw.size)
         update_span(plan.rule, w, dw, m, v, _hyper(plan, layer, hyper_row), step, _corrections(plan, member))
+
+
+@inline
+def _transpose(out, x):
+    """Overwrites out (N, M) with the transposed x (M, N)."""
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            out[i, j] = x[j, i]
 
 
 @part
