@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_info
 import fastfc
 from fastfc import FullyConnectedNet, Solver, optim, tolerance
 from fastfc.solver import DivergenceWarning
-from fastfc.training import refusal
+from fastfc.training import layout, refusal
 from fastfc.training.plan import make_plan
 
 JIT = not numba.config.DISABLE_JIT
@@ -187,6 +187,34 @@ def test_a_first_product_that_is_split_by_features(threads, hidden, normalizatio
     compiled, state = train("fast", solver)
     atol = 2.0 ** len(generic.loss_history[:6]) * tolerance(np.float64, 4000)
     np.testing.assert_allclose(compiled.loss_history[:6], generic.loss_history[:6], rtol=atol, atol=atol)
+    assert_same_stream(state, expected)
+
+
+@pytest.mark.skipif(not JIT, reason="takes long without the compiler")
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_gradients_that_do_not_stay_near(threads):
+    """Batch normalization's way back, before a step of weights or after it: of one, of some members, or of none."""
+    batch, width = 505, 520
+    near = [(i + 1) * batch // threads - i * batch // threads <= layout.NEAR / 8 / width for i in range(threads)]
+    assert near == {1: [False], 2: [True, False], 3: [True] * 3}[threads]
+    X = np.random.default_rng(5).standard_normal((batch, FEATURES))
+    options = {"batch": batch, "hidden": (width, width), "X": X, "epochs": 2}
+    generic, expected = train("reference", make("sgd_momentum", **options))
+    compiled, state = train("fast", make("sgd_momentum", **options, threads=threads))
+    terms = 2 * (FEATURES + 2 * width + CLASSES) + 6 * batch
+    assert_same_run(compiled, generic, atol=2.0**2 * tolerance(np.float64, 2 * terms))
+    assert_same_stream(state, expected)
+
+
+@pytest.mark.skipif(not JIT, reason="takes long without the compiler")
+@pytest.mark.parametrize(("threads", "features"), [(1, 17000), (2, 34000)])
+def test_a_narrow_gradient_of_several_chunks(threads, features):
+    assert features * CLASSES > threads * layout.CHUNK
+    X = np.random.default_rng(6).standard_normal((5, features))
+    options = {"normalization": None, "batch": 5, "hidden": (), "X": X, "epochs": 2}
+    generic, expected = train("reference", make("sgd_momentum", **options))
+    compiled, state = train("fast", make("sgd_momentum", **options, threads=threads))
+    assert_same_run(compiled, generic, atol=2.0**2 * tolerance(np.float64, 4 * features))
     assert_same_stream(state, expected)
 
 

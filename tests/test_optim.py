@@ -528,3 +528,35 @@ def test_backends_agree(name, data):
         with fastfc.use_backend(backend), np.errstate(all="ignore"):
             results.append(case.results(rule_of(name)(*args), args))
     assert cases.largest_error(*results, case) <= 1
+
+
+# ------------------------------------------------------------------------------------------ estimated quotients
+
+
+def adagrad_once(dw, cache, epsilon, backend="fast"):
+    """What a step of AdaGrad makes of zeros."""
+    config = {"learning_rate": 1.0, "epsilon": epsilon, "cache": cache.copy()}
+    with fastfc.use_backend(backend), np.errstate(all="ignore"):
+        w, _ = optim.adagrad(np.zeros_like(dw), dw.copy(), config)
+    return w
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("epsilon", [1e-8, 1e-3])
+def test_quotients_are_good_to_some_units_in_the_last_place(dtype, epsilon):
+    rng = np.random.default_rng(0)
+    dw = (rng.choice([-1, 1], 20_000) * np.exp(rng.uniform(-15, 15, 20_000))).astype(dtype)
+    cache = np.exp(rng.uniform(-30, 30, dw.size)).astype(dtype)
+    exact = -dw.astype(np.longdouble) / (np.sqrt(cache + dw.astype(np.longdouble) ** 2) + epsilon)
+    # Half a unit each for the square, its sum, its root, the sum with epsilon and epsilon itself; 3 for the quotient.
+    errors = np.abs(adagrad_once(dw, cache, epsilon) - exact) / np.spacing(np.abs(exact).astype(dtype))
+    assert errors.max() <= 2 * (5 * 0.5) + 3
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("epsilon", [0.0, 1e-300, 1e-40, 1e-8])
+def test_quotients_where_something_overflows_or_vanishes(dtype, epsilon):
+    largest = float(np.finfo(dtype).max)
+    dw = np.array([0, 1, largest**0.5 * 2, -largest / 4, np.nan, np.inf, 1e-25] * 9, dtype)
+    got, expected = (adagrad_once(dw, np.zeros_like(dw), epsilon, backend) for backend in ("fast", "reference"))
+    np.testing.assert_allclose(got, expected, rtol=tolerance(dtype, 16))

@@ -90,6 +90,6 @@ def sums(function):
 def estimates(function):
     """Make a helper like :func:`inline` that divides: a float32 quotient by vectors is an estimate and a correction.
 
-    Within 2 ulp, at a fraction of the time; for finite numbers and normal divisors only.
+    Within 3 ulp, at a fraction of the time; for finite numbers and normal divisors only.
     """
     return register_jitable(fastmath=_ESTIMATES_FASTMATH, **_HELPER_OPTIONS)(function)

@@ -2,8 +2,8 @@
 
 Row by row, LLVM reads what belongs to the columns, such as gamma and beta, again for each row,
 and computes what does not fill a vector at a row's end value by value. Here a few vectors of
-columns go down some rows at a time, with what belongs to the columns in registers. The values
-are the same, and so is the order of each column's sum.
+columns go down some rows at a time, with what belongs to the columns in registers. The order
+of each column's sum is the same.
 """
 
 from collections.abc import Callable
@@ -58,14 +58,14 @@ def _plain_batchnorm_relu(out, x_hat, shift, mean, inv_std, gamma, beta):
 
 
 @inline
-def _plain_gate(dx, out, scale, db):
+def _plain_gate_rows(dx, out, scale, db):
     for i in range(dx.shape[0]):
         gate_in_place(dx[i], out[i], scale)
     column_sums(db, dx)
 
 
 @inline
-def _plain_gate_normalized(dx, out, x_hat, scale, dgamma, dbeta):
+def _plain_gate_normalized_rows(dx, out, x_hat, scale, dgamma, dbeta):
     clear(dgamma)
     clear(dbeta)
     for i in range(dx.shape[0]):
@@ -273,13 +273,13 @@ def _vector_batchnorm_relu(out, x_hat, shift, mean, inv_std, gamma, beta):
 
 
 @inline
-def _vector_gate(dx, out, scale, db):
+def _vector_gate_rows(dx, out, scale, db):
     clear(db)
     _gate_pass(dx.shape, (db, out, dx), (scale,))
 
 
 @inline
-def _vector_gate_normalized(dx, out, x_hat, scale, dgamma, dbeta):
+def _vector_gate_normalized_rows(dx, out, x_hat, scale, dgamma, dbeta):
     clear(dgamma)
     clear(dbeta)
     _gate_normalized_pass(dx.shape, (dgamma, dbeta, x_hat, out, dx), (scale,))
@@ -300,12 +300,12 @@ moments = _vector_moments if _SUPPORTED else _plain_moments
 #: ``batchnorm_relu(out, x_hat, shift, mean, inv_std, gamma, beta)`` overwrites rows x (N, D) in out with
 #: relu(gamma * x_hat + beta), and x_hat (N, D) with ((x - shift) - mean) * inv_std.
 batchnorm_relu = _vector_batchnorm_relu if _SUPPORTED else _plain_batchnorm_relu
-#: ``gate(dx, out, scale, db)`` overwrites dx (N, D) with scale * dx where out > 0, else 0, and db (D,)
+#: ``gate_rows(dx, out, scale, db)`` overwrites dx (N, D) with scale * dx where out > 0, else 0, and db (D,)
 #: with the sums of its columns.
-gate = _vector_gate if _SUPPORTED else _plain_gate
-#: ``gate_normalized(dx, out, x_hat, scale, dgamma, dbeta)`` does the same with dx, and overwrites dgamma and
+gate_rows = _vector_gate_rows if _SUPPORTED else _plain_gate_rows
+#: ``gate_normalized_rows(dx, out, x_hat, scale, dgamma, dbeta)`` does the same with dx, and overwrites dgamma and
 #: dbeta (D,) with the sums of the columns of dx * x_hat and of dx.
-gate_normalized = _vector_gate_normalized if _SUPPORTED else _plain_gate_normalized
+gate_normalized_rows = _vector_gate_normalized_rows if _SUPPORTED else _plain_gate_normalized_rows
 #: ``batchnorm_gradient(dx, x_hat, dgamma, dbeta, inv_std, gamma, share, db)``: see
 #: :func:`fastfc.kernels.norm.batch_input_gradient`, for rows dx (N, D); overwrites db (D,) with their sums.
 batchnorm_gradient = _vector_batchnorm_gradient if _SUPPORTED else _plain_batchnorm_gradient

@@ -40,7 +40,7 @@ _MATRIX = np.uint32(0x9908B0DF)
 _TEMPER_B = np.uint32(0x9D2C5680)
 _TEMPER_C = np.uint32(0xEFC60000)
 
-# What a number has of its first word.
+# The greatest that a number may have of its first word.
 _HIGHEST = 2**27 - 1
 # Numbers at a time.
 _BLOCK = VECTORS.size // 4 if vectors_supported() else 8
@@ -233,7 +233,7 @@ def _drop_span(x, words, threshold, scale):
     The first word of a number decides but for one case in 2**27: the others' second word is not needed.
     """
     factor, zero = x.dtype.type(scale), x.dtype.type(0)
-    # The greatest such word, where no number reaches the threshold.
+    # No number reaches a threshold beyond.
     high = np.uint32(min(threshold >> 26, _HIGHEST))
     undecided = np.uint32(0)
     whole = x.size - x.size % _BLOCK

@@ -1,7 +1,7 @@
 """Batch and layer normalization: out = gamma * x_hat + beta. See :mod:`fastfc.reference.norm`.
 
-Row helpers work in place (`x_hat` holds x on entry, `dx` holds dout): two names for one
-piece of memory would make LLVM's overlap test fail and the loop run element by element.
+Row helpers of gradients work in place (`dx` holds dout on entry): two names for one piece
+of memory would make LLVM's overlap test fail and the loop run element by element.
 """
 
 import numpy as np

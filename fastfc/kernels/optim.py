@@ -63,7 +63,7 @@ def _estimate(dividend, divisor):
 
 @inline
 def _quotient(dividend, divisor, epsilon, smallest):
-    """dividend / divisor, for a divisor of epsilon or more and the smallest normal number; of float32 within 2 ulp."""
+    """dividend / divisor, for a divisor of epsilon or more and the smallest normal number; of float32 within 3 ulp."""
     if epsilon < smallest:
         return dividend / divisor
     # Infinite is the divisor of a moment that overflowed; the quotient is 0 then, or NaN.

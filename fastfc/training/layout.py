@@ -38,8 +38,8 @@ NORMS = {None: NO_NORM, "batchnorm": BATCH_NORM, "layernorm": LAYER_NORM}
 
 SGD, SGD_MOMENTUM, NESTEROV, RMSPROP, ADAGRAD, ADAM, ADAMW = range(7)
 
-# Gradients of layers' affine outputs at a time: one that some members still read for the weights' gradient, its
-# successor's, and the one after that, which others write already.
+# Gradients of layers' affine outputs at a time: some members still read layer l + 1's, for its weights, and go
+# through layer l's, while others write layer l - 1's.
 GRADIENTS = 3
 
 # What the members exchange, per layer: statistics on the way forward, sums on the way back.

@@ -17,7 +17,7 @@ from fastfc.kernels._jit import inline, part
 from fastfc.kernels._linked import linked
 from fastfc.kernels._math import add, assign, clear
 from fastfc.kernels._matmul import PRODUCTS, multiply
-from fastfc.kernels._passes import batchnorm_gradient, batchnorm_relu, gate, gate_normalized, moments
+from fastfc.kernels._passes import batchnorm_gradient, batchnorm_relu, gate_normalized_rows, gate_rows, moments
 from fastfc.kernels._random import choose, drop, skip_words
 from fastfc.kernels._vectors import vectors_supported
 from fastfc.kernels._views import borrowed, flat, matrix, reference_to, vector
@@ -44,8 +44,10 @@ from fastfc.training import layout
 from fastfc.training.data import gather_row, standardize
 from fastfc.training.layout import Plan, Predictions, Steps
 
-# Of so few columns, a gradient of weights is computed transposed: the other way round, a row would not fill a vector.
+# Of so few columns, a gradient of weights is computed transposed: the other way round, rows fill vectors badly.
 _NARROW = 16
+if max(layout.CHUNK, layout.LEAST_CHUNK_ROWS * _NARROW) > PANEL:
+    raise RuntimeError(f"the room for copies of matrices has {PANEL} values: too few for a gradient of weights")
 
 
 @linked(types.void, lambda dtype: (reference_to(Plan, dtype), types.int64, reference_to(Steps, dtype)))
@@ -131,7 +133,7 @@ _call_backward = backward.caller(lambda plan, *_: np.dtype(plan.dtype.name))
 
 @part
 def _panel(plan, member):
-    """(PANEL,): the member's room for a copy of a part of a matrix."""
+    """(PANEL,): the member's room for a copy of a part of a matrix, or of a narrow gradient."""
     return vector(plan.room, plan.panel + member * PANEL, PANEL)
 
 
@@ -424,9 +426,9 @@ def _back_to_hidden(plan, member, layer):
     scale = dx.dtype.type(plan.keep_scale)
     db = _exchanged(plan, member, before, layout.D_B)
     if plan.norm == layout.NO_NORM:
-        gate(dx, out, scale, db)
+        gate_rows(dx, out, scale, db)
     else:
-        gate_normalized(dx, out, x_hat, scale, dgamma, dbeta)
+        gate_normalized_rows(dx, out, x_hat, scale, dgamma, dbeta)
     if plan.norm == layout.LAYER_NORM:
         clear(db)
         for i in range(rows):
@@ -490,7 +492,7 @@ def _update_weights(plan, member, layer, step):
         if d_out <= _NARROW:
             multiply(d_out, rows, plan.batch, flat(dout), 1, d_out, x_k, d_in, 1, no_bias, dw, rows, panel, own)
             transposed, dw = dw, vector(panel, 0, rows * d_out)
-            _transpose(matrix(dw, 0, rows, d_out), matrix(transposed, 0, d_out, rows))
+            _copy_transposed(matrix(dw, 0, rows, d_out), matrix(transposed, 0, d_out, rows))
         else:
             multiply(rows, d_out, plan.batch, x_k, 1, d_in, flat(dout), d_out, 1, no_bias, dw, d_out, panel, own)
         start = _entry(plan, layer, layout.W) + k * d_out
@@ -522,8 +524,8 @@ def _update_units(plan, member, layer, step):
 
 
 @inline
-def _transpose(out, x):
-    """Overwrites out (N, M) with the transposed x (M, N)."""
+def _copy_transposed(out, x):
+    """Overwrites out (N, M) with x (M, N), transposed."""
     for i in range(out.shape[0]):
         for j in range(out.shape[1]):
             out[i, j] = x[j, i]
