@@ -279,6 +279,10 @@ class FullyConnectedNet:
     def _predicts_compiled(self) -> bool:
         return get_backend() == "fast" and _has_own_methods(cast(Any, type(self)))
 
+    def _has_compiled_loss(self) -> bool:
+        """Whether scores need not be asked of :meth:`loss`, which is the class's own and compiled."""
+        return self._predicts_compiled() and type(self).loss is FullyConnectedNet.loss
+
     def _compiled_scores(self, X: np.ndarray, softmax: bool = False) -> np.ndarray:
         """Scores in test mode from one compiled call; the dictionaries and the random stream end up the same."""
         from fastfc.training.predict import predict_scores
@@ -291,11 +295,13 @@ class FullyConnectedNet:
 
     def predict(self, X: ArrayLike) -> np.ndarray:
         """The class with the highest score, by example: X (N, d1, ..., dk) -> integers (N,)."""
+        if self._has_compiled_loss():
+            return self._compiled_scores(self._checked_inputs(X)).argmax(axis=1)
         return np.argmax(self._scores(X), axis=1)
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
         """The softmax of the scores: X (N, d1, ..., dk) -> probabilities (N, C) in the model's dtype."""
-        if self._predicts_compiled() and type(self).loss is FullyConnectedNet.loss:
+        if self._has_compiled_loss():
             return self._compiled_scores(self._checked_inputs(X), softmax=True)
         scores = self._scores(X)
         scores -= scores.max(axis=1, keepdims=True)
