@@ -51,6 +51,10 @@ _PAD = 16
 _FAR = 128
 _TILES_OF_ROWS, _TILES_OF_COLUMNS, _TILES_OF_B = 8, 2, 4
 
+# C is far if it is larger than so many bytes: it comes in so many parts then.
+_NEAR = 2**20
+_PARTS = 3
+
 # A's columns are copied tile by tile: a tile's part of each column, padded to so many values.
 _TILE_STEP = 8
 _TILE_SIZE = VECTORS.depth * _TILE_STEP + _PAD
@@ -113,6 +117,7 @@ def _product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b
     copies_rows = a_step == 1 and a_row >= _FAR and n >= _TILES_OF_ROWS * columns
     copies_tiles = a_step >= _FAR and n >= _TILES_OF_COLUMNS * columns
     copies_b = b_row > _FAR and m >= _TILES_OF_B * VECTORS.max_height
+    far = m * n * itemsize > _NEAR
     most = -(-k // -(-k // VECTORS.depth))
     blocks = -(-k // most)
     opening = first // most
@@ -171,7 +176,7 @@ def _product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b
                     tall = height + 1 if tile < taller else height
                     offset = tile * tile_size if copies_tiles else (i - top) * left_row
                     _tile(
-                        (tall, width, depth, left_row, left_step, right_row, adds, added_row, c_row),
+                        (tall, width, depth, left_row, left_step, right_row, adds, added_row, c_row, far),
                         (
                             left + offset * itemsize,
                             right,
@@ -218,7 +223,7 @@ def _call_product(typingctx, numbers, arrays):
 
 @intrinsic
 def _tile(typingctx, numbers, addresses, dtype):
-    """A tile: (height, width, depth, a_row, a_step, b_row, adds, added_row, c_row), and where a, b, added and c are."""
+    """A tile: (height, width, depth, a_row, a_step, b_row, adds, added_row, c_row, far), and where a, b, added and c are."""
 
     def codegen(context, builder, sig, args):
         height, width, *rest = _words(context, builder, sig.args[0], args[0])
@@ -349,10 +354,11 @@ def _tile_routine(module, real, height, vectors, masked):
     if name in module.globals:
         return module.globals[name]
     kind, pointer = vector_type(real), real.as_pointer()
-    function, builder = routine(module, name, [WORD] * 8 + [pointer] * 4)
-    last, depth, a_row, a_step, b_row, adds, added_row, c_row, a, b, added, c = function.args
+    function, builder = routine(module, name, [WORD] * 9 + [pointer] * 4)
+    last, depth, a_row, a_step, b_row, adds, added_row, c_row, far, a, b, added, c = function.args
     entry = builder.block
-    loop, end, with_added, done = (function.append_basic_block(label) for label in ("loop", "end", "added", "done"))
+    labels = "part", "loop", "part_end", "end", "added", "done"
+    part, loop, part_end, end, with_added, done = (function.append_basic_block(label) for label in labels)
     lanes = kind.count
     whole = ir.Constant(ir.VectorType(FLAG, lanes), [1] * lanes)
     masks = [whole] * (vectors - 1) + [mask_of(builder, last, lanes) if masked else whole]
@@ -365,30 +371,48 @@ def _tile_routine(module, real, height, vectors, masked):
     def vectors_at(pointer):
         return [load(builder, builder.gep(pointer, [WORD(v * lanes)]), masks[v], kind) for v in range(vectors)]
 
-    for i in range(height):
-        # C comes while the sums are made.
-        _call_prefetch(builder, row_of(c, c_row, i), write=1, level=1)
+    # C comes while the sums are made: from afar, some rows with each part of the sum. All at once, they would
+    # take every place where a line that is asked for is waited for, and A would have to wait for them.
+    fetched = -(-height // _PARTS)
+    parts = -(-height // fetched)
+    part_depth = builder.sdiv(builder.add(depth, WORD(parts - 1)), WORD(parts))
+    part_depth = builder.select(builder.icmp_signed("!=", far, WORD(0)), part_depth, depth)
+    # If LLVM knew how these belong together, it would reach each row of A from the one before: additions that
+    # wait for each other longer than a narrow tile's products take.
+    a_rows = [_opaque(builder, builder.mul(a_row, WORD(i))) for i in range(height)]
+    builder.branch(part)
+
+    builder.position_at_end(part)
+    part_step, part_a, part_b, part_c = builder.phi(WORD), *(builder.phi(pointer) for _ in range(3))
+    part_sums = [[builder.phi(kind) for _ in range(vectors)] for _ in range(height)]
+    for i in range(fetched):
+        for v in range(vectors):
+            _call_prefetch(builder, builder.gep(row_of(part_c, c_row, i), [WORD(v * lanes)]), write=1, level=1)
+    limit = builder.add(part_step, part_depth)
+    limit = builder.select(builder.icmp_signed("<", limit, depth), limit, depth)
     builder.branch(loop)
+
     builder.position_at_end(loop)
     step, a_now, b_now = builder.phi(WORD), builder.phi(pointer), builder.phi(pointer)
     before = [[builder.phi(kind) for _ in range(vectors)] for _ in range(height)]
     row = vectors_at(b_now)
     sums = []
     for i in range(height):
-        value = splat(builder, builder.load(row_of(a_now, a_row, i)), lanes)
+        value = splat(builder, builder.load(builder.gep(a_now, [a_rows[i]])), lanes)
         sums.append([builder.call(fma, [value, row[v], before[i][v]]) for v in range(vectors)])
-    next_step = builder.add(step, WORD(1))
-    phis = [
-        (step, WORD(0), next_step),
-        (a_now, a, builder.gep(a_now, [a_step])),
-        (b_now, b, builder.gep(b_now, [b_row])),
-    ]
-    phis += [(before[i][v], zero, sums[i][v]) for i in range(height) for v in range(vectors)]
-    for phi, first, following in phis:
-        phi.add_incoming(first, entry)
-        phi.add_incoming(following, loop)
-    branch = builder.cbranch(builder.icmp_signed("<", next_step, depth), loop, end)
+    next_step, next_a, next_b = builder.add(step, WORD(1)), builder.gep(a_now, [a_step]), builder.gep(b_now, [b_row])
+    phis = [(step, part_step, next_step), (a_now, part_a, next_a), (b_now, part_b, next_b)]
+    phis += [(before[i][v], part_sums[i][v], sums[i][v]) for i in range(height) for v in range(vectors)]
+    _come_from(phis, part, loop)
+    branch = builder.cbranch(builder.icmp_signed("<", next_step, limit), loop, part_end)
     _keep_rolled(branch)
+
+    builder.position_at_end(part_end)
+    next_c = row_of(part_c, c_row, fetched)
+    phis = [(part_step, WORD(0), next_step), (part_a, a, next_a), (part_b, b, next_b), (part_c, c, next_c)]
+    phis += [(part_sums[i][v], zero, sums[i][v]) for i in range(height) for v in range(vectors)]
+    _come_from(phis, entry, part_end)
+    builder.cbranch(builder.icmp_signed("<", next_step, depth), part, end)
 
     builder.position_at_end(end)
     builder.cbranch(builder.icmp_signed("!=", adds, WORD(0)), with_added, done)
@@ -413,6 +437,18 @@ def _tile_routine(module, real, height, vectors, masked):
             store(builder, sums[i][v], builder.gep(row_of(c, c_row, i), [WORD(v * lanes)]), masks[v])
     builder.ret_void()
     return function
+
+
+def _opaque(builder, word):
+    """A word that LLVM knows nothing about."""
+    return builder.call(ir.InlineAsm(ir.FunctionType(WORD, [WORD]), "", "=r,0"), [word])
+
+
+def _come_from(phis, entry, loop):
+    """Give each phi its value at the entry of a loop, and the one after a turn: (phi, first, following)."""
+    for phi, first, following in phis:
+        phi.add_incoming(first, entry)
+        phi.add_incoming(following, loop)
 
 
 def _keep_rolled(branch):
