@@ -51,16 +51,17 @@ _PAD = 16
 _FAR = 128
 _TILES_OF_ROWS, _TILES_OF_COLUMNS, _TILES_OF_B = 8, 2, 4
 
-# C is far if it is larger than so many bytes: it comes in so many parts then.
-_NEAR = 2**20
+# Up to so many bytes, C, and B if it is transposed, are taken to be in the second-level cache.
+_NEAR, _NEAR_TRANSPOSED = 2**20, 2**18
+# What comes from further away comes with so many parts of a tile's sums, so many bytes of a row at a time.
 _PARTS = 3
+_PIECE = 256
 
 # A's columns are copied tile by tile: a tile's part of each column, padded to so many values.
 _TILE_STEP = 8
 _TILE_SIZE = VECTORS.depth * _TILE_STEP + _PAD
-# B is copied so many bytes of a row at a time, for several columns of tiles: every row may be on a page of its own.
-_GROUP_BYTES = 256
-_GROUP = max(1, _GROUP_BYTES // (VECTORS.max_vectors * VECTORS.size))
+# B is copied for several columns of tiles at a time: every row may be on a page of its own.
+_GROUP = max(1, _PIECE // (VECTORS.max_vectors * VECTORS.size))
 _COLUMN_SIZE = VECTORS.depth * VECTORS.max_vectors * VECTORS.size // 4 + _PAD
 _GROUP_SIZE = _GROUP * _COLUMN_SIZE
 # Values that the copies take: `VECTORS.depth` rows of a group of columns of tiles of B, and `VECTORS.rows` rows of A.
@@ -135,21 +136,27 @@ def _product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b
             tile_size = depth * _TILE_STEP + _PAD
             height, taller = rows // tiles, rows % tiles
             left, left_row, left_step = a + (top * a_row + start * a_step) * itemsize, a_row, a_step
+            a_ahead = a + (top * a_row + following * a_step) * itemsize
+            of_a, of_b, a_share, b_share = _ahead(a, 0, 0, 0), _ahead(b, 0, 0, 0), 0, 0
             if copies_rows:
                 left_row = VECTORS.depth + _PAD
                 _copy_rows((rows, depth, a_row, left_row), (left, a_copy), dtype)
                 left = a_copy
+                of_a = _ahead(a_ahead, rows, a_row * itemsize, depth_ahead * itemsize)
             elif copies_tiles:
                 left_row, left_step = 1, _TILE_STEP
                 _copy_tiles((depth, taller, height + 1, a_step, tile_size), (left, a_copy), dtype)
                 others = left + taller * (height + 1) * itemsize, a_copy + taller * tile_size * itemsize
                 _copy_tiles((depth, tiles - taller, height, a_step, tile_size), others, dtype)
                 left = a_copy
-            ahead, ahead_rows, share = b, 0, 0
+                of_a = _ahead(a_ahead, depth_ahead, a_step * itemsize, rows * itemsize)
+            a_share = -(-_pieces(of_a) // -(-n // columns))
             for j in range(0, n, columns):
                 width = min(columns, n - j)
                 right, right_row = b + (start * b_row + j * b_step) * itemsize, b_row
+                together = 0
                 if b_step != 1:
+                    together = width
                     _transpose((depth, width, b_step, columns), (right, panel), dtype, itemsize)
                     right, right_row = panel, columns
                 elif copies_b:
@@ -157,35 +164,72 @@ def _product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b
                     if place == 0:
                         together = min(_GROUP * columns, n - j)
                         _copy_columns((depth, together, b_row), (right, panel), dtype)
-                        if j + together < n:
-                            ahead, ahead_rows = right + together * itemsize, depth
-                        elif top + rows < m:
-                            ahead, ahead_rows = b + start * b_row * itemsize, depth
-                        else:
-                            ahead, ahead_rows = b + following * b_row * itemsize, depth_ahead
-                        share = -(-ahead_rows // (-(-together // columns) * tiles))
                     right, right_row = panel + place * _COLUMN_SIZE * itemsize, columns
+                if together > 0:
+                    # What is copied next: other columns, or the first ones again, or those of the next block.
+                    next_j, next_start, next_depth = j + together, start, depth
+                    if next_j == n:
+                        next_j = 0
+                        if top + rows == m:
+                            next_start, next_depth = following, depth_ahead
+                    b_ahead = b + (next_start * b_row + next_j * b_step) * itemsize
+                    next_width = min(columns if b_step != 1 else _GROUP * columns, n - next_j)
+                    if b_step == 1:
+                        of_b = _ahead(b_ahead, next_depth, b_row * itemsize, next_width * itemsize)
+                    elif k * n * itemsize > _NEAR_TRANSPOSED:
+                        of_b = _ahead(b_ahead, next_width, b_step * itemsize, next_depth * itemsize)
+                    b_share = -(-_pieces(of_b) // -(-together // columns))
+                # It comes in the meantime, a share with every tile, and A's next block as well.
+                share = -(-(a_share + b_share) // tiles)
+                parts = _PARTS if far or share > 1 else 1
+                share = -(-share // parts)
                 i = top
                 for tile in range(tiles):
-                    # What is copied next comes in the meantime, a share with every tile.
-                    for _ in range(min(share, ahead_rows)):
-                        for byte in range(0, _GROUP_BYTES, 64):
-                            _prefetch(ahead + byte)
-                        ahead += b_row * itemsize
-                        ahead_rows -= 1
+                    if _pieces(of_b) > 0:
+                        of_b, ahead, ahead_row, pieces = _take(of_b, share * parts)
+                    else:
+                        of_a, ahead, ahead_row, pieces = _take(of_a, share * parts)
+                    come = min(pieces, share), ahead_row
                     tall = height + 1 if tile < taller else height
                     offset = tile * tile_size if copies_tiles else (i - top) * left_row
                     _tile(
-                        (tall, width, depth, left_row, left_step, right_row, adds, added_row, c_row, far),
+                        (tall, width, depth, left_row, left_step, right_row, adds, added_row, c_row, parts, *come),
                         (
                             left + offset * itemsize,
                             right,
                             added + (i * added_row + j) * itemsize,
                             c + (i * c_row + j) * itemsize,
+                            ahead,
                         ),
                         dtype,
                     )
                     i += tall
+
+
+@inline
+def _ahead(address, rows, stride, row_bytes):
+    """A part of a matrix that is copied next, to be taken by pieces of its rows, column after column of pieces.
+
+    Where it goes on, the rows' distance in bytes, and how many rows there are, are left, and columns are left.
+    """
+    return address, stride, rows, rows, -(-row_bytes // _PIECE)
+
+
+@inline
+def _pieces(ahead):
+    """How many pieces there are in the columns that are left."""
+    return ahead[2] * ahead[4]
+
+
+@inline
+def _take(ahead, count):
+    """At most `count` pieces of a column: what is ahead behind them, where they are, their distance, their number."""
+    address, stride, rows, left, columns = ahead
+    if rows * columns == 0:
+        return ahead, address, stride, 0
+    if count < left:
+        return (address + count * stride, stride, rows, left - count, columns), address, stride, count
+    return (address + _PIECE - (rows - left) * stride, stride, rows, rows, columns - 1), address, stride, left
 
 
 @inline
@@ -223,7 +267,11 @@ def _call_product(typingctx, numbers, arrays):
 
 @intrinsic
 def _tile(typingctx, numbers, addresses, dtype):
-    """A tile: (height, width, depth, a_row, a_step, b_row, adds, added_row, c_row, far), and where a, b, added and c are."""
+    """A tile: (height, width, depth, a_row, a_step, b_row, adds, added_row, c_row, parts, pieces, ahead_row),
+    and where a, b, added, c and what comes next are.
+
+    The sums are made in so many parts; with each come so many pieces of what comes next.
+    """
 
     def codegen(context, builder, sig, args):
         height, width, *rest = _words(context, builder, sig.args[0], args[0])
@@ -354,8 +402,10 @@ def _tile_routine(module, real, height, vectors, masked):
     if name in module.globals:
         return module.globals[name]
     kind, pointer = vector_type(real), real.as_pointer()
-    function, builder = routine(module, name, [WORD] * 9 + [pointer] * 4)
-    last, depth, a_row, a_step, b_row, adds, added_row, c_row, far, a, b, added, c = function.args
+    function, builder = routine(module, name, [WORD] * 11 + [pointer] * 5)
+    last, depth, a_row, a_step, b_row, adds, added_row, c_row, parts, pieces, ahead_row, *rest = function.args
+    a, b, added, c, ahead = rest
+    ahead = builder.bitcast(ahead, BYTE.as_pointer())
     entry = builder.block
     labels = "part", "loop", "part_end", "end", "added", "done"
     part, loop, part_end, end, with_added, done = (function.append_basic_block(label) for label in labels)
@@ -371,12 +421,10 @@ def _tile_routine(module, real, height, vectors, masked):
     def vectors_at(pointer):
         return [load(builder, builder.gep(pointer, [WORD(v * lanes)]), masks[v], kind) for v in range(vectors)]
 
-    # C comes while the sums are made: from afar, some rows with each part of the sum. All at once, they would
-    # take every place where a line that is asked for is waited for, and A would have to wait for them.
+    # C and what is multiplied next come while the sums are made, some with each part of them: all at once, they
+    # would take every place where a line that is asked for is waited for, and A would have to wait for them.
     fetched = -(-height // _PARTS)
-    parts = -(-height // fetched)
-    part_depth = builder.sdiv(builder.add(depth, WORD(parts - 1)), WORD(parts))
-    part_depth = builder.select(builder.icmp_signed("!=", far, WORD(0)), part_depth, depth)
+    part_depth = builder.sdiv(builder.sub(builder.add(depth, parts), WORD(1)), parts)
     # If LLVM knew how these belong together, it would reach each row of A from the one before: additions that
     # wait for each other longer than a narrow tile's products take.
     a_rows = [_opaque(builder, builder.mul(a_row, WORD(i))) for i in range(height)]
@@ -384,13 +432,19 @@ def _tile_routine(module, real, height, vectors, masked):
 
     builder.position_at_end(part)
     part_step, part_a, part_b, part_c = builder.phi(WORD), *(builder.phi(pointer) for _ in range(3))
+    part_ahead = builder.phi(BYTE.as_pointer())
     part_sums = [[builder.phi(kind) for _ in range(vectors)] for _ in range(height)]
     for i in range(fetched):
         for v in range(vectors):
             _call_prefetch(builder, builder.gep(row_of(part_c, c_row, i), [WORD(v * lanes)]), write=1, level=1)
+    with cgutils.for_range(builder, pieces) as piece:
+        for byte in range(0, _PIECE, 64):
+            place = builder.gep(part_ahead, [builder.add(builder.mul(piece.index, ahead_row), WORD(byte))])
+            _call_prefetch(builder, place, write=0, level=2)
+    next_ahead = builder.gep(part_ahead, [builder.mul(pieces, ahead_row)])
     limit = builder.add(part_step, part_depth)
     limit = builder.select(builder.icmp_signed("<", limit, depth), limit, depth)
-    builder.branch(loop)
+    summing = builder.branch(loop).parent
 
     builder.position_at_end(loop)
     step, a_now, b_now = builder.phi(WORD), builder.phi(pointer), builder.phi(pointer)
@@ -403,13 +457,14 @@ def _tile_routine(module, real, height, vectors, masked):
     next_step, next_a, next_b = builder.add(step, WORD(1)), builder.gep(a_now, [a_step]), builder.gep(b_now, [b_row])
     phis = [(step, part_step, next_step), (a_now, part_a, next_a), (b_now, part_b, next_b)]
     phis += [(before[i][v], part_sums[i][v], sums[i][v]) for i in range(height) for v in range(vectors)]
-    _come_from(phis, part, loop)
+    _come_from(phis, summing, loop)
     branch = builder.cbranch(builder.icmp_signed("<", next_step, limit), loop, part_end)
     _keep_rolled(branch)
 
     builder.position_at_end(part_end)
     next_c = row_of(part_c, c_row, fetched)
     phis = [(part_step, WORD(0), next_step), (part_a, a, next_a), (part_b, b, next_b), (part_c, c, next_c)]
+    phis.append((part_ahead, ahead, next_ahead))
     phis += [(part_sums[i][v], zero, sums[i][v]) for i in range(height) for v in range(vectors)]
     _come_from(phis, entry, part_end)
     builder.cbranch(builder.icmp_signed("<", next_step, depth), part, end)
@@ -511,8 +566,6 @@ def _rows_routine(module, real):
 
         def copy(vector, mask, from_row=from_row, to_row=to_row):
             place = [builder.mul(vector, WORD(lanes))]
-            # The next block's rows go on where these end.
-            _call_prefetch(builder, builder.gep(builder.gep(from_row, [columns]), place), write=0, level=2)
             store(builder, load(builder, builder.gep(from_row, place), mask, kind), builder.gep(to_row, place), whole)
 
         with cgutils.for_range(builder, vectors) as vector:
