@@ -51,8 +51,8 @@ _PAD = 16
 _FAR = 128
 _TILES_OF_ROWS, _TILES_OF_COLUMNS, _TILES_OF_B = 8, 2, 4
 
-# Up to so many bytes, C, and B if it is transposed, are taken to be in the second-level cache.
-_NEAR, _NEAR_TRANSPOSED = 2**20, 2**18
+# Up to so many bytes, C, and B if its rows are not copied, are taken to be in the second-level cache.
+_NEAR, _NEAR_B = 2**20, 2**18
 # What comes from further away comes with so many parts of a tile's sums, so many bytes of a row at a time.
 _PARTS = 3
 _PIECE = 256
@@ -118,7 +118,7 @@ def _product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b
     copies_rows = a_step == 1 and a_row >= _FAR and n >= _TILES_OF_ROWS * columns
     copies_tiles = a_step >= _FAR and n >= _TILES_OF_COLUMNS * columns
     copies_b = b_row > _FAR and m >= _TILES_OF_B * VECTORS.max_height
-    far = m * n * itemsize > _NEAR
+    far, b_far = m * n * itemsize > _NEAR, k * n * itemsize > _NEAR_B
     most = -(-k // -(-k // VECTORS.depth))
     blocks = -(-k // most)
     opening = first // most
@@ -150,7 +150,15 @@ def _product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b
                 _copy_tiles((depth, tiles - taller, height, a_step, tile_size), others, dtype)
                 left = a_copy
                 of_a = _ahead(a_ahead, depth_ahead, a_step * itemsize, rows * itemsize)
-            a_share = -(-_pieces(of_a) // -(-n // columns))
+            if a_step >= _FAR and not copies_tiles:
+                # The first column of tiles takes all of A; its very first part is not worth waiting for.
+                of_a = _ahead(left + _PIECE, depth, a_step * itemsize, rows * itemsize - _PIECE)
+                a_share = _pieces(of_a)
+            else:
+                a_share = -(-_pieces(of_a) // -(-n // columns))
+            if b_far and b_step == 1 and not copies_b:
+                of_b = _ahead(b + following * b_row * itemsize, depth_ahead, b_row * itemsize, n * itemsize)
+                b_share = -(-_pieces(of_b) // -(-n // columns))
             for j in range(0, n, columns):
                 width = min(columns, n - j)
                 right, right_row = b + (start * b_row + j * b_step) * itemsize, b_row
@@ -176,7 +184,7 @@ def _product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b
                     next_width = min(columns if b_step != 1 else _GROUP * columns, n - next_j)
                     if b_step == 1:
                         of_b = _ahead(b_ahead, next_depth, b_row * itemsize, next_width * itemsize)
-                    elif k * n * itemsize > _NEAR_TRANSPOSED:
+                    elif b_far:
                         of_b = _ahead(b_ahead, next_width, b_step * itemsize, next_depth * itemsize)
                     b_share = -(-_pieces(of_b) // -(-together // columns))
                 # It comes in the meantime, a share with every tile, and A's next block as well.
@@ -212,7 +220,7 @@ def _ahead(address, rows, stride, row_bytes):
 
     Where it goes on, the rows' distance in bytes, and how many rows there are, are left, and columns are left.
     """
-    return address, stride, rows, rows, -(-row_bytes // _PIECE)
+    return address, stride, rows, rows, max(0, -(-row_bytes // _PIECE))
 
 
 @inline

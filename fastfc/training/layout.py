@@ -13,6 +13,7 @@ from fastfc._runtime.record import Float64s, Int64s, Reals, Record, Uint32s, rec
 (
     D_IN,
     D_OUT,
+    IN_ROW,  # from a row of the layer's input to the next: D_IN, or more for the batch itself
     W,  # offsets in the parameters and in their state
     B,
     GAMMA,
@@ -23,7 +24,7 @@ from fastfc._runtime.record import Float64s, Int64s, Reals, Record, Uint32s, rec
     RUNNING_VAR,
     CHUNK_ROWS,  # rows of W whose gradient is computed at a time
     LAYER_COLUMNS,
-) = range(12)
+) = range(13)
 
 # Rows per layer of the table of hyperparameters.
 HYPER_W, HYPER_B, HYPER_GAMMA, HYPER_BETA, HYPER_ROWS = range(5)
@@ -105,7 +106,7 @@ class Plan(Record):
     layers: int  # (L, LAYER_COLUMNS)
     indices: int  # (members, n): each member draws all of them
     # offsets in room
-    x: int  # (n, features)
+    x: int  # (n, the first layer's IN_ROW): the batch
     input_mean: int  # (features,)
     input_scale: int  # (features,)
     gradients: int  # (GRADIENTS, n * D): layers take turns

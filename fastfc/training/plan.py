@@ -29,6 +29,8 @@ RULES: dict[Callable, tuple[int, tuple[str, ...]]] = {
 _ADJACENT = np.zeros(0, np.int64)
 # Of a member, where the features are split: its sums for all rows must be worth storing.
 _LEAST_FEATURES = 64
+# Values in a row of the batch from which on a gap between rows does not matter.
+_LONG_ROW = 256
 _KINDS_OF_PARAMETERS = ("W", "b", "gamma", "beta")
 
 
@@ -47,9 +49,10 @@ def make_plan(
     scratch_size = max(rows * d_out for rows, d_out in zip(chunk_rows, dims[1:], strict=True))
     p = float(model.dropout_param["p"]) if model.use_dropout else 1.0
     by_features = _by_features(batch, dims, members)
+    x_row = _row_size(dims[0], dtype.itemsize)
 
     room = {
-        "x": batch * dims[0],
+        "x": batch * x_row,
         "input_mean": dims[0],
         "input_scale": dims[0],
         "gradients": layout.GRADIENTS * batch * widest,
@@ -111,6 +114,7 @@ def make_plan(
     plan.ints[plan.rows : plan.rows + members + 1] = [batch * i // members for i in range(members + 1)]
     for i, entry in enumerate(layers_of(plan)):
         entry[layout.D_IN], entry[layout.D_OUT], entry[layout.CHUNK_ROWS] = dims[i], dims[i + 1], chunk_rows[i]
+        entry[layout.IN_ROW] = x_row if i == 0 else dims[i]
         entry[layout.OUT] = in_room[f"OUT{i}"]
         entry[layout.X_HAT] = in_room.get(f"X_HAT{i}", entry[layout.OUT])
         entry[layout.RUNNING_MEAN] = in_room[f"RUNNING_MEAN{i}"]
@@ -133,6 +137,15 @@ def _by_features(batch: int, dims: Sequence[int], members: int) -> bool:
         and d_in // members >= _LEAST_FEATURES
         and 2 * batch * d_out < d_in * d_out + batch * d_in // members
     )
+
+
+def _row_size(d: int, itemsize: int) -> int:
+    """From one row of d values to the next, if they are not adjacent: long rows take an odd number of cache lines.
+
+    Rows whose distance is a multiple of a high power of two share the same few places of a cache.
+    """
+    line = 64 // itemsize
+    return d if d <= _LONG_ROW else (-(-d // line) // 2 * 2 + 1) * line
 
 
 def _chunk_rows(share: int, d_out: int) -> int:

@@ -169,10 +169,10 @@ def _sums(plan, member, step):
 
 @part
 def _input_rows(plan, layer, first, rows):
-    """(rows, D_IN): of the batch itself, or of the output of the layer before."""
-    if layer == 0:
-        return matrix(plan.room, plan.x + first * plan.features, rows, plan.features)
-    return _rows_of(plan, layer - 1, layout.OUT, first, rows)
+    """(rows * IN_ROW,): of the batch itself, or of the output of the layer before."""
+    start = plan.x if layer == 0 else _entry(plan, layer - 1, layout.OUT)
+    row = _entry(plan, layer, layout.IN_ROW)
+    return vector(plan.room, start + first * row, rows * row)
 
 
 @part
@@ -234,7 +234,7 @@ def _fetch_batch(plan, member, examples, indices):
     else:
         (first, end), (first_row, end_row) = (0, plan.features), _bounds(plan, member)
     for i in range(first_row, end_row):
-        x = vector(plan.room, plan.x + i * plan.features + first, end - first)
+        x = vector(plan.room, plan.x + i * _entry(plan, 0, layout.IN_ROW) + first, end - first)
         _fetch(plan, x, examples, indices[i], first)
 
 
@@ -254,12 +254,12 @@ def _fetch(plan, out, examples, example, first):
 def _sum_over_features(plan, member):
     """The member's part of the first layer's affine output: all rows, its features."""
     first, end = _share(plan, member, plan.features)
-    d_in, d_out, batch = plan.features, _entry(plan, 0, layout.D_OUT), plan.batch
-    x = vector(plan.room, plan.x + first, batch * d_in - first)
+    x_row, d_out, batch = _entry(plan, 0, layout.IN_ROW), _entry(plan, 0, layout.D_OUT), plan.batch
+    x = vector(plan.room, plan.x + first, batch * x_row - first)
     w = vector(plan.w, _entry(plan, 0, layout.W) + first * d_out, (end - first) * d_out)
     b = vector(plan.w, _entry(plan, 0, layout.B), d_out if member == 0 else 0)
     out = _part_of_rows(plan, member, 0, batch)
-    multiply(batch, d_out, end - first, x, d_in, 1, w, d_out, 1, b, out, d_out, _panel(plan, member), 0)
+    multiply(batch, d_out, end - first, x, x_row, 1, w, d_out, 1, b, out, d_out, _panel(plan, member), 0)
 
 
 @part
@@ -281,11 +281,11 @@ def _add_sums_over_features(plan, member):
 
 @part
 def _affine(plan, member, out, x, layer):
-    """Overwrites out (rows, D_OUT) with x (rows, D_IN) @ W + b."""
-    d_in, d_out = _entry(plan, layer, layout.D_IN), _entry(plan, layer, layout.D_OUT)
+    """Overwrites out (rows, D_OUT) with x @ W + b, for the rows x (rows * IN_ROW,) of the layer's input."""
+    d_in, x_row, d_out = _entry(plan, layer, layout.D_IN), _entry(plan, layer, layout.IN_ROW), out.shape[1]
     rows, b, w = out.shape[0], _units(plan, plan.w, layer, layout.B), _weights(plan, layer)
     panel = _panel(plan, member)
-    multiply(rows, d_out, d_in, flat(x), d_in, 1, w, d_out, 1, b, flat(out), d_out, panel, 0)
+    multiply(rows, d_out, d_in, x, x_row, 1, w, d_out, 1, b, flat(out), d_out, panel, 0)
 
 
 @part
@@ -479,7 +479,8 @@ def _update_weights(plan, member, layer, step):
     Their gradient is computed chunk by chunk and never stored as a whole.
     """
     d_in, d_out = _entry(plan, layer, layout.D_IN), _entry(plan, layer, layout.D_OUT)
-    x, dout = flat(_input_rows(plan, layer, 0, plan.batch)), _gradient_rows(plan, layer, 0, plan.batch)
+    x, x_row = _input_rows(plan, layer, 0, plan.batch), _entry(plan, layer, layout.IN_ROW)
+    dout = _gradient_rows(plan, layer, 0, plan.batch)
     first, end = _share(plan, member, d_in)
     chunk = _entry(plan, layer, layout.CHUNK_ROWS)
     no_bias, panel = vector(plan.w, 0, 0), _panel(plan, member)
@@ -490,11 +491,11 @@ def _update_weights(plan, member, layer, step):
         dw = vector(plan.room, plan.scratch + member * plan.scratch_size, rows * d_out)
         x_k = vector(x, k, x.size - k)
         if d_out <= _NARROW:
-            multiply(d_out, rows, plan.batch, flat(dout), 1, d_out, x_k, d_in, 1, no_bias, dw, rows, panel, own)
+            multiply(d_out, rows, plan.batch, flat(dout), 1, d_out, x_k, x_row, 1, no_bias, dw, rows, panel, own)
             transposed, dw = dw, vector(panel, 0, rows * d_out)
             _copy_transposed(matrix(dw, 0, rows, d_out), matrix(transposed, 0, d_out, rows))
         else:
-            multiply(rows, d_out, plan.batch, x_k, 1, d_in, flat(dout), d_out, 1, no_bias, dw, d_out, panel, own)
+            multiply(rows, d_out, plan.batch, x_k, 1, x_row, flat(dout), d_out, 1, no_bias, dw, d_out, panel, own)
         start = _entry(plan, layer, layout.W) + k * d_out
         w = vector(plan.w, start, dw.size)
         if plan.reg != 0:
@@ -600,7 +601,7 @@ def predict_rows(plan, member, job):
         rows = min(end_row - first_row, end - start)
         for i in range(rows):
             example = subset[start + i] if subset.size > 0 else start + i
-            x = vector(plan.room, plan.x + (first_row + i) * plan.features, plan.features)
+            x = vector(plan.room, plan.x + (first_row + i) * _entry(plan, 0, layout.IN_ROW), plan.features)
             _fetch(plan, x, examples, example, 0)
         for layer in range(last):
             _hidden_test(plan, member, layer, first_row, rows)
