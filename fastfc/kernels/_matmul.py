@@ -154,7 +154,7 @@ def _product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b
                 # The first column of tiles takes all of A; its very first part is not worth waiting for.
                 of_a = _ahead(left + _PIECE, depth, a_step * itemsize, rows * itemsize - _PIECE)
                 a_share = _pieces(of_a)
-            else:
+            elif _pieces(of_a) > 0:
                 a_share = -(-_pieces(of_a) // -(-n // columns))
             if b_far and b_step == 1 and not copies_b:
                 of_b = _ahead(b + following * b_row * itemsize, depth_ahead, b_row * itemsize, n * itemsize)
@@ -188,20 +188,23 @@ def _product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b
                         of_b = _ahead(b_ahead, next_width, b_step * itemsize, next_depth * itemsize)
                     b_share = -(-_pieces(of_b) // -(-together // columns))
                 # It comes in the meantime, a share with every tile, and A's next block as well.
-                share = -(-(a_share + b_share) // tiles)
-                parts = _PARTS if far or share > 1 else 1
-                share = -(-share // parts)
+                share, parts, part_depth = a_share + b_share, 1, depth
+                if far or share > tiles:
+                    parts, part_depth = _PARTS, -(-depth // _PARTS)
+                if share > 0:
+                    share = -(-share // (parts * tiles))
                 i = top
                 for tile in range(tiles):
+                    ahead, ahead_row, pieces = b, 0, 0
                     if _pieces(of_b) > 0:
                         of_b, ahead, ahead_row, pieces = _take(of_b, share * parts)
-                    else:
+                    elif _pieces(of_a) > 0:
                         of_a, ahead, ahead_row, pieces = _take(of_a, share * parts)
-                    come = min(pieces, share), ahead_row
+                    sums = part_depth, min(pieces, share), ahead_row
                     tall = height + 1 if tile < taller else height
                     offset = tile * tile_size if copies_tiles else (i - top) * left_row
                     _tile(
-                        (tall, width, depth, left_row, left_step, right_row, adds, added_row, c_row, parts, *come),
+                        (tall, width, depth, left_row, left_step, right_row, adds, added_row, c_row, *sums),
                         (
                             left + offset * itemsize,
                             right,
@@ -233,8 +236,6 @@ def _pieces(ahead):
 def _take(ahead, count):
     """At most `count` pieces of a column: what is ahead behind them, where they are, their distance, their number."""
     address, stride, rows, left, columns = ahead
-    if rows * columns == 0:
-        return ahead, address, stride, 0
     if count < left:
         return (address + count * stride, stride, rows, left - count, columns), address, stride, count
     return (address + _PIECE - (rows - left) * stride, stride, rows, rows, columns - 1), address, stride, left
@@ -275,10 +276,10 @@ def _call_product(typingctx, numbers, arrays):
 
 @intrinsic
 def _tile(typingctx, numbers, addresses, dtype):
-    """A tile: (height, width, depth, a_row, a_step, b_row, adds, added_row, c_row, parts, pieces, ahead_row),
-    and where a, b, added, c and what comes next are.
+    """A tile: (height, width, depth, a_row, a_step, b_row, adds, added_row, c_row, part_depth, pieces,
+    ahead_row), and where a, b, added, c and what comes next are.
 
-    The sums are made in so many parts; with each come so many pieces of what comes next.
+    The sums are made in parts of `part_depth` terms; with each come so many pieces of what comes next.
     """
 
     def codegen(context, builder, sig, args):
@@ -411,7 +412,7 @@ def _tile_routine(module, real, height, vectors, masked):
         return module.globals[name]
     kind, pointer = vector_type(real), real.as_pointer()
     function, builder = routine(module, name, [WORD] * 11 + [pointer] * 5)
-    last, depth, a_row, a_step, b_row, adds, added_row, c_row, parts, pieces, ahead_row, *rest = function.args
+    last, depth, a_row, a_step, b_row, adds, added_row, c_row, part_depth, pieces, ahead_row, *rest = function.args
     a, b, added, c, ahead = rest
     ahead = builder.bitcast(ahead, BYTE.as_pointer())
     entry = builder.block
@@ -432,7 +433,6 @@ def _tile_routine(module, real, height, vectors, masked):
     # C and what is multiplied next come while the sums are made, some with each part of them: all at once, they
     # would take every place where a line that is asked for is waited for, and A would have to wait for them.
     fetched = -(-height // _PARTS)
-    part_depth = builder.sdiv(builder.sub(builder.add(depth, parts), WORD(1)), parts)
     # If LLVM knew how these belong together, it would reach each row of A from the one before: additions that
     # wait for each other longer than a narrow tile's products take.
     a_rows = [_opaque(builder, builder.mul(a_row, WORD(i))) for i in range(height)]
