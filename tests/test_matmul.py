@@ -35,27 +35,45 @@ def stored(matrix, transposed, pad):
     return flat.reshape(-1), (1, row) if transposed else (row, 1)
 
 
+def check(multiply, m, n, k, dtype, case, rng):
+    """A product of such sizes; the bits of `case` say how the operands lie, and whether there is a bias."""
+    A, B = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
+    bias = rng.standard_normal(n if case % 2 else 0).astype(dtype)
+    pad = case % 3
+    a, (a_row, a_step) = stored(A, bool(case & 4), pad)
+    b, (b_row, b_step) = stored(B, bool(case & 8), pad)
+    c = np.full(m * (n + pad) + 40, 7, dtype)
+    panel = np.full(PANEL + 40, 7, dtype)
+    first = int(rng.integers(k)) if case % 5 else 0
+    multiply(m, n, k, a, a_row, a_step, b, b_row, b_step, bias, c, n + pad, panel[:PANEL], first)
+    written = c[: m * (n + pad)].reshape(m, n + pad)
+    expected = A.astype(np.float64) @ B + (bias if bias.size else 0)
+    magnitude = np.abs(A).astype(np.float64) @ np.abs(B) + (np.abs(bias) if bias.size else 0)
+    assert np.all(np.abs(written[:, :n] - expected) <= tolerance(dtype, k + 1) * magnitude), (m, n, k, case)
+    assert np.all(written[:, n:] == 7), "wrote between the rows"
+    assert np.all(c[m * (n + pad) :] == 7), "wrote behind C"
+    assert np.all(panel[PANEL:] == 7), "wrote behind the panel"
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_products_of_all_sizes_and_layouts(multiply, dtype):
     rng = np.random.default_rng(0)
     for case in range(200):
         m, n, k = (int(size) for size in rng.choice(SIZES, 3))
-        A, B = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
-        bias = rng.standard_normal(n if case % 2 else 0).astype(dtype)
-        pad = case % 3
-        a, (a_row, a_step) = stored(A, bool(case & 4), pad)
-        b, (b_row, b_step) = stored(B, bool(case & 8), pad)
-        c = np.full(m * (n + pad) + 40, 7, dtype)
-        panel = np.full(PANEL + 40, 7, dtype)
-        first = int(rng.integers(k)) if case % 5 else 0
-        multiply(m, n, k, a, a_row, a_step, b, b_row, b_step, bias, c, n + pad, panel[:PANEL], first)
-        written = c[: m * (n + pad)].reshape(m, n + pad)
-        expected = A.astype(np.float64) @ B + (bias if bias.size else 0)
-        magnitude = np.abs(A).astype(np.float64) @ np.abs(B) + (np.abs(bias) if bias.size else 0)
-        assert np.all(np.abs(written[:, :n] - expected) <= tolerance(dtype, k + 1) * magnitude), (m, n, k, case)
-        assert np.all(written[:, n:] == 7), "wrote between the rows"
-        assert np.all(c[m * (n + pad) :] == 7), "wrote behind C"
-        assert np.all(panel[PANEL:] == 7), "wrote behind the panel"
+        check(multiply, m, n, k, dtype, case, rng)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("layout", [0, 4, 8, 12])
+def test_products_beyond_the_near_caches(multiply, dtype, layout):
+    """Their sums are made in parts: of few terms, as many as there are parts, and of more than a block."""
+    rng = np.random.default_rng(1)
+    for m, n in ((530, 520), (1300, 210), (9, 30_000)):
+        assert m * n * np.dtype(dtype).itemsize > _matmul._NEAR
+        for case, k in enumerate((1, 2, 3, 4, 5, 7, 130, 261)):
+            check(multiply, m, n, k, dtype, layout + case % 4, rng)
+    for case, (m, n, k) in enumerate(((20, 100, 1300), (100, 60, 1300), (600, 70, 1100))):
+        check(multiply, m, n, k, dtype, layout + case, rng)
 
 
 def test_nan_and_infinity_reach_only_their_rows_and_columns(multiply):
