@@ -47,9 +47,10 @@ from fastfc.kernels._views import vector
 # Behind each part of a copy, so that not all of them fall upon the same few places of a cache.
 _PAD = 16
 # A copy pays where rows lie further apart than this, and each value is used in enough tiles: of A in a
-# row of tiles, more if neighbours in a column of A are read at a time; of B in a column of tiles.
+# row of tiles, more if neighbours in a column of A are read at a time; of B in a column of tiles, many more if
+# it only is that vectors of B's rows would lie across two lines of the cache.
 _FAR = 128
-_TILES_OF_ROWS, _TILES_OF_COLUMNS, _TILES_OF_B = 8, 2, 4
+_TILES_OF_ROWS, _TILES_OF_COLUMNS, _TILES_OF_B, _TILES_OF_UNALIGNED_B = 8, 2, 4, 40
 
 # Up to so many bytes, C, and B if its rows are not copied, are taken to be in the second-level cache.
 _NEAR, _NEAR_B = 2**20, 2**18
@@ -117,7 +118,8 @@ def _product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b
     a_copy = panel + _GROUP_SIZE * itemsize
     copies_rows = a_step == 1 and a_row >= _FAR and n >= _TILES_OF_ROWS * columns
     copies_tiles = a_step >= _FAR and n >= _TILES_OF_COLUMNS * columns
-    copies_b = b_row > _FAR and m >= _TILES_OF_B * VECTORS.max_height
+    copies_b = m >= (_TILES_OF_B if b_row > _FAR else _TILES_OF_UNALIGNED_B) * VECTORS.max_height
+    copies_b = copies_b and (b_row > _FAR or b_row * itemsize % VECTORS.size != 0)
     far, b_far = m * n * itemsize > _NEAR, k * n * itemsize > _NEAR_B
     most = -(-k // -(-k // VECTORS.depth))
     blocks = -(-k // most)
