@@ -115,11 +115,12 @@ PRODUCTS = {np.dtype(np.float32): _product_float, np.dtype(np.float64): _product
 def _product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, panel, dtype, itemsize):
     """:func:`multiply` for matrices at the addresses a, b, bias, c and panel."""
     columns = VECTORS.max_vectors * (VECTORS.size // itemsize)
+    tile_columns = -(-n // columns)
     a_copy = panel + _GROUP_SIZE * itemsize
     copies_rows = a_step == 1 and a_row >= _FAR and n >= _TILES_OF_ROWS * columns
     copies_tiles = a_step >= _FAR and n >= _TILES_OF_COLUMNS * columns
-    copies_b = m >= (_TILES_OF_B if b_row > _FAR else _TILES_OF_UNALIGNED_B) * VECTORS.max_height
-    copies_b = copies_b and (b_row > _FAR or b_row * itemsize % VECTORS.size != 0)
+    tiles_of_b = _TILES_OF_B if b_row > _FAR else _TILES_OF_UNALIGNED_B
+    copies_b = (b_row > _FAR or b_row * itemsize % VECTORS.size != 0) and m >= tiles_of_b * VECTORS.max_height
     far, b_far = m * n * itemsize > _NEAR, k * n * itemsize > _NEAR_B
     most = -(-k // -(-k // VECTORS.depth))
     blocks = -(-k // most)
@@ -138,13 +139,15 @@ def _product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b
             tile_size = depth * _TILE_STEP + _PAD
             height, taller = rows // tiles, rows % tiles
             left, left_row, left_step = a + (top * a_row + start * a_step) * itemsize, a_row, a_step
-            a_ahead = a + (top * a_row + following * a_step) * itemsize
+            # What of A and B comes next, and how much of it with each column of tiles.
             of_a, of_b, a_share, b_share = _ahead(a, 0, 0, 0), _ahead(b, 0, 0, 0), 0, 0
+            a_ahead = a + (top * a_row + following * a_step) * itemsize
             if copies_rows:
                 left_row = VECTORS.depth + _PAD
                 _copy_rows((rows, depth, a_row, left_row), (left, a_copy), dtype)
                 left = a_copy
                 of_a = _ahead(a_ahead, rows, a_row * itemsize, depth_ahead * itemsize)
+                a_share = -(-_pieces(of_a) // tile_columns)
             elif copies_tiles:
                 left_row, left_step = 1, _TILE_STEP
                 _copy_tiles((depth, taller, height + 1, a_step, tile_size), (left, a_copy), dtype)
@@ -152,15 +155,14 @@ def _product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b
                 _copy_tiles((depth, tiles - taller, height, a_step, tile_size), others, dtype)
                 left = a_copy
                 of_a = _ahead(a_ahead, depth_ahead, a_step * itemsize, rows * itemsize)
-            if a_step >= _FAR and not copies_tiles:
+                a_share = -(-_pieces(of_a) // tile_columns)
+            elif a_step >= _FAR:
                 # The first column of tiles takes all of A; its very first part is not worth waiting for.
                 of_a = _ahead(left + _PIECE, depth, a_step * itemsize, rows * itemsize - _PIECE)
                 a_share = _pieces(of_a)
-            elif _pieces(of_a) > 0:
-                a_share = -(-_pieces(of_a) // -(-n // columns))
             if b_far and b_step == 1 and not copies_b:
                 of_b = _ahead(b + following * b_row * itemsize, depth_ahead, b_row * itemsize, n * itemsize)
-                b_share = -(-_pieces(of_b) // -(-n // columns))
+                b_share = -(-_pieces(of_b) // tile_columns)
             for j in range(0, n, columns):
                 width = min(columns, n - j)
                 right, right_row = b + (start * b_row + j * b_step) * itemsize, b_row
@@ -221,7 +223,7 @@ def _product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b
 
 @inline
 def _ahead(address, rows, stride, row_bytes):
-    """A part of a matrix that is copied next, to be taken by pieces of its rows, column after column of pieces.
+    """A part of a matrix that is needed next, to be fetched by pieces of its rows, column after column of pieces.
 
     Where it goes on, the rows' distance in bytes, and how many rows there are, are left, and columns are left.
     """
@@ -377,18 +379,7 @@ def _copy_tiles(typingctx, numbers, addresses, dtype):
     return types.void(numbers, addresses, dtype), codegen
 
 
-@intrinsic
-def _prefetch(typingctx, address):
-    """Ask for what stands at an address, for the second-level cache."""
-
-    def codegen(context, builder, sig, args):
-        _call_prefetch(builder, builder.inttoptr(args[0], BYTE.as_pointer()), write=0, level=2)
-        return context.get_dummy_value()
-
-    return types.void(address), codegen
-
-
-def _call_prefetch(builder, pointer, write, level):
+def _prefetch(builder, pointer, write, level):
     """Ask for what stands at a pointer, for reading or writing, for a cache of a level."""
     kinds = [BYTE.as_pointer(), INDEX, INDEX, INDEX]
     prefetch = declared(builder.module, "llvm.prefetch.p0", ir.VoidType(), kinds)
@@ -446,11 +437,11 @@ def _tile_routine(module, real, height, vectors, masked):
     part_sums = [[builder.phi(kind) for _ in range(vectors)] for _ in range(height)]
     for i in range(fetched):
         for v in range(vectors):
-            _call_prefetch(builder, builder.gep(row_of(part_c, c_row, i), [WORD(v * lanes)]), write=1, level=1)
+            _prefetch(builder, builder.gep(row_of(part_c, c_row, i), [WORD(v * lanes)]), write=1, level=1)
     with cgutils.for_range(builder, pieces) as piece:
         for byte in range(0, _PIECE, 64):
             place = builder.gep(part_ahead, [builder.add(builder.mul(piece.index, ahead_row), WORD(byte))])
-            _call_prefetch(builder, place, write=0, level=2)
+            _prefetch(builder, place, write=0, level=2)
     next_ahead = builder.gep(part_ahead, [builder.mul(pieces, ahead_row)])
     limit = builder.add(part_step, part_depth)
     limit = builder.select(builder.icmp_signed("<", limit, depth), limit, depth)
