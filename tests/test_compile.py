@@ -12,7 +12,7 @@ from numba.core import types
 from numba.core.codegen import CPUCodeLibrary
 
 import fastfc.kernels
-import fastfc.training.step
+import fastfc.training.epoch
 from fastfc._runtime import machine_code
 from fastfc._runtime.machine_code import symbol_of
 from fastfc._runtime.record import Reals, Record, record
@@ -20,7 +20,7 @@ from fastfc.kernels import _compile
 from fastfc.kernels._jit import inline, kernel, part
 from fastfc.kernels._linked import linked
 from fastfc.kernels._views import reference_to, vector
-from fastfc.training.step import callees, linked_kernel
+from fastfc.training.epoch import callees, linked_kernel
 
 pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled")
 

@@ -20,8 +20,8 @@ from threadpoolctl import threadpool_info
 import fastfc
 from fastfc import FullyConnectedNet, Solver, optim, tolerance
 from fastfc.solver import DivergenceWarning
-from fastfc.training import layout, refusal
-from fastfc.training.plan import make_plan
+from fastfc.training import memory, refusal
+from fastfc.training.memory import make_plan
 
 JIT = not numba.config.DISABLE_JIT
 needs_compiler = pytest.mark.skipif(not JIT, reason="needs the compiler")
@@ -195,7 +195,7 @@ def test_a_first_product_that_is_split_by_features(threads, hidden, normalizatio
 def test_gradients_that_do_not_stay_near(threads):
     """Batch normalization's way back, before a step of weights or after it: of one, of some members, or of none."""
     batch, width = 505, 520
-    near = [(i + 1) * batch // threads - i * batch // threads <= layout.NEAR / 8 / width for i in range(threads)]
+    near = [(i + 1) * batch // threads - i * batch // threads <= memory.NEAR / 8 / width for i in range(threads)]
     assert near == {1: [False], 2: [True, False], 3: [True] * 3}[threads]
     X = np.random.default_rng(5).standard_normal((batch, FEATURES))
     options = {"batch": batch, "hidden": (width, width), "X": X, "epochs": 2}
@@ -209,7 +209,7 @@ def test_gradients_that_do_not_stay_near(threads):
 @pytest.mark.skipif(not JIT, reason="takes long without the compiler")
 @pytest.mark.parametrize(("threads", "features"), [(1, 17000), (2, 34000)])
 def test_a_narrow_gradient_of_several_chunks(threads, features):
-    assert features * CLASSES > threads * layout.CHUNK
+    assert features * CLASSES > threads * memory.CHUNK
     X = np.random.default_rng(6).standard_normal((5, features))
     options = {"normalization": None, "batch": 5, "hidden": (), "X": X, "epochs": 2}
     generic, expected = train("reference", make("sgd_momentum", **options))

@@ -16,7 +16,7 @@ from llvmlite import binding, ir
 from fastfc._runtime import blas, kept, machine_code, settings
 from fastfc._runtime.machine_code import Code, symbol_of
 from fastfc.training import compiling
-from fastfc.training.step import callees
+from fastfc.training.epoch import callees
 
 needs_compiler = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="needs the compiler")
 

@@ -21,7 +21,7 @@ import mmap
 import sys
 import numpy as np
 import fastfc
-from fastfc.training import plan
+from fastfc.training import memory
 
 PAGE = mmap.PAGESIZE
 libc = ctypes.CDLL(None, use_errno=True)
@@ -50,7 +50,7 @@ if "crash" in sys.argv:
     # The fence works: this is what it does to an access one element too far.
     ctypes.memset(fenced(8, np.float64).ctypes.data + (64 if at_end else -8), 1, 8)
 
-plan.aligned_zeros = fenced
+memory.aligned_zeros = fenced
 fastfc.use_backend("fast")
 
 KINDS = {

@@ -18,7 +18,7 @@ from fastfc._runtime import machine_code, processes
 from fastfc._runtime.machine_code import symbol_of
 from fastfc.kernels._vectors import vectors_supported
 from fastfc.training import compiling
-from fastfc.training.step import callees
+from fastfc.training.epoch import callees
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="no process is started elsewhere")
 

@@ -3,8 +3,8 @@
 import ctypes
 import inspect
 import operator
-from collections.abc import Callable
-from typing import Annotated, Any, ClassVar, TypeVar, get_args
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, ClassVar, Generic, TypeVar, get_args, get_origin
 
 import numpy as np
 
@@ -27,8 +27,8 @@ class Record(ctypes.Structure):
     """Attributes that Python and compiled code share: what is set here, kernels find in words of memory.
 
     A subclass, made with :func:`record`, annotates them: ``int``, ``bool`` and ``float`` take a word of
-    64 bits each, an array its address and its size, another record its address. The record keeps
-    what it is given alive.
+    64 bits each, an array its address and its size, another record its address, and a
+    ``Table[Other]`` the address of its first record. The record keeps what it is given alive.
 
     Parameters
     ----------
@@ -50,7 +50,10 @@ class Record(ctypes.Structure):
 
     def __init__(self, dtype: np.dtype, **values: Any) -> None:
         super().__init__()
-        self.dtype = np.dtype(dtype)
+        self._fill(np.dtype(dtype), values)
+
+    def _fill(self, dtype: np.dtype, values: Mapping[str, Any]) -> None:
+        self.dtype = dtype
         if values.keys() != self.fields.keys():
             wrong = sorted(values.keys() ^ self.fields.keys())
             raise TypeError(f"{type(self).__name__}: missing or unknown: {', '.join(wrong)}")
@@ -60,6 +63,32 @@ class Record(ctypes.Structure):
 
     #: How ctypes hands the record to a function.
     _as_parameter_ = property(ctypes.addressof)
+
+
+_Row = TypeVar("_Row", bound=Record)
+
+
+class Table(list[_Row], Generic[_Row]):
+    """Records of one class that lie one behind the other, for compiled code to find by their number.
+
+    Parameters
+    ----------
+    kind : type
+        The records' class.
+    dtype : numpy.dtype
+    rows : iterable of dict
+        Of each record, every attribute.
+    """
+
+    def __init__(self, kind: type[_Row], dtype: np.dtype, rows: Iterable[Mapping[str, Any]]) -> None:
+        values = list(rows)
+        # The records keep this memory alive.
+        memory = (kind * len(values))()
+        super().__init__(kind.from_buffer(memory, i * ctypes.sizeof(kind)) for i in range(len(values)))
+        for row, attributes in zip(self, values, strict=True):
+            row._fill(np.dtype(dtype), attributes)
+        self.kind = kind
+        self.address = ctypes.addressof(memory)
 
 
 _Class = TypeVar("_Class", bound=type[Record])
@@ -74,6 +103,9 @@ def record(cls: _Class) -> _Class:
         if is_array(kind):
             setattr(cls, name, _Array(name, get_args(kind)[1]))
             words += [(f"_{name}", ctypes.c_int64), (f"_{name}_size", ctypes.c_int64)]
+        elif is_table(kind):
+            setattr(cls, name, _TableOf(name, kind_of_rows(kind)))
+            words.append((f"_{name}", ctypes.c_int64))
         elif issubclass(kind, Record):
             setattr(cls, name, _Other(name, kind))
             words.append((f"_{name}", ctypes.c_int64))
@@ -118,9 +150,36 @@ class _Other:
         setattr(owner, f"_{self._name}", ctypes.addressof(value))
 
 
+class _TableOf:
+    """An attribute that is a table of records."""
+
+    def __init__(self, name: str, kind: type[Record]) -> None:
+        self._name, self._kind = name, kind
+
+    def __get__(self, owner: Any, cls: type | None = None) -> Table:
+        return owner.__dict__[self._name]
+
+    def __set__(self, owner: Any, value: Table) -> None:
+        fits = isinstance(value, Table) and value.kind is self._kind
+        if not fits or any(row.dtype != owner.dtype for row in value):
+            raise TypeError(f"{type(owner).__name__}.{self._name}: expected a table of {self._kind.__name__}")
+        owner.__dict__[self._name] = value
+        setattr(owner, f"_{self._name}", value.address)
+
+
 def is_array(kind: Any) -> bool:
     """Whether attributes with this annotation are arrays."""
-    return bool(get_args(kind))
+    return get_origin(kind) is Annotated
+
+
+def is_table(kind: Any) -> bool:
+    """Whether attributes with this annotation are tables of records."""
+    return get_origin(kind) is Table
+
+
+def kind_of_rows(kind: Any) -> type[Record]:
+    """The class of a table's records."""
+    return get_args(kind)[0]
 
 
 def dtype_of(kind: Any, dtype: np.dtype) -> np.dtype:

@@ -13,7 +13,7 @@ from numba.core.imputils import lower_getattr_generic
 from numba.core.typing.templates import AttributeTemplate, infer_getattr
 from numba.extending import intrinsic, models, register_model
 
-from fastfc._runtime.record import Record, dtype_of, is_array
+from fastfc._runtime.record import Record, dtype_of, is_array, is_table, kind_of_rows
 from fastfc.kernels._jit import inline
 
 _NUMBERS = {int: types.int64, float: types.float64, bool: types.boolean}
@@ -32,6 +32,8 @@ class _Reference(types.Type):
     def _type_of(field, dtype):
         if is_array(field):
             return types.Array(numba.from_dtype(dtype_of(field, dtype)), 1, "C")
+        if is_table(field):
+            return _Reference(kind_of_rows(field), dtype)
         return _Reference(field, dtype) if issubclass(field, Record) else _NUMBERS[field]
 
     @property
@@ -72,7 +74,10 @@ def _attribute(context, builder, reference, pointer, name):
     place, kind = reference.kind.places[name], reference.fields[name]
 
     def word(number):
-        return builder.load(cgutils.gep_inbounds(builder, pointer, 0, number))
+        value = builder.load(cgutils.gep_inbounds(builder, pointer, 0, number))
+        # Only Python writes to records, between two calls: no store of a kernel makes LLVM read a word again.
+        value.set_metadata("invariant.load", builder.module.add_metadata([]))
+        return value
 
     if isinstance(kind, types.Array):
         return _flat_array(context, builder, kind, word(place), [word(place + 1)])
@@ -87,6 +92,14 @@ def _borrowed(typingctx, record):
         return cgutils.alloca_once_value(builder, builder.load(args[0]))
 
     return record(record), codegen
+
+
+@intrinsic
+def _nth(typingctx, first, index):
+    def codegen(context, builder, sig, args):
+        return builder.gep(args[0], [context.cast(builder, args[1], sig.args[1], types.intp)])
+
+    return first(first, index), codegen
 
 
 @intrinsic
@@ -144,6 +157,11 @@ def _plain_borrowed(record):
     return record
 
 
+def _plain_nth(table, index):
+    """The record of a number, of a table."""
+    return table[index]
+
+
 def _plain_vector(array, start, size):
     """The `size` values of a flat array from `start` on."""
     if start < 0 or size < 0 or start + size > array.size:
@@ -166,8 +184,8 @@ def _plain_matrix(array, start, rows, columns):
 # The intrinsics themselves, without a Python function that stands for them: there are hundreds
 # of views in a training step, and each would be compiled as a call.
 if numba.config.DISABLE_JIT:
-    borrowed, flat, vector, matrix = _plain_borrowed, _plain_flat, _plain_vector, _plain_matrix
+    borrowed, flat, nth, vector, matrix = _plain_borrowed, _plain_flat, _plain_nth, _plain_vector, _plain_matrix
 elif numba.config.BOUNDSCHECK:
-    borrowed, flat, vector, matrix = _borrowed, _flat, inline(_plain_vector), inline(_plain_matrix)
+    borrowed, flat, nth, vector, matrix = _borrowed, _flat, _nth, inline(_plain_vector), inline(_plain_matrix)
 else:
-    borrowed, flat, vector, matrix = _borrowed, _flat, _vector, _matrix
+    borrowed, flat, nth, vector, matrix = _borrowed, _flat, _nth, _vector, _matrix

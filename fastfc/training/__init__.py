@@ -25,7 +25,7 @@ _SOLVER_METHODS = ("_step", "_check", "check_accuracy", "train")
 
 def refusal(solver: Any) -> str | None:
     """Why the compiled run cannot do this training; None if it can."""
-    from fastfc.training.plan import RULES, readable
+    from fastfc.training.memory import RULES, readable
 
     model = solver.model
     if get_backend() != "fast":

@@ -48,7 +48,7 @@ def kernel(name: str, dtype: np.dtype) -> Callable[..., None]:
     dtype : numpy.dtype
     """
     if settings.compiler_disabled():
-        from fastfc.training.step import linked_kernel
+        from fastfc.training.epoch import linked_kernel
 
         return linked_kernel(name, dtype).plain()
     symbol = symbol_of(name, dtype)
@@ -71,14 +71,14 @@ def _load_all(symbol: str) -> bool:
 def _compile_all(name: str, dtype: np.dtype) -> None:
     """Load a kernel and what it calls, and compile what cannot be loaded."""
     if not _load_all(symbol_of(name, dtype)):
-        from fastfc.training.step import callees
+        from fastfc.training.epoch import callees
 
         provide([name, *callees(name)], dtype)
 
 
 def provide(names: Iterable[str], dtype: np.dtype) -> None:
     """Load kernels, or compile, keep and load them."""
-    from fastfc.training.step import linked_kernel
+    from fastfc.training.epoch import linked_kernel
 
     for name in names:
         symbol = symbol_of(name, dtype)

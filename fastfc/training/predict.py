@@ -7,18 +7,8 @@ from fastfc._runtime.team import Team
 from fastfc._threads import available_cpus, get_num_threads
 from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.layers import batchnorm_param, checked_eps, layernorm_param, write_back
-from fastfc.training import layout
 from fastfc.training.compiling import kernel
-from fastfc.training.layout import Predictions
-from fastfc.training.plan import (
-    examples_of,
-    layers_of,
-    make_plan,
-    norm_numbers_of,
-    readable,
-    set_examples,
-    set_standardization,
-)
+from fastfc.training.memory import Predictions, examples_of, make_plan, readable, set_examples, set_standardization
 
 # Rows that go through the net at a time, when there are more than one.
 _ROWS = 256
@@ -41,13 +31,13 @@ def predict_scores(model: FullyConnectedNet, X: np.ndarray, softmax: bool = Fals
     standardized = model.input_mean is not None or model.input_scale is not None
     # A plan in use is not in the pool: other threads may predict with the same model.
     pool = model.plans.setdefault((min(n, 2), members, standardized), [])
-    plan, statistics, run, job = pool.pop() if pool else _make(model, X, 1 if n == 1 else _ROWS * members, members)
+    plan, run, job = pool.pop() if pool else _make(model, X, 1 if n == 1 else _ROWS * members, members)
     own = job.scores
     try:
         if standardized:
             set_standardization(plan, model)
-        for param, (gamma, mean, var, number) in zip(model.bn_params, statistics, strict=False):
-            _take_over(param, model.normalization, gamma, mean, var, number)
+        for param, layer in zip(model.bn_params, plan.layers, strict=False):
+            _take_over(param, model.normalization, layer)
         set_examples(job.examples, X)
         job.count, job.softmax = n, softmax
         if n > len(own):
@@ -62,21 +52,12 @@ def predict_scores(model: FullyConnectedNet, X: np.ndarray, softmax: bool = Fals
     finally:
         if job.scores is not own:
             job.scores = own
-        pool.append((plan, statistics, run, job))
+        pool.append((plan, run, job))
 
 
 def _make(model: FullyConnectedNet, X: np.ndarray, rows: int, members: int):
-    """A plan, for each normalization where the plan has its statistics and numbers, the kernel, and its job."""
+    """A plan, the kernel, and its job."""
     plan = make_plan(model, rows, members)
-    statistics = []
-    norms = zip(layers_of(plan), norm_numbers_of(plan), model.bn_params, strict=False)
-    for i, (entry, number, _) in enumerate(norms, start=1):
-        gamma = model.params[f"gamma{i}"]
-        mean, var = (
-            plan.room[entry[column] : entry[column] + gamma.size]
-            for column in (layout.RUNNING_MEAN, layout.RUNNING_VAR)
-        )
-        statistics.append((gamma, mean, var, number))
     job = Predictions(
         plan.dtype,
         examples=examples_of(X, plan.dtype),
@@ -86,23 +67,24 @@ def _make(model: FullyConnectedNet, X: np.ndarray, rows: int, members: int):
         predictions=_NONE,
         scores=np.empty((rows, model.dims[-1]), plan.dtype),
     )
-    return plan, statistics, kernel("predict_rows", plan.dtype), job
+    return plan, kernel("predict_rows", plan.dtype), job
 
 
-def _take_over(param, normalization, gamma, mean, var, number) -> None:
+def _take_over(param, normalization, layer) -> None:
     """Copy a layer's statistics and eps, which may have changed since the plan was last used."""
     if normalization == "layernorm":
-        number[layout.EPS] = layernorm_param(param, gamma)["eps"]
+        layer.eps = layernorm_param(param, layer.gamma.value)["eps"]
         return
+    mean, var = layer.running_mean, layer.running_var
     given_mean, given_var = param.get("running_mean"), param.get("running_var")
     if _fits(given_mean, mean) and _fits(given_var, var):
         # The usual case, without the full check: it would take longer than a small network's prediction.
-        number[layout.EPS] = checked_eps("bn_param", param)
+        layer.eps = checked_eps("bn_param", param)
         mean[:] = given_mean
         var[:] = given_var
         return
-    checked = batchnorm_param(param, 1, gamma)
-    number[layout.EPS] = checked["eps"]
+    checked = batchnorm_param(param, 1, layer.gamma.value)
+    layer.eps = checked["eps"]
     mean[:] = checked["running_mean"]
     var[:] = checked["running_var"]
     # The course's forward pass writes them back in both modes.

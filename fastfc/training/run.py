@@ -11,19 +11,8 @@ from fastfc._runtime.team import Team
 from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.layers import batchnorm_param, layernorm_param
 from fastfc.optim import STATE, checked_config, complete_config
-from fastfc.training import layout
 from fastfc.training.compiling import kernel
-from fastfc.training.layout import Predictions, Steps
-from fastfc.training.plan import (
-    examples_of,
-    layers_of,
-    make_plan,
-    norm_numbers_of,
-    parameters_of,
-    seeded_stream_of,
-    set_hyperparameters,
-    streams_of,
-)
+from fastfc.training.memory import Predictions, Steps, examples_of, make_plan, parameters_of, set_hyperparameters
 
 # Return to Python after about this many seconds: for Ctrl-C, progress and printed lines.
 _CHUNK_SECONDS = 0.06
@@ -97,16 +86,14 @@ class CompiledRun:
     def _adopt_statistics(self) -> None:
         """Running statistics move into the plan; the model's dictionaries hold views of them."""
         plan, model = self._plan, self._model
-        numbers = norm_numbers_of(plan)
-        for entry, number, param in zip(layers_of(plan), numbers, model.bn_params, strict=False):
-            gamma = np.empty(entry[layout.D_OUT], model.dtype)
+        for layer, param in zip(plan.layers, model.bn_params, strict=False):
             if model.normalization == "layernorm":
-                number[layout.EPS] = layernorm_param(param, gamma)["eps"]
+                layer.eps = layernorm_param(param, layer.gamma.value)["eps"]
                 continue
-            checked = batchnorm_param({**param, "mode": "train"}, plan.batch, gamma)
-            number[layout.EPS], number[layout.MOMENTUM] = checked["eps"], checked["momentum"]
-            for key, column in (("running_mean", layout.RUNNING_MEAN), ("running_var", layout.RUNNING_VAR)):
-                view = plan.room[entry[column] : entry[column] + gamma.size]
+            checked = batchnorm_param({**param, "mode": "train"}, plan.batch, layer.gamma.value)
+            layer.eps, layer.momentum = checked["eps"], checked["momentum"]
+            for key in ("running_mean", "running_var"):
+                view = getattr(layer, key)
                 view[:] = checked[key]
                 param[key] = view
 
@@ -116,9 +103,9 @@ class CompiledRun:
         rule = solver.update_rule.__name__
         configs = solver.optim_configs
         checked = {name: checked_config(rule, configs[name], params[name]) for name in params}
-        for name, _, place in parameters_of(plan, self._model):
-            for key, buffer in zip(STATE[rule], (plan.m, plan.v), strict=False):
-                view = buffer[place].reshape(params[name].shape)
+        for name, parameter in parameters_of(plan, self._model):
+            for key, state in zip(STATE[rule], (parameter.first, parameter.second), strict=False):
+                view = state.reshape(params[name].shape)
                 view[...] = checked[name][key]
                 checked[name][key] = view
             complete_config(rule, configs[name], checked[name])
@@ -128,12 +115,14 @@ class CompiledRun:
         self._stream.set_state(np.random.get_state())
         self._follow_stream()
         if self._plan.seeded:
-            seeded_stream_of(self._plan)[:] = _words_of(np.random.RandomState(self._model.dropout_param["seed"]))
+            self._plan.seeded_stream[:] = _words_of(np.random.RandomState(self._model.dropout_param["seed"]))
         self._has_stream = True
 
     def _follow_stream(self) -> None:
         """Bring every member to where the run's generator stands."""
-        streams_of(self._plan)[:] = _words_of(self._stream)
+        words = _words_of(self._stream)
+        for thread in self._plan.threads:
+            thread.stream[:] = words
 
     def give_stream(self) -> None:
         """Leave NumPy's global random stream where the run stands."""
@@ -143,7 +132,7 @@ class CompiledRun:
     def stream_state(self):
         """The run's random stream, as ``np.random.get_state`` gives it."""
         name, _, _, has_gauss, gauss = self._stream.get_state()
-        words = streams_of(self._plan)[0]
+        words = self._plan.threads[0].stream
         return name, words[:624].copy(), int(words[624]), has_gauss, gauss
 
     def steps(self, limit: int) -> int:
@@ -211,7 +200,8 @@ class CompiledRun:
         self._team.run(lambda member: predict_rows(plan, member, job))
         if plan.seeded and plan.depth > 1:
             # Dropout layers seed the stream in test mode too.
-            streams_of(plan)[:] = seeded_stream_of(plan)
+            for thread in plan.threads:
+                thread.stream[:] = plan.seeded_stream
         return np.mean(predictions == y)
 
     def _leave_modes(self) -> None:

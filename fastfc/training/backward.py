@@ -1,0 +1,108 @@
+"""Backward: from the gradient of the scores to every parameter's, and its update on the way."""
+
+import numpy as np
+from numba.core import types
+
+from fastfc.kernels._barrier import meet
+from fastfc.kernels._jit import part
+from fastfc.kernels._linked import linked
+from fastfc.kernels._math import add, assign, clear
+from fastfc.kernels._matmul import multiply
+from fastfc.kernels._passes import batchnorm_gradient, gate_normalized_rows, gate_rows
+from fastfc.kernels._views import borrowed, flat, nth, reference_to, vector
+from fastfc.kernels.norm import layer_input_gradient
+from fastfc.training import memory
+from fastfc.training.forward import rows_of, share_of_layer
+from fastfc.training.memory import Plan
+from fastfc.training.update import update_from_gradients, update_units, update_weights
+
+
+@linked(types.boolean, lambda dtype: (reference_to(Plan, dtype), types.int64, types.int64))
+def backward(plan, thread, step):
+    """A step from the gradient of the scores on: every parameter is new after it; False if the team was dismissed.
+
+    A kernel by itself, for two processes to compile a training step side by side.
+    """
+    plan = borrowed(plan)
+    thread = borrowed(nth(plan.threads, thread))
+    squares = 0.0
+    for index in range(plan.depth - 1, -1, -1):
+        if index > 0:
+            _back_to_hidden(plan, thread, index)
+        # everybody has read the layer's weights, and every row of its gradient is there
+        if not meet(plan.barrier, plan.num_threads):
+            return False
+        normalized = index > 0 and plan.norm == memory.BATCH_NORM
+        # Rows that are in a near cache are best taken at once, others just before their product.
+        near = normalized and _is_near(plan, thread, index - 1)
+        if near:
+            _back_through_batchnorm(plan, thread, index - 1)
+        squares += update_weights(plan, thread, index, step)
+        update_units(plan, thread, index, step)
+        if normalized and not near:
+            _back_through_batchnorm(plan, thread, index - 1)
+    sums_of(thread, step)[memory.SQUARES] = squares
+    if plan.stores_gradients:
+        if not meet(plan.barrier, plan.num_threads):
+            return False
+        update_from_gradients(plan, thread, step)
+    return True
+
+
+call_backward = backward.caller(lambda plan, *_: np.dtype(plan.dtype.name))
+
+
+@part
+def sums_of(thread, step):
+    """(SUMS,): what the thread adds up in a step; the next step has another place."""
+    return vector(thread.sums, step % 2 * memory.SUMS, memory.SUMS)
+
+
+@part
+def _back_to_hidden(plan, thread, index):
+    """The thread's rows of the gradient, from the layer's affine output back to the one before.
+
+    Batch normalization stops half way, at its output: what follows needs all threads' sums.
+    """
+    layer, before, share = nth(plan.layers, index), nth(plan.layers, index - 1), nth(thread.shares, index - 1)
+    first, rows, d, d_out = thread.first, thread.end - thread.first, layer.d_in, layer.d_out
+    dout, dx = rows_of(layer.dout, first, rows, d_out), rows_of(before.dout, first, rows, d)
+    W, no_bias = layer.W.value, vector(layer.b.value, 0, 0)
+    multiply(rows, d, d_out, flat(dout), d_out, 1, W, 1, d_out, no_bias, flat(dx), d, thread.packing_buffer, 0)
+
+    out, x_hat = rows_of(before.out, first, rows, d), rows_of(before.x_hat, first, rows, d)
+    scale = dx.dtype.type(plan.keep_scale)
+    if plan.norm == memory.NO_NORM:
+        gate_rows(dx, out, scale, share.db)
+    else:
+        gate_normalized_rows(dx, out, x_hat, scale, share.dgamma, share.dbeta)
+    if plan.norm == memory.LAYER_NORM:
+        clear(share.db)
+        for i in range(rows):
+            layer_input_gradient(dx[i], x_hat[i], before.row_inv_std[first + i], before.gamma.value)
+            add(share.db, dx[i])
+
+
+@part
+def _is_near(plan, thread, index):
+    """Whether the thread's rows of a layer's gradient stay in the second-level cache."""
+    layer = nth(plan.layers, index)
+    return (thread.end - thread.first) * layer.d_out * layer.dout.itemsize <= memory.NEAR
+
+
+@part
+def _back_through_batchnorm(plan, thread, index):
+    """The thread's rows of the gradient, from batch normalization's output back to its input."""
+    layer, share, rows = nth(plan.layers, index), nth(thread.shares, index), thread.end - thread.first
+    dx = rows_of(layer.dout, thread.first, rows, layer.d_out)
+    x_hat = rows_of(layer.x_hat, thread.first, rows, layer.d_out)
+    dgamma, dbeta = share.batch_dgamma, share.batch_dbeta
+    assign(dgamma, share_of_layer(plan, 0, index).dgamma)
+    assign(dbeta, share_of_layer(plan, 0, index).dbeta)
+    for other in range(1, plan.num_threads):
+        add(dgamma, share_of_layer(plan, other, index).dgamma)
+        add(dbeta, share_of_layer(plan, other, index).dbeta)
+    share_of_rows = dx.dtype.type(1 / plan.batch)
+    batchnorm_gradient(
+        dx, x_hat, dgamma, dbeta, share.batch_inv_std, layer.gamma.value, share_of_rows, share.db
+    )  # fmt: skip

@@ -1,0 +1,195 @@
+"""Forward: the batch is gathered, goes through the layers, and becomes scores and a loss.
+
+The batch's rows are split among the threads; for a first layer with many weights, so are the
+features: each thread then has its features of all rows, and their weights.
+"""
+
+from fastfc.kernels._jit import part
+from fastfc.kernels._math import add, assign
+from fastfc.kernels._matmul import multiply
+from fastfc.kernels._passes import batchnorm_relu, moments
+from fastfc.kernels._random import drop, skip_words
+from fastfc.kernels._views import flat, matrix, nth, vector
+from fastfc.kernels.activation import rectify
+from fastfc.kernels.affine import column_sums
+from fastfc.kernels.loss import softmax_row
+from fastfc.kernels.norm import inverse_std, merge_moments, move_running, scale_and_shift, standardize_row
+from fastfc.training import memory
+from fastfc.training.data import gather_row, standardize
+
+
+@part
+def rows_of(values, first, rows, d):
+    """(rows, d): of values (n, d), which lie flat, from row `first` on."""
+    return matrix(values, first * d, rows, d)
+
+
+@part
+def input_rows(layer, first, rows):
+    """(rows * in_row,): of the layer's input, from row `first` on."""
+    return vector(layer.x, first * layer.in_row, rows * layer.in_row)
+
+
+@part
+def share_of(plan, thread, count):
+    """Of `count` rows of weights, or units: the thread's first, and the one behind its last."""
+    return count * thread.index // plan.num_threads, count * (thread.index + 1) // plan.num_threads
+
+
+# -------------------------------------------------------------------------------------------------- the batch
+
+
+@part
+def fetch_batch(plan, thread, examples):
+    """What the thread needs of the batch for the first product: its rows, or its features of all rows."""
+    first, end, first_row, end_row = 0, plan.features, thread.first, thread.end
+    if plan.by_features:
+        (first, end), first_row, end_row = share_of(plan, thread, plan.features), 0, plan.batch
+    layer = nth(plan.layers, 0)
+    for i in range(first_row, end_row):
+        x = vector(layer.x, i * layer.in_row + first, end - first)
+        fetch(plan, x, examples, thread.indices[i], first)
+
+
+@part
+def fetch(plan, out, examples, example, first):
+    """Overwrites out (n,) with an example's features from `first` on, standardized."""
+    gather_row(out, examples.address + example * examples.row_bytes, examples.offsets, examples.kind, first)
+    if plan.standardized:
+        standardize(out, vector(plan.input_mean, first, out.size), vector(plan.input_scale, first, out.size))
+
+
+# --------------------------------------------------------------------------------------------- affine products
+
+
+@part
+def affine_rows(thread, layer, out, first, rows):
+    """Overwrites out (rows, d_out) with x @ W + b, for rows of the layer's input from `first` on."""
+    x, W, b, d_out = input_rows(layer, first, rows), layer.W.value, layer.b.value, layer.d_out
+    multiply(
+        rows, d_out, layer.d_in, x, layer.in_row, 1, W, d_out, 1, b, flat(out), d_out, thread.packing_buffer, 0
+    )  # fmt: skip
+
+
+@part
+def sum_over_features(plan, thread):
+    """The thread's part of the first layer's affine output: all rows, its features."""
+    layer, (first, end) = nth(plan.layers, 0), share_of(plan, thread, plan.features)
+    d_out = layer.d_out
+    x = vector(layer.x, first, plan.batch * layer.in_row - first)
+    W = vector(layer.W.value, first * d_out, (end - first) * d_out)
+    b = vector(layer.b.value, 0, d_out if thread.index == 0 else 0)
+    multiply(
+        plan.batch, d_out, end - first, x, layer.in_row, 1, W, d_out, 1, b, thread.first_sums, d_out,
+        thread.packing_buffer, 0,
+    )  # fmt: skip
+
+
+@part
+def _add_sums_over_features(plan, thread, out):
+    """Overwrites out (rows, d_out), the thread's rows of the first layer's affine output, with all threads' parts."""
+    start, size = thread.first * out.shape[1], out.shape[0] * out.shape[1]
+    assign(flat(out), vector(nth(plan.threads, 0).first_sums, start, size))
+    for other in range(1, plan.num_threads):
+        add(flat(out), vector(nth(plan.threads, other).first_sums, start, size))
+
+
+@part
+def affine_of_batch(plan, thread, index):
+    """The thread's rows of a layer's affine output, in the place of its output."""
+    layer, rows = nth(plan.layers, index), thread.end - thread.first
+    out = rows_of(layer.out, thread.first, rows, layer.d_out)
+    if index == 0 and plan.by_features:
+        _add_sums_over_features(plan, thread, out)
+    else:
+        affine_rows(thread, layer, out, thread.first, rows)
+
+
+# ------------------------------------------------------------------------------------------------ batch statistics
+
+
+@part
+def publish_statistics(thread, layer, share):
+    """The statistics of the thread's rows, for the others to read."""
+    x = rows_of(layer.out, thread.first, thread.end - thread.first, layer.d_out)
+    assign(share.shift, x[0])
+    moments(share.mean, share.var, x, share.shift)
+
+
+@part
+def merge_statistics(plan, thread, index):
+    """The batch's statistics from those of the threads' rows, each thread for itself."""
+    layer, share, of_first = nth(plan.layers, index), nth(thread.shares, index), share_of_layer(plan, 0, index)
+    # Until it is needed itself, inv_std has the place of the variance.
+    shift, mean, inv_std = share.batch_shift, share.batch_mean, share.batch_inv_std
+    assign(shift, of_first.shift)
+    assign(mean, of_first.mean)
+    assign(inv_std, of_first.var)
+    for k in range(1, plan.num_threads):
+        other, more = nth(plan.threads, k), share_of_layer(plan, k, index)
+        merge_moments(mean, inv_std, shift, more.mean, more.var, more.shift, (other.end - other.first) / other.end)
+    if thread.index == 0:
+        move_running(layer.running_mean, layer.running_var, shift, mean, inv_std, layer.momentum)
+    inverse_std(inv_std, inv_std, layer.eps)
+
+
+@part
+def share_of_layer(plan, thread, index):
+    """A thread's :class:`fastfc.training.memory.Share` of a layer, both by their numbers."""
+    return nth(nth(plan.threads, thread).shares, index)
+
+
+# ------------------------------------------------------------------------------------- from affine output to output
+
+
+@part
+def activate(plan, thread, index):
+    """The thread's rows from the affine output on: norm - relu - dropout."""
+    layer, rows = nth(plan.layers, index), thread.end - thread.first
+    x_hat = rows_of(layer.x_hat, thread.first, rows, layer.d_out)
+    out = rows_of(layer.out, thread.first, rows, layer.d_out)
+    if plan.dropout:
+        if plan.seeded:
+            assign(thread.stream, plan.seeded_stream)
+        skip_words(thread.stream, 2 * thread.first * layer.d_out)
+    if plan.norm == memory.BATCH_NORM:
+        standardize_and_activate(layer, nth(thread.shares, index), x_hat, out)
+    else:
+        for i in range(rows):
+            if plan.norm == memory.LAYER_NORM:
+                layer.row_inv_std[thread.first + i] = standardize_row(x_hat[i], out[i], layer.eps)
+            activate_row(plan, layer, x_hat[i], out[i])
+    if plan.dropout:
+        # All rows at once: what is left over of a row does not fill a vector.
+        drop(flat(out), thread.stream, plan.keep_threshold, plan.keep_scale)
+        skip_words(thread.stream, 2 * (plan.batch - thread.end) * layer.d_out)
+
+
+@part
+def standardize_and_activate(layer, share, x_hat, out):
+    """Batch normalization and relu of rows x (n, d_out) in out, which are overwritten; so is x_hat."""
+    gamma, beta = layer.gamma.value, layer.beta.value
+    batchnorm_relu(out, x_hat, share.batch_shift, share.batch_mean, share.batch_inv_std, gamma, beta)
+
+
+@part
+def activate_row(plan, layer, x_hat, out):
+    """Overwrites a row out (d_out,) with its relu; with layer normalization, with relu(gamma * x_hat + beta)."""
+    if plan.norm != memory.NO_NORM:
+        scale_and_shift(out, x_hat, layer.gamma.value, layer.beta.value)
+    rectify(out)
+
+
+@part
+def output_and_loss(plan, thread, y):
+    """Scores, their gradient and its column sums for the thread's rows; returns the sum of the rows' losses."""
+    index = plan.depth - 1
+    layer, rows = nth(plan.layers, index), thread.end - thread.first
+    affine_of_batch(plan, thread, index)
+    scores = rows_of(layer.out, thread.first, rows, layer.d_out)
+    dscores = rows_of(layer.dout, thread.first, rows, layer.d_out)
+    loss = 0.0
+    for i in range(rows):
+        loss += softmax_row(dscores[i], scores[i], y[thread.indices[thread.first + i]], 1 / plan.batch)
+    column_sums(nth(thread.shares, index).db, dscores)
+    return loss

@@ -1,0 +1,85 @@
+"""Inference: rows of examples through the network in test mode."""
+
+import numpy as np
+from numba.core import types
+
+from fastfc.kernels._jit import inline, part
+from fastfc.kernels._linked import linked
+from fastfc.kernels._math import assign, clear
+from fastfc.kernels._views import borrowed, flat, nth, reference_to, vector
+from fastfc.kernels.loss import softmax_scores
+from fastfc.kernels.norm import inverse_std, standardize_row
+from fastfc.training import memory
+from fastfc.training.forward import activate_row, affine_rows, fetch, rows_of, standardize_and_activate
+from fastfc.training.memory import Plan, Predictions
+
+
+@linked(types.void, lambda dtype: (reference_to(Plan, dtype), types.int64, reference_to(Predictions, dtype)))
+def predict_rows(plan, thread, job):
+    """Carry out the thread's share of a job."""
+    plan = borrowed(plan)
+    thread = borrowed(nth(plan.threads, thread))
+    examples = borrowed(job.examples)
+    job = borrowed(job)
+    subset, predictions, scores = job.subset, job.predictions, flat(job.scores)
+    first_layer, output = nth(plan.layers, 0), nth(plan.layers, plan.depth - 1)
+    at_once = thread.end - thread.first
+    if plan.norm == memory.BATCH_NORM:
+        for index in range(plan.depth - 1):
+            _use_running_statistics(nth(plan.layers, index), nth(thread.shares, index))
+    end = job.count * (thread.index + 1) // plan.num_threads
+    for start in range(job.count * thread.index // plan.num_threads, end, at_once):
+        rows = min(at_once, end - start)
+        for i in range(rows):
+            example = subset[start + i] if subset.size > 0 else start + i
+            x = vector(first_layer.x, (thread.first + i) * first_layer.in_row, plan.features)
+            fetch(plan, x, examples, example, 0)
+        for index in range(plan.depth - 1):
+            _hidden_test(plan, thread, index, rows)
+        out = rows_of(output.out, thread.first, rows, output.d_out)
+        affine_rows(thread, output, out, thread.first, rows)
+        for i in range(rows):
+            if predictions.size > 0:
+                predictions[start + i] = _argmax(out[i])
+            if scores.size > 0:
+                row = vector(scores, (start + i) * output.d_out, output.d_out)
+                if job.softmax:
+                    softmax_scores(row, out[i])
+                else:
+                    assign(row, out[i])
+
+
+@part
+def _use_running_statistics(layer, share):
+    """Put a layer's running statistics where a batch's own would stand."""
+    assign(share.batch_shift, layer.running_mean)
+    clear(share.batch_mean)
+    inverse_std(share.batch_inv_std, layer.running_var, layer.eps)
+
+
+@part
+def _hidden_test(plan, thread, index, rows):
+    """The thread's first rows through affine - norm - relu, in test mode."""
+    layer = nth(plan.layers, index)
+    x_hat = rows_of(layer.x_hat, thread.first, rows, layer.d_out)
+    out = rows_of(layer.out, thread.first, rows, layer.d_out)
+    affine_rows(thread, layer, out, thread.first, rows)
+    if plan.norm == memory.BATCH_NORM:
+        standardize_and_activate(layer, nth(thread.shares, index), x_hat, out)
+        return
+    for i in range(rows):
+        if plan.norm == memory.LAYER_NORM:
+            standardize_row(x_hat[i], out[i], layer.eps)
+        activate_row(plan, layer, x_hat[i], out[i])
+
+
+@inline
+def _argmax(scores):
+    """The place of the first largest value; of the first NaN, if there is one."""
+    best = 0
+    for j in range(scores.size):
+        if np.isnan(scores[j]):
+            return j
+        if scores[j] > scores[best]:
+            best = j
+    return best

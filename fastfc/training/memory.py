@@ -1,0 +1,455 @@
+"""The memory of a run: records that Python fills and compiled code reads.
+
+One compiled signature serves every network of a dtype: sizes are numbers, rules and normalizations
+integer codes, and every array is a part of a few buffers that are allocated once for a run.
+``n`` is the batch, ``T`` the number of threads; a layer's arrays are written with their shapes and lie flat.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from fastfc import optim
+from fastfc._runtime.record import Float64s, Int64s, Reals, Record, Table, Uint32s, record
+from fastfc._runtime.shared import PANEL, keep_threshold
+from fastfc._runtime.team import new_barrier
+from fastfc.classifiers.fc_net import FullyConnectedNet
+from fastfc.params import aligned_zeros
+
+NO_NORM, BATCH_NORM, LAYER_NORM = range(3)
+NORMS = {None: NO_NORM, "batchnorm": BATCH_NORM, "layernorm": LAYER_NORM}
+
+SGD, SGD_MOMENTUM, NESTEROV, RMSPROP, ADAGRAD, ADAM, ADAMW = range(7)
+
+#: Rule -> its code, and the hyperparameters that a Parameter's decay1 and decay2 are.
+RULES: dict[Callable, tuple[int, tuple[str, ...]]] = {
+    optim.sgd: (SGD, ()),
+    optim.sgd_momentum: (SGD_MOMENTUM, ("momentum",)),
+    optim.nesterov: (NESTEROV, ("momentum",)),
+    optim.rmsprop: (RMSPROP, ("decay_rate",)),
+    optim.adagrad: (ADAGRAD, ()),
+    optim.adam: (ADAM, ("beta1", "beta2")),
+    optim.adamw: (ADAMW, ("beta1", "beta2")),
+}
+PARAMETERS = ("W", "b", "gamma", "beta")
+WEIGHTS, BIAS, SCALE, SHIFT = range(4)
+
+# Gradients of layers' affine outputs at a time: some threads still read layer l + 1's, for its weights, and go
+# through layer l's, while others write layer l - 1's.
+GRADIENTS = 3
+
+# Places of what the threads add up, by parity of the step; a line of the cache each.
+LOSS, SQUARES, SUMS = 0, 1, 8
+
+# Words of the random generator's state, and its position; and the words from one thread's to the next. In whole
+# lines of the cache: a state that starts within one took three times as long to go on. And pages apart: what the
+# processor fetches ahead, as a thread writes its state, must not be another thread's, which took 1.4 times as long.
+STREAM, STREAM_ROOM = 625, 2048
+
+# Weights whose gradient is computed at a time, before the rule is applied to them: the gradient
+# and what the rule reads and writes stay in the second-level cache.
+CHUNK = 1 << 16
+# But so many rows at the least: the other operand of the gradient is read for each chunk.
+LEAST_CHUNK_ROWS = 256
+# Of so few columns, a gradient of weights is computed transposed: the other way round, rows fill vectors badly.
+NARROW = 16
+if max(CHUNK, LEAST_CHUNK_ROWS * NARROW) > PANEL:
+    raise RuntimeError(f"the buffer for copies of matrices has {PANEL} values: too few for a gradient of weights")
+# Bytes that stay in the second-level cache from one part of a step to the next.
+NEAR = 1 << 20
+
+# Of a thread, where the features are split: its sums for all rows must be worth storing.
+_LEAST_FEATURES = 64
+# Values in a row of the batch from which on a gap between rows does not matter.
+_LONG_ROW = 256
+
+#: The dtypes that examples may have, each named by its place.
+KINDS = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.uint8))
+_ADJACENT = np.zeros(0, np.int64)
+
+
+@record
+class Examples(Record):
+    """A set of examples, as it lies in memory."""
+
+    address: int  # of the first one
+    row_bytes: int  # from one to the next
+    kind: int  # the place of its dtype in KINDS
+    offsets: Int64s  # (D,): bytes from an example's address to each value; (0,) if they are adjacent
+
+
+@record
+class Parameter(Record):
+    """An array of a layer's parameters, flat, and what its update needs."""
+
+    value: Reals
+    gradient: Reals  # (0,) where the rule is applied to a part of it at a time, and it is not stored
+    first: Reals  # the rule's state: velocity, cache or first moment; (0,) where the rule has none
+    second: Reals  # second moment; likewise
+    learning_rate: float
+    decay1: float  # momentum, decay_rate or beta1
+    decay2: float  # beta2
+    epsilon: float
+    weight_decay: float
+    taken: float  # steps before this call, where the rule counts them
+
+
+@record
+class Layer(Record):
+    """A layer: its parameters, and its activations and gradients for the batch."""
+
+    d_in: int
+    d_out: int
+    in_row: int  # from a row of its input to the next: d_in, or more for the batch itself
+    chunk_rows: int  # rows of W whose gradient is computed at a time
+    W: Parameter
+    b: Parameter
+    gamma: Parameter
+    beta: Parameter
+    x: Reals  # (n, in_row): the batch, or the output of the layer before
+    x_hat: Reals  # (n, d_out): what normalization keeps for the way back; `out` itself without normalization
+    out: Reals  # (n, d_out): the affine output, then the layer's output in its place
+    dout: Reals  # (n, d_out): the gradient at the affine output
+    row_inv_std: Reals  # (n,): of layer normalization
+    running_mean: Reals  # (d_out,)
+    running_var: Reals  # (d_out,)
+    eps: float
+    momentum: float
+
+
+@record
+class Share(Record):
+    """One thread's sums for one layer, each (d_out,)."""
+
+    # published: written by the thread, read by all after the next barrier
+    shift: Reals
+    mean: Reals
+    var: Reals
+    dgamma: Reals
+    dbeta: Reals
+    db: Reals
+    # the batch's, merged from what all threads have published; each thread has its own copy
+    batch_shift: Reals
+    batch_mean: Reals
+    batch_inv_std: Reals
+    batch_dgamma: Reals
+    batch_dbeta: Reals
+
+
+@record
+class Thread(Record):
+    """The memory that a thread has for itself."""
+
+    index: int
+    first: int  # its rows of the batch: the first one
+    end: int  # and the one behind its last
+    indices: Int64s  # (n,): each thread draws all of them
+    stream: Uint32s  # (STREAM,): each thread follows the whole random stream
+    sums: Float64s  # (2, SUMS)
+    # of Adam's last bias corrections, which most parameters share: two powers take as long as the update of a
+    # hundred weights
+    corrections: Float64s  # (CORRECTIONS,)
+    first_sums: Reals  # (n, the first layer's d_out): its features' part of that layer's affine output
+    gradient_chunk: Reals  # the gradient of the weights that are updated next
+    packing_buffer: Reals  # (PANEL,): for a copy of a part of a matrix, or of a narrow gradient
+    shares: Table[Share]  # by layer
+
+
+OF_DECAY1, OF_DECAY2, OF_STEP, M_CORRECTION, V_CORRECTION, CORRECTIONS = 0, 1, 2, 3, 4, 8
+
+
+@record
+class Plan(Record):
+    """A run."""
+
+    batch: int
+    num_threads: int
+    depth: int  # number of layers
+    features: int
+    norm: int
+    rule: int
+    dropout: bool
+    seeded: bool  # the random stream starts anew at each dropout layer
+    by_features: bool  # whether the threads split the first layer's product by features instead of rows
+    standardized: bool
+    stores_gradients: bool
+    keep_threshold: int  # 53-bit integers below it keep a value
+    keep_scale: float  # 1 / p
+    reg: float
+    input_mean: Reals  # (features,)
+    input_scale: Reals  # (features,)
+    seeded_stream: Uint32s  # (STREAM,): what a seeded dropout layer starts from
+    layers: Table[Layer]
+    threads: Table[Thread]
+    barrier: Int64s
+
+
+@record
+class Steps(Record):
+    """A part of a run: some steps in one call."""
+
+    examples: Examples
+    y: Int64s  # (N,): their labels
+    losses: Float64s  # (steps,): overwritten
+    progress: Int64s  # (1,): how many are done; the last ones are missing if the threads were dismissed
+
+
+@record
+class Predictions(Record):
+    """Predictions for some examples, in test mode, in one call."""
+
+    examples: Examples
+    subset: Int64s  # (count,): which of them; (0,) for the first ones
+    count: int
+    softmax: bool  # whether the scores are to be probabilities
+    predictions: Int64s  # (count,): overwritten, unless it is (0,)
+    scores: Reals  # (count, C): likewise
+
+
+class _Buffer:
+    """Parts of one buffer, each on cache lines of its own: their sizes are collected first."""
+
+    def __init__(self, dtype: np.dtype) -> None:
+        self._line = 64 // dtype.itemsize
+        self._dtype = dtype
+        self._parts: list[tuple[int, int]] = []
+        self._end = 0
+
+    def reserve(self, size: int, room: int = 0) -> int:
+        """The number of a new part of `size` values, which takes the place of `room` if that is more."""
+        self._parts.append((self._end, size))
+        self._end += -(-max(size, room) // self._line) * self._line
+        return len(self._parts) - 1
+
+    def parts(self) -> list[np.ndarray]:
+        """All parts, zeros."""
+        memory = aligned_zeros(self._end, self._dtype)
+        return [memory[start : start + size] for start, size in self._parts]
+
+
+def make_plan(
+    model: FullyConnectedNet,
+    batch: int,
+    threads: int,
+    rule: Callable = optim.sgd,
+    barrier: np.ndarray | None = None,
+    stores_gradients: bool = False,
+) -> Plan:
+    """Allocate a run of `model` on batches of `batch` rows, split among `threads`.
+
+    The parameters are the model's own; the rule's state, hyperparameters, statistics and
+    random stream are zeros, to be filled in.
+    """
+    dtype, dims = np.dtype(model.dtype), model.dims
+    depth, widths = len(dims) - 1, dims[1:]
+    chunk_rows = [_chunk_rows(-(-d // threads), d_out) for d, d_out in pairwise(dims)]
+    chunk = max(rows * d_out for rows, d_out in zip(chunk_rows, widths, strict=True))
+    by_features = _by_features(batch, dims, threads)
+    x_row = _row_size(dims[0], dtype.itemsize)
+    normalized = [model.normalization is not None and i < depth - 1 for i in range(depth)]
+
+    # The order is that in which a step comes across the parts.
+    reals = _Buffer(dtype)
+    x, mean, scale = reals.reserve(batch * x_row), reals.reserve(dims[0]), reals.reserve(dims[0])
+    gradients = [reals.reserve(batch * max(widths)) for _ in range(GRADIENTS)]
+    first_sums = [reals.reserve(batch * dims[1] if by_features else 0) for _ in range(threads)]
+    row_inv_std = [reals.reserve(batch) for _ in range(depth)]
+    chunks = [reals.reserve(chunk) for _ in range(threads)]
+    packing = [reals.reserve(PANEL) for _ in range(threads)]
+    shares = [[{name: reals.reserve(d) for name in Share.fields} for d in widths] for _ in range(threads)]
+    x_hat = [reals.reserve(batch * d) if normal else None for d, normal in zip(widths, normalized, strict=True)]
+    out = [reals.reserve(batch * d) for d in widths]
+    running = [(reals.reserve(d), reals.reserve(d)) for d in widths]
+    words, numbers, integers = (_Buffer(np.dtype(kind)) for kind in (np.uint32, np.float64, np.int64))
+    streams = [words.reserve(STREAM, STREAM_ROOM) for _ in range(threads)]
+    seeded_stream = words.reserve(STREAM)
+    sums = [(numbers.reserve(2 * SUMS), numbers.reserve(CORRECTIONS)) for _ in range(threads)]
+    indices = [integers.reserve(batch) for _ in range(threads)]
+    real, word, float64, integer = reals.parts(), words.parts(), numbers.parts(), integers.parts()
+
+    parameters = _parameters(model, rule, stores_gradients)
+    outputs = [real[i] for i in out]
+    layers = Table(
+        Layer,
+        dtype,
+        [
+            {
+                "d_in": dims[i],
+                "d_out": d,
+                "in_row": x_row if i == 0 else dims[i],
+                "chunk_rows": chunk_rows[i],
+                **parameters[i],
+                "x": real[x] if i == 0 else outputs[i - 1],
+                "x_hat": outputs[i] if x_hat[i] is None else real[x_hat[i]],
+                "out": outputs[i],
+                "dout": real[gradients[i % GRADIENTS]][: batch * d],
+                "row_inv_std": real[row_inv_std[i]],
+                "running_mean": real[running[i][0]],
+                "running_var": real[running[i][1]],
+                "eps": 0,
+                "momentum": 0,
+            }
+            for i, d in enumerate(widths)
+        ],
+    )
+    rows = [batch * t // threads for t in range(threads + 1)]
+    of_threads = Table(
+        Thread,
+        dtype,
+        [
+            {
+                "index": t,
+                "first": rows[t],
+                "end": rows[t + 1],
+                "indices": integer[indices[t]],
+                "stream": word[streams[t]],
+                "sums": float64[sums[t][0]],
+                "corrections": float64[sums[t][1]],
+                "first_sums": real[first_sums[t]],
+                "gradient_chunk": real[chunks[t]],
+                "packing_buffer": real[packing[t]],
+                "shares": Table(Share, dtype, [{name: real[k] for name, k in of.items()} for of in shares[t]]),
+            }
+            for t in range(threads)
+        ],
+    )
+    p = float(model.dropout_param["p"]) if model.use_dropout else 1.0
+    plan = Plan(
+        dtype,
+        batch=batch,
+        num_threads=threads,
+        depth=depth,
+        features=dims[0],
+        norm=NORMS[model.normalization],
+        rule=RULES[rule][0],
+        dropout=bool(model.use_dropout),
+        seeded=model.use_dropout and model.dropout_param.get("seed") is not None,
+        by_features=by_features,
+        standardized=model.input_mean is not None or model.input_scale is not None,
+        stores_gradients=stores_gradients,
+        keep_threshold=keep_threshold(p),
+        keep_scale=1 / p,
+        reg=float(model.reg),
+        input_mean=real[mean],
+        input_scale=real[scale],
+        seeded_stream=word[seeded_stream],
+        layers=layers,
+        threads=of_threads,
+        barrier=new_barrier() if barrier is None else barrier,
+    )
+    set_standardization(plan, model)
+    return plan
+
+
+def _parameters(model: FullyConnectedNet, rule: Callable, stores_gradients: bool) -> list[dict[str, Parameter]]:
+    """Of each layer, its parameters by their kind; what the layer lacks is empty."""
+    flat, shapes, offsets = model.params.flat, model.params.shapes, model.params.offsets
+    states = len(optim.STATE[rule.__name__])
+    first, second, gradient = (
+        aligned_zeros(flat.size if needed else 0, flat.dtype) for needed in (states > 0, states > 1, stores_gradients)
+    )
+    found = []
+    for i in range(1, len(model.dims)):
+        of_layer = {}
+        for kind in PARAMETERS:
+            start = offsets.get(f"{kind}{i}", 0)
+            place = slice(start, start + prod(shapes[f"{kind}{i}"]) if f"{kind}{i}" in shapes else 0)
+            of_layer[kind] = Parameter(
+                flat.dtype,
+                value=flat[place],
+                gradient=gradient[place],
+                first=first[place],
+                second=second[place],
+                **dict.fromkeys(("learning_rate", "decay1", "decay2", "epsilon", "weight_decay", "taken"), 0.0),
+            )
+        found.append(of_layer)
+    return found
+
+
+def _by_features(batch: int, dims: Sequence[int], threads: int) -> bool:
+    """Whether the threads split the first layer's product by features instead of rows.
+
+    By rows, each thread reads all weights, and for their gradient its features of all rows: most of it
+    comes from other processors' caches. By features it writes sums for all rows, and reads those of its own.
+    """
+    d_in, d_out = dims[:2]
+    return (
+        threads > 1
+        and d_in // threads >= _LEAST_FEATURES
+        and 2 * batch * d_out < d_in * d_out + batch * d_in // threads
+    )
+
+
+def _row_size(d: int, itemsize: int) -> int:
+    """From one row of d values to the next, if they are not adjacent: long rows take an odd number of cache lines.
+
+    Rows whose distance is a multiple of a high power of two share the same few places of a cache.
+    """
+    line = 64 // itemsize
+    return d if d <= _LONG_ROW else (-(-d // line) // 2 * 2 + 1) * line
+
+
+def _chunk_rows(share: int, d_out: int) -> int:
+    """How many of a thread's share of a layer's rows of weights make a chunk: chunks as even as can be."""
+    most = max(CHUNK // d_out, LEAST_CHUNK_ROWS)
+    return -(-share // -(-share // most))
+
+
+def set_standardization(plan: Plan, model: FullyConnectedNet) -> None:
+    """Copy the model's input_mean and input_scale."""
+    for name, default in (("input_mean", 0), ("input_scale", 1)):
+        getattr(plan, name)[:] = default if getattr(model, name) is None else model.per_feature(name, (plan.features,))
+
+
+def examples_of(X: np.ndarray, dtype: np.dtype) -> Examples:
+    """Where the examples X (N, ...) lie, for a network of a dtype; X must outlive the result."""
+    examples = Examples(dtype, address=0, row_bytes=0, kind=0, offsets=_ADJACENT)
+    set_examples(examples, X)
+    return examples
+
+
+def set_examples(examples: Examples, X: np.ndarray) -> None:
+    """Make the examples those of X (N, ...), which must outlive their use."""
+    offsets = _ADJACENT
+    if not X.flags.c_contiguous:
+        offsets = np.zeros(1, np.int64)
+        for size, stride in zip(X.shape[1:], X.strides[1:], strict=True):
+            offsets = np.add.outer(offsets, np.arange(size) * stride).reshape(-1)
+        if np.array_equal(offsets, np.arange(offsets.size) * X.itemsize):
+            offsets = _ADJACENT
+    examples.kind = KINDS.index(np.dtype(np.uint8) if X.dtype == np.bool_ else X.dtype)
+    examples.address = X.__array_interface__["data"][0]
+    examples.row_bytes = X.strides[0]
+    if examples.offsets is not offsets:
+        examples.offsets = offsets
+
+
+def readable(X: Any) -> bool:
+    """Whether compiled code can read the examples X as they lie."""
+    if not isinstance(X, np.ndarray) or not X.dtype.isnative or not X.flags.aligned or X.ndim < 1:
+        return False
+    return X.dtype == np.bool_ or X.dtype in KINDS
+
+
+def parameters_of(plan: Plan, model: FullyConnectedNet) -> Iterator[tuple[str, Parameter]]:
+    """The network's parameters by name."""
+    for i, layer in enumerate(plan.layers, start=1):
+        for kind in PARAMETERS:
+            if f"{kind}{i}" in model.params.shapes:
+                yield f"{kind}{i}", getattr(layer, kind)
+
+
+def set_hyperparameters(plan: Plan, model: FullyConnectedNet, rule: Callable, configs: Mapping[str, dict]) -> None:
+    """Copy learning rates and the like from the Solver's configurations, which are complete."""
+    _, decays = RULES[rule]
+    for name, parameter in parameters_of(plan, model):
+        config = configs[name]
+        parameter.learning_rate = config["learning_rate"]
+        for field, key in zip(("decay1", "decay2"), decays, strict=False):
+            setattr(parameter, field, config[key])
+        parameter.epsilon = config.get("epsilon", 0)
+        parameter.weight_decay = config.get("weight_decay", 0)
+        parameter.taken = config.get("t", 0)

@@ -1,0 +1,157 @@
+"""Update: gradients of a layer's parameters, and the rule that is applied to them.
+
+The gradient of weights is computed chunk by chunk, and the rule applied to each chunk at once, so that
+it never reaches memory as a whole. A plan that stores gradients keeps them instead, and the rule is
+applied when all of them are there: what looks at whole gradients stands between the two.
+"""
+
+from fastfc.kernels._jit import inline, part
+from fastfc.kernels._math import add, assign
+from fastfc.kernels._matmul import multiply
+from fastfc.kernels._views import flat, matrix, nth, vector
+from fastfc.kernels.loss import l2_span
+from fastfc.kernels.optim import adagrad_span, adam_span, nesterov_span, rmsprop_span, sgd_momentum_span, sgd_span
+from fastfc.training import memory
+from fastfc.training.forward import input_rows, share_of, share_of_layer
+
+
+@part
+def update_weights(plan, thread, index, step):
+    """The thread's share of a layer's weights takes a step; returns the sum of squares of the old ones."""
+    layer, squares = nth(plan.layers, index), 0.0
+    W, d_out, in_row = layer.W, layer.d_out, layer.in_row
+    x, dout = input_rows(layer, 0, plan.batch), layer.dout
+    first, end = share_of(plan, thread, layer.d_in)
+    no_bias, packing_buffer = vector(W.value, 0, 0), thread.packing_buffer
+    for k in range(first, end, layer.chunk_rows):
+        rows = min(layer.chunk_rows, end - k)
+        start, size = k * d_out, rows * d_out
+        dw = _place_of_gradient(plan, thread, W, start, size)
+        x_k = vector(x, k, x.size - k)
+        # The product begins with the rows of the batch that this thread's processor has.
+        if d_out <= memory.NARROW:
+            transposed = vector(thread.gradient_chunk, 0, size)
+            multiply(
+                d_out, rows, plan.batch, dout, 1, d_out, x_k, in_row, 1, no_bias, transposed, rows, packing_buffer,
+                thread.first,
+            )  # fmt: skip
+            if not plan.stores_gradients:
+                dw = vector(packing_buffer, 0, size)
+            _copy_transposed(matrix(dw, 0, rows, d_out), matrix(transposed, 0, d_out, rows))
+        else:
+            multiply(
+                rows, d_out, plan.batch, x_k, 1, in_row, dout, d_out, 1, no_bias, dw, d_out, packing_buffer,
+                thread.first,
+            )  # fmt: skip
+        if plan.reg != 0:
+            squares += l2_span(dw, vector(W.value, start, size), plan.reg)
+        if not plan.stores_gradients:
+            update_chunk(plan, thread, W, dw, start, step)
+    return squares
+
+
+@part
+def update_units(plan, thread, index, step):
+    """The thread's share of a layer's bias, scale and shift takes a step."""
+    layer = nth(plan.layers, index)
+    first, end = share_of(plan, thread, layer.d_out)
+    for kind in range(memory.BIAS, memory.SHIFT + 1 if layer.gamma.value.size > 0 else memory.SCALE):
+        parameter = _parameter(layer, kind)
+        gradient = _place_of_gradient(plan, thread, parameter, first, end - first)
+        assign(gradient, vector(_published(plan, 0, index, kind), first, gradient.size))
+        for other in range(1, plan.num_threads):
+            add(gradient, vector(_published(plan, other, index, kind), first, gradient.size))
+        if not plan.stores_gradients:
+            update_chunk(plan, thread, parameter, gradient, first, step)
+
+
+@part
+def _parameter(layer, kind):
+    """A layer's parameter, by its place in PARAMETERS."""
+    if kind == memory.WEIGHTS:
+        return layer.W
+    if kind == memory.BIAS:
+        return layer.b
+    return layer.gamma if kind == memory.SCALE else layer.beta
+
+
+@part
+def _published(plan, thread, index, kind):
+    """(d_out,): a thread's sums for the gradient of a layer's bias, scale or shift."""
+    share = share_of_layer(plan, thread, index)
+    if kind == memory.BIAS:
+        return share.db
+    return share.dgamma if kind == memory.SCALE else share.dbeta
+
+
+@part
+def _place_of_gradient(plan, thread, parameter, start, size):
+    """(size,): where the gradient of a part of a parameter is computed."""
+    if plan.stores_gradients:
+        return vector(parameter.gradient, start, size)
+    return vector(thread.gradient_chunk, 0, size)
+
+
+@part
+def update_from_gradients(plan, thread, step):
+    """The thread's share of every parameter takes a step by its stored gradient."""
+    for index in range(plan.depth):
+        for kind in range(memory.SHIFT + 1):
+            parameter = _parameter(nth(plan.layers, index), kind)
+            first, end = share_of(plan, thread, parameter.value.size)
+            update_chunk(plan, thread, parameter, vector(parameter.gradient, first, end - first), first, step)
+
+
+@inline
+def _copy_transposed(out, x):
+    """Overwrites out (N, M) with x (M, N), transposed."""
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            out[i, j] = x[j, i]
+
+
+@part
+def update_chunk(plan, thread, parameter, dw, start, step):
+    """Applies the rule to the part of a parameter whose gradient is dw (n,)."""
+    w = vector(parameter.value, start, dw.size)
+    first, second = _state(parameter.first, start, dw.size), _state(parameter.second, start, dw.size)
+    corrections = thread.corrections
+    _apply(plan.rule, w, dw, first, second, parameter, step, corrections)
+
+
+@part
+def _state(values, start, size):
+    """(size,): a part of the rule's state, which is empty if the rule has none."""
+    return vector(values, min(start, values.size), min(size, values.size))
+
+
+@inline
+def _apply(rule, w, dw, first, second, parameter, step, corrections):
+    """Arrays (n,); the parameter's numbers as before the first step of the call; corrections (CORRECTIONS,)."""
+    rate, decay1, decay2, epsilon = (
+        parameter.learning_rate, parameter.decay1, parameter.decay2, parameter.epsilon,
+    )  # fmt: skip
+    if rule == memory.SGD:
+        sgd_span(w, dw, rate)
+    elif rule == memory.SGD_MOMENTUM:
+        sgd_momentum_span(w, dw, first, rate, decay1)
+    elif rule == memory.NESTEROV:
+        nesterov_span(w, dw, first, rate, decay1)
+    elif rule == memory.RMSPROP:
+        rmsprop_span(w, dw, first, rate, decay1, epsilon)
+    elif rule == memory.ADAGRAD:
+        adagrad_span(w, dw, first, rate, epsilon)
+    else:
+        t = parameter.taken + (step + 1)
+        if (
+            corrections[memory.OF_STEP] != t
+            or corrections[memory.OF_DECAY1] != decay1
+            or corrections[memory.OF_DECAY2] != decay2
+        ):
+            corrections[memory.OF_DECAY1], corrections[memory.OF_DECAY2] = decay1, decay2
+            corrections[memory.OF_STEP] = t
+            corrections[memory.M_CORRECTION] = 1 / (1 - decay1**t)
+            corrections[memory.V_CORRECTION] = 1 / (1 - decay2**t)
+        m_correction, v_correction = corrections[memory.M_CORRECTION], corrections[memory.V_CORRECTION]
+        shrinkage = rate * parameter.weight_decay
+        adam_span(w, dw, first, second, rate, decay1, decay2, epsilon, m_correction, v_correction, shrinkage)
