@@ -3,8 +3,9 @@
 import ctypes
 import inspect
 import operator
+import struct
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, ClassVar, Generic, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Generic, NamedTuple, TypeVar, get_args, get_origin
 
 import numpy as np
 
@@ -15,19 +16,45 @@ Float64s = Annotated[np.ndarray, np.dtype(np.float64)]
 #: Of the record's own dtype, which is the network's.
 Reals = Annotated[np.ndarray, None]
 
-# Every number takes a word: its ctypes type, and what makes it of NumPy's numbers.
-_NUMBERS: dict[Any, tuple[Any, Callable]] = {
-    int: (ctypes.c_int64, operator.index),
-    bool: (ctypes.c_int64, bool),
-    float: (ctypes.c_double, float),
+# Every number takes a word: its ctypes type, its letter for `struct`, and what makes it of NumPy's numbers.
+_NUMBERS: dict[Any, tuple[Any, str, Callable]] = {
+    int: (ctypes.c_int64, "q", operator.index),
+    bool: (ctypes.c_int64, "q", bool),
+    float: (ctypes.c_double, "d", float),
 }
+
+
+class Part(NamedTuple):
+    """A part of a flat array, of which NumPy makes a view only when somebody asks for it."""
+
+    memory: np.ndarray
+    address: int  # of the part
+    start: int
+    size: int
+
+
+class Buffer:
+    """A flat array, and parts of it.
+
+    Parameters
+    ----------
+    memory : array (n,)
+        C-contiguous.
+    """
+
+    def __init__(self, memory: np.ndarray) -> None:
+        self._memory, self._address, self._itemsize = memory, memory.__array_interface__["data"][0], memory.itemsize
+
+    def part(self, start: int, size: int) -> Part:
+        """The `size` values from `start` on."""
+        return Part(self._memory, self._address + start * self._itemsize, start, size)
 
 
 class Record(ctypes.Structure):
     """Attributes that Python and compiled code share: what is set here, kernels find in words of memory.
 
     A subclass, made with :func:`record`, annotates them: ``int``, ``bool`` and ``float`` take a word of
-    64 bits each, an array its address and its size, another record its address, and a
+    64 bits each, an array, or a :class:`Part` of one, its address and its size, another record its address, and a
     ``Table[Other]`` the address of its first record. The record keeps what it is given alive.
 
     Parameters
@@ -47,6 +74,10 @@ class Record(ctypes.Structure):
     fields: ClassVar[dict[str, Any]]
     #: Name -> its first word.
     places: ClassVar[dict[str, int]]
+    # Name -> what makes its words of a value; and all words, as `struct` packs them.
+    _number_of: ClassVar[dict[str, Callable[[Any], Any] | None]]
+    _object_of: ClassVar[dict[str, "_Object"]]
+    _words: ClassVar[struct.Struct]
 
     def __init__(self, dtype: np.dtype, **values: Any) -> None:
         super().__init__()
@@ -57,9 +88,15 @@ class Record(ctypes.Structure):
         if values.keys() != self.fields.keys():
             wrong = sorted(values.keys() ^ self.fields.keys())
             raise TypeError(f"{type(self).__name__}: missing or unknown: {', '.join(wrong)}")
-        for name, value in values.items():
-            kind = self.fields[name]
-            setattr(self, name, _NUMBERS[kind][1](value) if kind in _NUMBERS else value)
+        # All words at once: one by one they would take most of the time in which a small plan is made.
+        words: list[Any] = []
+        for name, number_of in self._number_of.items():
+            if number_of is None:
+                words += self._object_of[name].words(self, values[name])
+                self.__dict__[name] = values[name]
+            else:
+                words.append(number_of(values[name]))
+        self._words.pack_into(self, 0, *words)
 
     #: How ctypes hands the record to a function.
     _as_parameter_ = property(ctypes.addressof)
@@ -85,9 +122,9 @@ class Table(list[_Row], Generic[_Row]):
         # The records keep this memory alive.
         memory = (kind * len(values))()
         super().__init__(kind.from_buffer(memory, i * ctypes.sizeof(kind)) for i in range(len(values)))
+        self.kind, self.dtype = kind, np.dtype(dtype)
         for row, attributes in zip(self, values, strict=True):
-            row._fill(np.dtype(dtype), attributes)
-        self.kind = kind
+            row._fill(self.dtype, attributes)
         self.address = ctypes.addressof(memory)
 
 
@@ -96,75 +133,89 @@ _Class = TypeVar("_Class", bound=type[Record])
 
 def record(cls: _Class) -> _Class:
     """Give a subclass of :class:`Record` the attributes that it annotates."""
-    words: list[tuple[str, Any]] = []
     cls.fields, cls.places = inspect.get_annotations(cls), {}
+    cls._number_of, cls._object_of = {}, {}
+    words: list[tuple[str, Any]] = []
+    letters = ""
     for name, kind in cls.fields.items():
         cls.places[name] = len(words)
-        if is_array(kind):
-            setattr(cls, name, _Array(name, get_args(kind)[1]))
-            words += [(f"_{name}", ctypes.c_int64), (f"_{name}_size", ctypes.c_int64)]
-        elif is_table(kind):
-            setattr(cls, name, _TableOf(name, kind_of_rows(kind)))
-            words.append((f"_{name}", ctypes.c_int64))
-        elif issubclass(kind, Record):
-            setattr(cls, name, _Other(name, kind))
-            words.append((f"_{name}", ctypes.c_int64))
-        else:
-            words.append((name, _NUMBERS[kind][0]))
+        if kind in _NUMBERS:
+            word, letter, cls._number_of[name] = _NUMBERS[kind]
+            words.append((name, word))
+            letters += letter
+            continue
+        made = _Array if is_array(kind) else _Rows if is_table(kind) else _Other
+        attribute = made(f"{cls.__name__}.{name}", name, kind)
+        setattr(cls, name, attribute)
+        cls._number_of[name], cls._object_of[name] = None, attribute
+        words += [(word, ctypes.c_int64) for word in attribute.names]
+        letters += "q" * len(attribute.names)
     cls._fields_ = words
+    cls._words = struct.Struct(f"={letters}")
     return cls
 
 
-class _Array:
-    """An attribute that is an array; of the record's dtype for None."""
+class _Object:
+    """An attribute that stands for memory elsewhere; `names` are those of its words."""
 
-    def __init__(self, name: str, dtype: np.dtype | None) -> None:
-        self._name, self._dtype = name, dtype
-        self._address, self._size = f"_{name}", f"_{name}_size"
+    def __init__(self, shown: str, name: str, kind: Any) -> None:
+        self._shown, self._name, self._kind = shown, name, kind
+        self.names: tuple[str, ...] = (f"_{name}",)
 
-    def __get__(self, owner: Any, cls: type | None = None) -> np.ndarray:
+    def __get__(self, owner: Any, cls: type | None = None) -> Any:
         return owner.__dict__[self._name]
 
-    def __set__(self, owner: Any, value: np.ndarray) -> None:
+    def __set__(self, owner: Any, value: Any) -> None:
+        words = self.words(owner, value)
+        owner.__dict__[self._name] = value
+        for name, word in zip(self.names, words, strict=True):
+            setattr(owner, name, word)
+
+    def words(self, owner: Any, value: Any) -> tuple[int, ...]:
+        """The words of a value; TypeError if it does not fit the owner."""
+        raise NotImplementedError
+
+
+class _Array(_Object):
+    """An array, or a :class:`Part` of one."""
+
+    def __init__(self, shown: str, name: str, kind: Any) -> None:
+        super().__init__(shown, name, kind)
+        self._dtype = get_args(kind)[1]
+        self.names = f"_{name}", f"_{name}_size"
+
+    def __get__(self, owner: Any, cls: type | None = None) -> Any:
+        value = owner.__dict__[self._name]
+        if type(value) is Part:
+            value = owner.__dict__[self._name] = value.memory[value.start : value.start + value.size]
+        return value
+
+    def words(self, owner: Any, value: np.ndarray | Part) -> tuple[int, ...]:
         dtype = self._dtype or owner.dtype
+        if type(value) is Part and value.memory.dtype == dtype:
+            return value.address, value.size
         if not isinstance(value, np.ndarray) or value.dtype != dtype or not value.flags.c_contiguous:
-            raise TypeError(f"{type(owner).__name__}.{self._name}: expected a C-contiguous array of {dtype}")
-        owner.__dict__[self._name] = value
-        setattr(owner, self._address, value.__array_interface__["data"][0])
-        setattr(owner, self._size, value.size)
+            raise TypeError(f"{self._shown}: expected a C-contiguous array of {dtype}")
+        return value.__array_interface__["data"][0], value.size
 
 
-class _Other:
-    """An attribute that is another record."""
+class _Other(_Object):
+    """Another record."""
 
-    def __init__(self, name: str, kind: type[Record]) -> None:
-        self._name, self._kind = name, kind
-
-    def __get__(self, owner: Any, cls: type | None = None) -> Record:
-        return owner.__dict__[self._name]
-
-    def __set__(self, owner: Any, value: Record) -> None:
+    def words(self, owner: Any, value: Record) -> tuple[int, ...]:
         if type(value) is not self._kind or value.dtype != owner.dtype:
-            raise TypeError(f"{type(owner).__name__}.{self._name}: expected a {self._kind.__name__} of {owner.dtype}")
-        owner.__dict__[self._name] = value
-        setattr(owner, f"_{self._name}", ctypes.addressof(value))
+            raise TypeError(f"{self._shown}: expected a {self._kind.__name__} of {owner.dtype}")
+        return (ctypes.addressof(value),)
 
 
-class _TableOf:
-    """An attribute that is a table of records."""
+class _Rows(_Object):
+    """A table of records."""
 
-    def __init__(self, name: str, kind: type[Record]) -> None:
-        self._name, self._kind = name, kind
-
-    def __get__(self, owner: Any, cls: type | None = None) -> Table:
-        return owner.__dict__[self._name]
-
-    def __set__(self, owner: Any, value: Table) -> None:
-        fits = isinstance(value, Table) and value.kind is self._kind
-        if not fits or any(row.dtype != owner.dtype for row in value):
-            raise TypeError(f"{type(owner).__name__}.{self._name}: expected a table of {self._kind.__name__}")
-        owner.__dict__[self._name] = value
-        setattr(owner, f"_{self._name}", value.address)
+    def words(self, owner: Any, value: Table) -> tuple[int, ...]:
+        kind = kind_of_rows(self._kind)
+        if not isinstance(value, Table) or value.kind is not kind or value.dtype != owner.dtype:
+            raise TypeError(f"{self._shown}: expected a table of {kind.__name__} of {owner.dtype}")
+        return (value.address,)
 
 
 def is_array(kind: Any) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastfc import optim
-from fastfc._runtime.record import Float64s, Int64s, Reals, Record, Table, Uint32s, record
+from fastfc._runtime.record import Buffer, Float64s, Int64s, Part, Reals, Record, Table, Uint32s, record
 from fastfc._runtime.shared import PANEL, keep_threshold
 from fastfc._runtime.team import new_barrier
 from fastfc.classifiers.fc_net import FullyConnectedNet
@@ -209,8 +209,8 @@ class Predictions(Record):
     scores: Reals  # (count, C): likewise
 
 
-class _Buffer:
-    """Parts of one buffer, each on cache lines of its own: their sizes are collected first."""
+class _Sizes:
+    """The sizes of the parts of a buffer, each on cache lines of its own."""
 
     def __init__(self, dtype: np.dtype) -> None:
         self._line = 64 // dtype.itemsize
@@ -224,10 +224,10 @@ class _Buffer:
         self._end += -(-max(size, room) // self._line) * self._line
         return len(self._parts) - 1
 
-    def parts(self) -> list[np.ndarray]:
+    def parts(self) -> list[Part]:
         """All parts, zeros."""
-        memory = aligned_zeros(self._end, self._dtype)
-        return [memory[start : start + size] for start, size in self._parts]
+        buffer = Buffer(aligned_zeros(self._end, self._dtype))
+        return [buffer.part(start, size) for start, size in self._parts]
 
 
 def make_plan(
@@ -252,7 +252,7 @@ def make_plan(
     normalized = [model.normalization is not None and i < depth - 1 for i in range(depth)]
 
     # The order is that in which a step comes across the parts.
-    reals = _Buffer(dtype)
+    reals = _Sizes(dtype)
     x, mean, scale = reals.reserve(batch * x_row), reals.reserve(dims[0]), reals.reserve(dims[0])
     gradients = [reals.reserve(batch * max(widths)) for _ in range(GRADIENTS)]
     first_sums = [reals.reserve(batch * dims[1] if by_features else 0) for _ in range(threads)]
@@ -260,10 +260,10 @@ def make_plan(
     chunks = [reals.reserve(chunk) for _ in range(threads)]
     packing = [reals.reserve(PANEL) for _ in range(threads)]
     shares = [[{name: reals.reserve(d) for name in Share.fields} for d in widths] for _ in range(threads)]
-    x_hat = [reals.reserve(batch * d) if normal else None for d, normal in zip(widths, normalized, strict=True)]
+    x_hat = [reals.reserve(batch * d if normal else 0) for d, normal in zip(widths, normalized, strict=True)]
     out = [reals.reserve(batch * d) for d in widths]
     running = [(reals.reserve(d), reals.reserve(d)) for d in widths]
-    words, numbers, integers = (_Buffer(np.dtype(kind)) for kind in (np.uint32, np.float64, np.int64))
+    words, numbers, integers = (_Sizes(np.dtype(kind)) for kind in (np.uint32, np.float64, np.int64))
     streams = [words.reserve(STREAM, STREAM_ROOM) for _ in range(threads)]
     seeded_stream = words.reserve(STREAM)
     sums = [(numbers.reserve(2 * SUMS), numbers.reserve(CORRECTIONS)) for _ in range(threads)]
@@ -283,9 +283,9 @@ def make_plan(
                 "chunk_rows": chunk_rows[i],
                 **parameters[i],
                 "x": real[x] if i == 0 else outputs[i - 1],
-                "x_hat": outputs[i] if x_hat[i] is None else real[x_hat[i]],
+                "x_hat": real[x_hat[i]] if normalized[i] else outputs[i],
                 "out": outputs[i],
-                "dout": real[gradients[i % GRADIENTS]][: batch * d],
+                "dout": real[gradients[i % GRADIENTS]]._replace(size=batch * d),
                 "row_inv_std": real[row_inv_std[i]],
                 "running_mean": real[running[i][0]],
                 "running_var": real[running[i][1]],
@@ -348,25 +348,26 @@ def _parameters(model: FullyConnectedNet, rule: Callable, stores_gradients: bool
     """Of each layer, its parameters by their kind; what the layer lacks is empty."""
     flat, shapes, offsets = model.params.flat, model.params.shapes, model.params.offsets
     states = len(optim.STATE[rule.__name__])
-    first, second, gradient = (
-        aligned_zeros(flat.size if needed else 0, flat.dtype) for needed in (states > 0, states > 1, stores_gradients)
-    )
+    needed = {"value": True, "gradient": stores_gradients, "first": states > 0, "second": states > 1}
+    buffers = {
+        name: Buffer(flat if name == "value" else aligned_zeros(flat.size if needed[name] else 0, flat.dtype))
+        for name in needed
+    }
     found = []
     for i in range(1, len(model.dims)):
         of_layer = {}
         for kind in PARAMETERS:
-            start = offsets.get(f"{kind}{i}", 0)
-            place = slice(start, start + prod(shapes[f"{kind}{i}"]) if f"{kind}{i}" in shapes else 0)
-            of_layer[kind] = Parameter(
-                flat.dtype,
-                value=flat[place],
-                gradient=gradient[place],
-                first=first[place],
-                second=second[place],
-                **dict.fromkeys(("learning_rate", "decay1", "decay2", "epsilon", "weight_decay", "taken"), 0.0),
-            )
+            start, size = offsets.get(f"{kind}{i}", 0), prod(shapes.get(f"{kind}{i}", (0,)))
+            arrays = {
+                name: buffer.part(start, size) if needed[name] else buffer.part(0, 0)
+                for name, buffer in buffers.items()
+            }
+            of_layer[kind] = Parameter(flat.dtype, **arrays, **_NO_HYPERPARAMETERS)
         found.append(of_layer)
     return found
+
+
+_NO_HYPERPARAMETERS = dict.fromkeys(("learning_rate", "decay1", "decay2", "epsilon", "weight_decay", "taken"), 0.0)
 
 
 def _by_features(batch: int, dims: Sequence[int], threads: int) -> bool:

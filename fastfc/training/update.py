@@ -8,7 +8,7 @@ applied when all of them are there: what looks at whole gradients stands between
 from fastfc.kernels._jit import inline, part
 from fastfc.kernels._math import add, assign
 from fastfc.kernels._matmul import multiply
-from fastfc.kernels._views import flat, matrix, nth, vector
+from fastfc.kernels._views import matrix, nth, vector
 from fastfc.kernels.loss import l2_span
 from fastfc.kernels.optim import adagrad_span, adam_span, nesterov_span, rmsprop_span, sgd_momentum_span, sgd_span
 from fastfc.training import memory
