@@ -5,7 +5,7 @@ import inspect
 import operator
 import struct
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, ClassVar, Generic, NamedTuple, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Generic, TypeVar, get_args, get_origin
 
 import numpy as np
 
@@ -24,13 +24,9 @@ _NUMBERS: dict[Any, tuple[Any, str, Callable]] = {
 }
 
 
-class Part(NamedTuple):
-    """A part of a flat array, of which NumPy makes a view only when somebody asks for it."""
-
-    memory: np.ndarray
-    address: int  # of the part
-    start: int
-    size: int
+#: A part of a flat array, of which NumPy makes a view only when somebody asks for it: the array, the part's
+#: address, its first place and its size. A plain tuple: a short training makes some hundred of them.
+Part = tuple[np.ndarray, int, int, int]
 
 
 class Buffer:
@@ -47,7 +43,7 @@ class Buffer:
 
     def part(self, start: int, size: int) -> Part:
         """The `size` values from `start` on."""
-        return Part(self._memory, self._address + start * self._itemsize, start, size)
+        return self._memory, self._address + start * self._itemsize, start, size
 
 
 class Record(ctypes.Structure):
@@ -90,12 +86,14 @@ class Record(ctypes.Structure):
             raise TypeError(f"{type(self).__name__}: missing or unknown: {', '.join(wrong)}")
         # All words at once: one by one they would take most of the time in which a small plan is made.
         words: list[Any] = []
+        kept, objects = self.__dict__, self._object_of
         for name, number_of in self._number_of.items():
+            value = values[name]
             if number_of is None:
-                words += self._object_of[name].words(self, values[name])
-                self.__dict__[name] = values[name]
+                words += objects[name].words(self, value)
+                kept[name] = value
             else:
-                words.append(number_of(values[name]))
+                words.append(number_of(value))
         self._words.pack_into(self, 0, *words)
 
     #: How ctypes hands the record to a function.
@@ -186,14 +184,15 @@ class _Array(_Object):
 
     def __get__(self, owner: Any, cls: type | None = None) -> Any:
         value = owner.__dict__[self._name]
-        if type(value) is Part:
-            value = owner.__dict__[self._name] = value.memory[value.start : value.start + value.size]
+        if type(value) is tuple:
+            memory, _, start, size = value
+            value = owner.__dict__[self._name] = memory[start : start + size]
         return value
 
     def words(self, owner: Any, value: np.ndarray | Part) -> tuple[int, ...]:
         dtype = self._dtype or owner.dtype
-        if type(value) is Part and value.memory.dtype == dtype:
-            return value.address, value.size
+        if type(value) is tuple and value[0].dtype == dtype:
+            return value[1], value[3]
         if not isinstance(value, np.ndarray) or value.dtype != dtype or not value.flags.c_contiguous:
             raise TypeError(f"{self._shown}: expected a C-contiguous array of {dtype}")
         return value.__array_interface__["data"][0], value.size

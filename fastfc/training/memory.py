@@ -226,8 +226,8 @@ class _Sizes:
 
     def parts(self) -> list[Part]:
         """All parts, zeros."""
-        buffer = Buffer(aligned_zeros(self._end, self._dtype))
-        return [buffer.part(start, size) for start, size in self._parts]
+        part = Buffer(aligned_zeros(self._end, self._dtype)).part
+        return [part(start, size) for start, size in self._parts]
 
 
 def make_plan(
@@ -285,7 +285,7 @@ def make_plan(
                 "x": real[x] if i == 0 else outputs[i - 1],
                 "x_hat": real[x_hat[i]] if normalized[i] else outputs[i],
                 "out": outputs[i],
-                "dout": real[gradients[i % GRADIENTS]]._replace(size=batch * d),
+                "dout": (*real[gradients[i % GRADIENTS]][:3], batch * d),
                 "row_inv_std": real[row_inv_std[i]],
                 "running_mean": real[running[i][0]],
                 "running_var": real[running[i][1]],
@@ -353,16 +353,19 @@ def _parameters(model: FullyConnectedNet, rule: Callable, stores_gradients: bool
         name: Buffer(flat if name == "value" else aligned_zeros(flat.size if needed[name] else 0, flat.dtype))
         for name in needed
     }
+    # One stands for all that layers lack.
+    lacking = Parameter(flat.dtype, **{name: buffers[name].part(0, 0) for name in buffers}, **_NO_HYPERPARAMETERS)
     found = []
     for i in range(1, len(model.dims)):
-        of_layer = {}
+        of_layer = dict.fromkeys(PARAMETERS, lacking)
         for kind in PARAMETERS:
-            start, size = offsets.get(f"{kind}{i}", 0), prod(shapes.get(f"{kind}{i}", (0,)))
-            arrays = {
-                name: buffer.part(start, size) if needed[name] else buffer.part(0, 0)
-                for name, buffer in buffers.items()
-            }
-            of_layer[kind] = Parameter(flat.dtype, **arrays, **_NO_HYPERPARAMETERS)
+            if f"{kind}{i}" in shapes:
+                start, size = offsets[f"{kind}{i}"], prod(shapes[f"{kind}{i}"])
+                arrays = {
+                    name: buffer.part(start, size) if needed[name] else buffer.part(0, 0)
+                    for name, buffer in buffers.items()
+                }
+                of_layer[kind] = Parameter(flat.dtype, **arrays, **_NO_HYPERPARAMETERS)
         found.append(of_layer)
     return found
 
