@@ -97,9 +97,18 @@ def update_from_gradients(plan, thread, step):
     """The thread's share of every parameter takes a step by its stored gradient."""
     for index in range(plan.depth):
         for kind in range(memory.SHIFT + 1):
-            parameter = _parameter(nth(plan.layers, index), kind)
-            first, end = share_of(plan, thread, parameter.value.size)
-            update_chunk(plan, thread, parameter, vector(parameter.gradient, first, end - first), first, step)
+            layer = nth(plan.layers, index)
+            parameter = _parameter(layer, kind)
+            # The parts are those in which the gradient was computed: rows of weights, or units. Vectors of
+            # estimated quotients then begin where they would have begun without the storing.
+            count, width, rows = layer.d_in, layer.d_out, layer.chunk_rows
+            if kind != memory.WEIGHTS:
+                count, width, rows = parameter.value.size, 1, layer.d_out
+            first, end = share_of(plan, thread, count)
+            for k in range(first, end, rows):
+                size = min(rows, end - k) * width
+                gradient = vector(parameter.gradient, k * width, size)
+                update_chunk(plan, thread, parameter, gradient, k * width, step)
 
 
 @inline
