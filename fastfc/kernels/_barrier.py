@@ -146,3 +146,9 @@ def meet(barrier, members):
     if spins >= patience:
         _store(barrier, CROWDED, 1 if spins < patience + _OFFERS_CROWDED else 0)
     return True
+
+
+@inline
+def dismissed(barrier):
+    """Whether the team was sent home."""
+    return _load(barrier, ABORT) != 0

@@ -12,10 +12,11 @@ from fastfc.kernels._barrier import meet
 from fastfc.kernels._denormals import flush_denormals, restore
 from fastfc.kernels._jit import part
 from fastfc.kernels._linked import linked
+from fastfc.kernels._math import assign
 from fastfc.kernels._matmul import PRODUCTS
 from fastfc.kernels._random import choose
 from fastfc.kernels._vectors import vectors_supported
-from fastfc.kernels._views import borrowed, nth, reference_to
+from fastfc.kernels._views import borrowed, nth, reference_to, vector
 from fastfc.training import memory
 from fastfc.training.backward import backward, call_backward, sums_of
 from fastfc.training.forward import (
@@ -25,9 +26,10 @@ from fastfc.training.forward import (
     merge_statistics,
     output_and_loss,
     publish_statistics,
+    share_of,
     sum_over_features,
 )
-from fastfc.training.inference import predict_rows
+from fastfc.training.inference import call_predict, predict_rows
 from fastfc.training.memory import Plan, Steps
 
 
@@ -35,17 +37,19 @@ from fastfc.training.memory import Plan, Steps
 def train_steps(plan, thread, steps):
     """Carry out as many steps as there are losses."""
     control = flush_denormals()
-    _train_steps(plan, thread, steps)
+    _train_steps(plan, thread, steps, control)
     restore(control)
 
 
 @part
-def _train_steps(plan, thread, steps):
+def _train_steps(plan, thread, steps, control):
     whole, number = plan, thread
     plan = borrowed(plan)
     thread = borrowed(nth(plan.threads, number))
     examples = borrowed(steps.examples)
+    steps = borrowed(steps)
     y, losses, progress = steps.y, steps.losses, steps.progress
+    checks = 0
     for step in range(losses.size):
         choose(thread.indices, thread.stream, y.size)
         fetch_batch(plan, thread, examples)
@@ -69,7 +73,75 @@ def _train_steps(plan, thread, steps):
             return
         if thread.index == 0:
             losses[step] = _loss(plan, step)
-            progress[0] = step + 1
+            progress[memory.DONE] = step + 1
+        done = steps.before + step + 1
+        if done % steps.epoch == 0:
+            for i in range(thread.rates.size):
+                thread.rates[i] *= steps.lr_decay
+        if steps.checked and (done == 1 or done % steps.epoch == 0):
+            # Predictions are those of `predict`, which knows denormal numbers.
+            restore(control)
+            finished = _check(whole, plan, number, thread, steps, checks)
+            flush_denormals()
+            if not finished:
+                return
+            checks += 1
+
+
+@part
+def _check(whole, plan, number, thread, steps, place):
+    """Both accuracies, and a copy of the best parameters; False if the team was dismissed."""
+    _count_correct(whole, plan, number, thread, nth(steps.checks, 2 * number))
+    _count_correct(whole, plan, number, thread, nth(steps.checks, 2 * number + 1))
+    # also: nobody writes the next batch while another thread's predictions are in its place
+    if not meet(plan.barrier, plan.num_threads):
+        return False
+    accuracy = _accuracy(plan, steps, 1)
+    best = vector(steps.best_accuracy, number * memory.LINE, 1)
+    better = accuracy > best[0]
+    if better:
+        best[0] = accuracy
+        first, end = share_of(plan, thread, steps.params.size)
+        assign(vector(steps.best_params, first, end - first), vector(steps.params, first, end - first))
+    if thread.index == 0:
+        steps.accuracies[2 * place] = _accuracy(plan, steps, 0)
+        steps.accuracies[2 * place + 1] = accuracy
+    # all of the copy is there when it is said to be
+    if not meet(plan.barrier, plan.num_threads):
+        return False
+    if thread.index == 0:
+        steps.progress[memory.CHECKED] = place + 1
+        if better:
+            steps.progress[memory.BEST] = place + 1
+    return True
+
+
+@part
+def _count_correct(whole, plan, number, thread, check):
+    """The thread's share of a check's predictions, and how many of them are right."""
+    job = check.job
+    if check.drawn:
+        choose(job.subset, thread.stream, check.y.size)
+    call_predict((whole, number, job))
+    if plan.seeded and plan.depth > 1:
+        # Dropout layers seed the stream in test mode too.
+        assign(thread.stream, plan.seeded_stream)
+    first, end = share_of(plan, thread, job.count)
+    correct = 0
+    for i in range(first, end):
+        label = check.y[job.subset[i]] if check.drawn else check.y[i]
+        if job.predictions[i] == label:
+            correct += 1
+    check.correct[0] = correct
+
+
+@part
+def _accuracy(plan, steps, split):
+    """The share of right answers in a check that all threads have taken part in; NaN of no examples."""
+    correct = 0
+    for other in range(plan.num_threads):
+        correct += nth(steps.checks, 2 * other + split).correct[0]
+    return correct / np.float64(nth(steps.checks, split).job.count)
 
 
 @part
@@ -94,4 +166,4 @@ def linked_kernel(name, dtype):
 def callees(name):
     """The names of the kernels that a kernel calls, itself or through others."""
     product = ["product"] if vectors_supported() else []
-    return {"train_steps": ["backward", *product]}.get(name, product)
+    return {"train_steps": ["backward", "predict_rows", *product]}.get(name, product)

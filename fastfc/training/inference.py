@@ -3,6 +3,7 @@
 import numpy as np
 from numba.core import types
 
+from fastfc.kernels._barrier import dismissed
 from fastfc.kernels._jit import inline, part
 from fastfc.kernels._linked import linked
 from fastfc.kernels._math import assign, clear
@@ -14,9 +15,9 @@ from fastfc.training.forward import activate_row, affine_rows, fetch, rows_of, s
 from fastfc.training.memory import Plan, Predictions
 
 
-@linked(types.void, lambda dtype: (reference_to(Plan, dtype), types.int64, reference_to(Predictions, dtype)))
+@linked(types.boolean, lambda dtype: (reference_to(Plan, dtype), types.int64, reference_to(Predictions, dtype)))
 def predict_rows(plan, thread, job):
-    """Carry out the thread's share of a job."""
+    """Carry out the thread's share of a job; False if the team was dismissed before its end."""
     plan = borrowed(plan)
     thread = borrowed(nth(plan.threads, thread))
     examples = borrowed(job.examples)
@@ -29,6 +30,8 @@ def predict_rows(plan, thread, job):
             _use_running_statistics(nth(plan.layers, index), nth(thread.shares, index))
     end = job.count * (thread.index + 1) // plan.num_threads
     for start in range(job.count * thread.index // plan.num_threads, end, at_once):
+        if dismissed(plan.barrier):
+            return False
         rows = min(at_once, end - start)
         for i in range(rows):
             example = subset[start + i] if subset.size > 0 else start + i
@@ -47,6 +50,10 @@ def predict_rows(plan, thread, job):
                     softmax_scores(row, out[i])
                 else:
                     assign(row, out[i])
+    return True
+
+
+call_predict = predict_rows.caller(lambda plan, *_: np.dtype(plan.dtype.name))
 
 
 @part

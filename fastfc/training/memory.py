@@ -89,7 +89,6 @@ class Parameter(Record):
     gradient: Reals  # (0,) where the rule is applied to a part of it at a time, and it is not stored
     first: Reals  # the rule's state: velocity, cache or first moment; (0,) where the rule has none
     second: Reals  # second moment; likewise
-    learning_rate: float
     decay1: float  # momentum, decay_rate or beta1
     decay2: float  # beta2
     epsilon: float
@@ -149,6 +148,7 @@ class Thread(Record):
     indices: Int64s  # (n,): each thread draws all of them
     stream: Uint32s  # (STREAM,): each thread follows the whole random stream
     sums: Float64s  # (2, SUMS)
+    rates: Float64s  # (L * 4,): learning rates, by layer and kind of parameter
     # of Adam's last bias corrections, which most parameters share: two powers take as long as the update of a
     # hundred weights
     corrections: Float64s  # (CORRECTIONS,)
@@ -188,16 +188,6 @@ class Plan(Record):
 
 
 @record
-class Steps(Record):
-    """A part of a run: some steps in one call."""
-
-    examples: Examples
-    y: Int64s  # (N,): their labels
-    losses: Float64s  # (steps,): overwritten
-    progress: Int64s  # (1,): how many are done; the last ones are missing if the threads were dismissed
-
-
-@record
 class Predictions(Record):
     """Predictions for some examples, in test mode, in one call."""
 
@@ -207,6 +197,41 @@ class Predictions(Record):
     softmax: bool  # whether the scores are to be probabilities
     predictions: Int64s  # (count,): overwritten, unless it is (0,)
     scores: Reals  # (count, C): likewise
+
+
+@record
+class Check(Record):
+    """An accuracy check on one set of examples, as one thread takes part in it."""
+
+    job: Predictions  # its predictions are those of all threads, its subset is the thread's own
+    y: Int64s  # (N,)
+    drawn: bool  # whether the subset is drawn anew each time, from all N
+    correct: Int64s  # (1,): overwritten with the number of right answers among the thread's share
+
+
+@record
+class Steps(Record):
+    """A part of a training: some steps in one call, and what happens at the ends of epochs between them."""
+
+    examples: Examples
+    y: Int64s  # (N,): their labels
+    losses: Float64s  # (steps,): overwritten
+    progress: Int64s  # (PROGRESS,): overwritten; what is missing if the threads were dismissed was not done
+    before: int  # steps of the training before this call
+    epoch: int  # steps of an epoch
+    lr_decay: float
+    checks: Table[Check]  # of thread i: 2 * i on the training examples, 2 * i + 1 for validation; none: no checks
+    checked: bool
+    accuracies: Float64s  # (2 * checks,): overwritten, training and validation by turns
+    best_accuracy: Float64s  # (T * LINE,): each thread's copy of the best validation accuracy so far
+    params: Reals  # all parameters of the network
+    best_params: Reals  # those with the best validation accuracy
+
+
+# What `Steps.progress` counts: steps, checks, and the last check with the best accuracy, from 1; 0 for none.
+DONE, CHECKED, BEST, PROGRESS = 0, 1, 2, 3
+#: Words of 8 bytes in a line of the cache.
+LINE = 8
 
 
 class _Sizes:
@@ -266,7 +291,9 @@ def make_plan(
     words, numbers, integers = (_Sizes(np.dtype(kind)) for kind in (np.uint32, np.float64, np.int64))
     streams = [words.reserve(STREAM, STREAM_ROOM) for _ in range(threads)]
     seeded_stream = words.reserve(STREAM)
-    sums = [(numbers.reserve(2 * SUMS), numbers.reserve(CORRECTIONS)) for _ in range(threads)]
+    sums = [
+        [numbers.reserve(size) for size in (2 * SUMS, CORRECTIONS, depth * len(PARAMETERS))] for _ in range(threads)
+    ]
     indices = [integers.reserve(batch) for _ in range(threads)]
     real, word, float64, integer = reals.parts(), words.parts(), numbers.parts(), integers.parts()
 
@@ -308,6 +335,7 @@ def make_plan(
                 "stream": word[streams[t]],
                 "sums": float64[sums[t][0]],
                 "corrections": float64[sums[t][1]],
+                "rates": float64[sums[t][2]],
                 "first_sums": real[first_sums[t]],
                 "gradient_chunk": real[chunks[t]],
                 "packing_buffer": real[packing[t]],
@@ -370,7 +398,7 @@ def _parameters(model: FullyConnectedNet, rule: Callable, stores_gradients: bool
     return found
 
 
-_NO_HYPERPARAMETERS = dict.fromkeys(("learning_rate", "decay1", "decay2", "epsilon", "weight_decay", "taken"), 0.0)
+_NO_HYPERPARAMETERS = dict.fromkeys(("decay1", "decay2", "epsilon", "weight_decay", "taken"), 0.0)
 
 
 def _by_features(batch: int, dims: Sequence[int], threads: int) -> bool:
@@ -449,11 +477,18 @@ def parameters_of(plan: Plan, model: FullyConnectedNet) -> Iterator[tuple[str, P
 def set_hyperparameters(plan: Plan, model: FullyConnectedNet, rule: Callable, configs: Mapping[str, dict]) -> None:
     """Copy learning rates and the like from the Solver's configurations, which are complete."""
     _, decays = RULES[rule]
-    for name, parameter in parameters_of(plan, model):
-        config = configs[name]
-        parameter.learning_rate = config["learning_rate"]
-        for field, key in zip(("decay1", "decay2"), decays, strict=False):
-            setattr(parameter, field, config[key])
-        parameter.epsilon = config.get("epsilon", 0)
-        parameter.weight_decay = config.get("weight_decay", 0)
-        parameter.taken = config.get("t", 0)
+    rates = np.zeros((plan.depth, len(PARAMETERS)))
+    for i, layer in enumerate(plan.layers):
+        for kind, letter in enumerate(PARAMETERS):
+            config = configs.get(f"{letter}{i + 1}")
+            if config is None:
+                continue
+            parameter = getattr(layer, letter)
+            rates[i, kind] = config["learning_rate"]
+            for field, key in zip(("decay1", "decay2"), decays, strict=False):
+                setattr(parameter, field, config[key])
+            parameter.epsilon = config.get("epsilon", 0)
+            parameter.weight_decay = config.get("weight_decay", 0)
+            parameter.taken = config.get("t", 0)
+    for thread in plan.threads:
+        thread.rates[:] = rates.reshape(-1)

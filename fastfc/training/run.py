@@ -7,12 +7,22 @@ import numpy as np
 
 from fastfc._arguments import labels
 from fastfc._runtime.blas import single_threaded
+from fastfc._runtime.record import Table
 from fastfc._runtime.team import Team
 from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.layers import batchnorm_param, layernorm_param
 from fastfc.optim import STATE, checked_config, complete_config
 from fastfc.training.compiling import kernel
-from fastfc.training.memory import Predictions, Steps, examples_of, make_plan, parameters_of, set_hyperparameters
+from fastfc.training.memory import (
+    PROGRESS,
+    Check,
+    Predictions,
+    Steps,
+    examples_of,
+    make_plan,
+    parameters_of,
+    set_hyperparameters,
+)
 
 # Return to Python after about this many seconds: for Ctrl-C, progress and printed lines.
 _CHUNK_SECONDS = 0.06
@@ -141,10 +151,25 @@ class CompiledRun:
         set_hyperparameters(plan, self._model, solver.update_rule, solver.optim_configs)
         count = int(min(limit, max(1, _CHUNK_SECONDS / self._seconds_per_step)))
         losses = np.full(count, np.nan)
-        progress = np.zeros(1, np.int64)
+        progress = np.zeros(PROGRESS, np.int64)
         taken = {name: config["t"] for name, config in solver.optim_configs.items() if "t" in config}
         self._chunk = (len(solver.loss_history), taken, losses, progress)
-        job = Steps(plan.dtype, examples=self._examples["train"], y=self._y, losses=losses, progress=progress)
+        job = Steps(
+            plan.dtype,
+            examples=self._examples["train"],
+            y=self._y,
+            losses=losses,
+            progress=progress,
+            before=0,
+            epoch=count + 1,
+            lr_decay=1.0,
+            checks=Table(Check, plan.dtype, []),
+            checked=False,
+            accuracies=np.empty(0),
+            best_accuracy=np.empty(0),
+            params=self._model.params.flat,
+            best_params=np.empty(0, plan.dtype),
+        )
         start = perf_counter()
         self._team.run(lambda member: self._train_steps(plan, member, job))
         seconds = perf_counter() - start

@@ -23,6 +23,7 @@ def update_weights(plan, thread, index, step):
     x, dout = input_rows(layer, 0, plan.batch), layer.dout
     first, end = share_of(plan, thread, layer.d_in)
     no_bias, packing_buffer = vector(W.value, 0, 0), thread.packing_buffer
+    rate = _rate(thread, index, memory.WEIGHTS)
     for k in range(first, end, layer.chunk_rows):
         rows = min(layer.chunk_rows, end - k)
         start, size = k * d_out, rows * d_out
@@ -46,7 +47,7 @@ def update_weights(plan, thread, index, step):
         if plan.reg != 0:
             squares += l2_span(dw, vector(W.value, start, size), plan.reg)
         if not plan.stores_gradients:
-            update_chunk(plan, thread, W, dw, start, step)
+            update_chunk(plan, thread, W, dw, start, rate, step)
     return squares
 
 
@@ -62,7 +63,7 @@ def update_units(plan, thread, index, step):
         for other in range(1, plan.num_threads):
             add(gradient, vector(_published(plan, other, index, kind), first, gradient.size))
         if not plan.stores_gradients:
-            update_chunk(plan, thread, parameter, gradient, first, step)
+            update_chunk(plan, thread, parameter, gradient, first, _rate(thread, index, kind), step)
 
 
 @part
@@ -73,6 +74,12 @@ def _parameter(layer, kind):
     if kind == memory.BIAS:
         return layer.b
     return layer.gamma if kind == memory.SCALE else layer.beta
+
+
+@part
+def _rate(thread, index, kind):
+    """The learning rate of a layer's parameter."""
+    return thread.rates[index * len(memory.PARAMETERS) + kind]
 
 
 @part
@@ -108,7 +115,7 @@ def update_from_gradients(plan, thread, step):
             for k in range(first, end, rows):
                 size = min(rows, end - k) * width
                 gradient = vector(parameter.gradient, k * width, size)
-                update_chunk(plan, thread, parameter, gradient, k * width, step)
+                update_chunk(plan, thread, parameter, gradient, k * width, _rate(thread, index, kind), step)
 
 
 @inline
@@ -120,12 +127,12 @@ def _copy_transposed(out, x):
 
 
 @part
-def update_chunk(plan, thread, parameter, dw, start, step):
+def update_chunk(plan, thread, parameter, dw, start, rate, step):
     """Applies the rule to the part of a parameter whose gradient is dw (n,)."""
     w = vector(parameter.value, start, dw.size)
     first, second = _state(parameter.first, start, dw.size), _state(parameter.second, start, dw.size)
     corrections = thread.corrections
-    _apply(plan.rule, w, dw, first, second, parameter, step, corrections)
+    _apply(plan.rule, w, dw, first, second, parameter, rate, step, corrections)
 
 
 @part
@@ -135,11 +142,9 @@ def _state(values, start, size):
 
 
 @inline
-def _apply(rule, w, dw, first, second, parameter, step, corrections):
+def _apply(rule, w, dw, first, second, parameter, rate, step, corrections):
     """Arrays (n,); the parameter's numbers as before the first step of the call; corrections (CORRECTIONS,)."""
-    rate, decay1, decay2, epsilon = (
-        parameter.learning_rate, parameter.decay1, parameter.decay2, parameter.epsilon,
-    )  # fmt: skip
+    decay1, decay2, epsilon = parameter.decay1, parameter.decay2, parameter.epsilon
     if rule == memory.SGD:
         sgd_span(w, dw, rate)
     elif rule == memory.SGD_MOMENTUM:
