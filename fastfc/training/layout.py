@@ -70,7 +70,7 @@ NEAR = 1 << 20
 
 
 #: The dtypes that examples may have, each named by its place.
-KINDS = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.uint8))
+KINDS = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.uint8), np.dtype(np.bool_))
 
 
 @record

@@ -3,17 +3,21 @@
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastfc import optim
+from fastfc._arguments import checked_reg
 from fastfc._runtime.shared import PANEL, keep_threshold
 from fastfc._runtime.team import new_barrier
-from fastfc.classifiers.fc_net import FullyConnectedNet
+from fastfc.layers import checked_dropout_param
 from fastfc.params import aligned_zeros
 from fastfc.training import layout
 from fastfc.training.layout import KINDS, Examples, Plan
+
+if TYPE_CHECKING:
+    from fastfc.classifiers.fc_net import FullyConnectedNet
 
 #: Rule -> its code, and the hyperparameters in the columns FIRST and SECOND.
 RULES: dict[Callable, tuple[int, tuple[str, ...]]] = {
@@ -35,19 +39,19 @@ _KINDS_OF_PARAMETERS = ("W", "b", "gamma", "beta")
 
 
 def make_plan(
-    model: FullyConnectedNet, batch: int, members: int, rule: Callable = optim.sgd, barrier: np.ndarray | None = None
+    model: "FullyConnectedNet", batch: int, members: int, rule: Callable = optim.sgd, barrier: np.ndarray | None = None
 ) -> Plan:
     """Allocate a run of `model` on batches of `batch` rows, split among `members` threads.
 
     The parameters are the model's own; the rule's state, hyperparameters, statistics and
-    random stream are zeros, to be filled in.
+    random stream are zeros, to be filled in. There is neither dropout nor an L2 penalty before
+    :func:`set_training_options`.
     """
     dtype, dims = np.dtype(model.dtype), model.dims
     count, widest, size = len(dims) - 1, max(dims[1:]), model.params.flat.size
     state = len(optim.STATE[rule.__name__])
     chunk_rows = [_chunk_rows(-(-d // members), d_out) for d, d_out in pairwise(dims)]
     scratch_size = max(rows * d_out for rows, d_out in zip(chunk_rows, dims[1:], strict=True))
-    p = float(model.dropout_param["p"]) if model.use_dropout else 1.0
     by_features = _by_features(batch, dims, members)
     x_row = _row_size(dims[0], dtype.itemsize)
 
@@ -90,13 +94,13 @@ def make_plan(
         widest=widest,
         norm=layout.NORMS[model.normalization],
         rule=RULES[rule][0],
-        dropout=bool(model.use_dropout),
-        seeded=model.use_dropout and model.dropout_param.get("seed") is not None,
+        dropout=False,
+        seeded=False,
         by_features=by_features,
         standardized=model.input_mean is not None or model.input_scale is not None,
-        keep_threshold=keep_threshold(p),
-        keep_scale=1 / p,
-        reg=float(model.reg),
+        keep_threshold=keep_threshold(1),
+        keep_scale=1,
+        reg=0,
         scratch_size=scratch_size,
         **{name: in_room[name] for name in room if name in Plan.fields},
         **in_ints,
@@ -154,7 +158,20 @@ def _chunk_rows(share: int, d_out: int) -> int:
     return -(-share // -(-share // most))
 
 
-def set_standardization(plan: Plan, model: FullyConnectedNet) -> None:
+def set_training_options(plan: Plan, model: "FullyConnectedNet") -> None:
+    """Copy what a step reads of the model's dropout, L2 strength and standardization, which may change in a run."""
+    dropout: dict[str, Any] = {"p": 1.0, "seed": None}
+    plan.dropout = bool(model.use_dropout) and plan.depth > 1
+    if plan.dropout:
+        dropout = checked_dropout_param({**model.dropout_param, "mode": "train"})
+    plan.seeded = dropout["seed"] is not None
+    plan.keep_threshold, plan.keep_scale = keep_threshold(dropout["p"]), 1 / dropout["p"]
+    plan.reg = checked_reg(model.reg)
+    plan.standardized = model.input_mean is not None or model.input_scale is not None
+    set_standardization(plan, model)
+
+
+def set_standardization(plan: Plan, model: "FullyConnectedNet") -> None:
     """Copy the model's input_mean and input_scale."""
     for name, default in (("input_mean", 0), ("input_scale", 1)):
         start = getattr(plan, name)
@@ -211,7 +228,7 @@ def set_examples(examples: Examples, X: np.ndarray) -> None:
             offsets = np.add.outer(offsets, np.arange(size) * stride).reshape(-1)
         if np.array_equal(offsets, np.arange(offsets.size) * X.itemsize):
             offsets = _ADJACENT
-    examples.kind = KINDS.index(np.dtype(np.uint8) if X.dtype == np.bool_ else X.dtype)
+    examples.kind = KINDS.index(X.dtype)
     examples.address = X.__array_interface__["data"][0]
     examples.row_bytes = X.strides[0]
     if examples.offsets is not offsets:
@@ -222,10 +239,10 @@ def readable(X: Any) -> bool:
     """Whether compiled code can read the examples X as they lie."""
     if not isinstance(X, np.ndarray) or not X.dtype.isnative or not X.flags.aligned or X.ndim < 1:
         return False
-    return X.dtype == np.bool_ or X.dtype in KINDS
+    return X.dtype in KINDS
 
 
-def parameters_of(plan: Plan, model: FullyConnectedNet):
+def parameters_of(plan: Plan, model: "FullyConnectedNet"):
     """For each parameter: its name, the index of its hyperparameters, and its place in the flat buffers."""
     for layer in range(plan.depth):
         for row, kind in enumerate(_KINDS_OF_PARAMETERS):
@@ -235,7 +252,7 @@ def parameters_of(plan: Plan, model: FullyConnectedNet):
                 yield name, (layer, row), slice(start, start + prod(model.params.shapes[name]))
 
 
-def set_hyperparameters(plan: Plan, model: FullyConnectedNet, rule: Callable, configs: Mapping[str, dict]) -> None:
+def set_hyperparameters(plan: Plan, model: "FullyConnectedNet", rule: Callable, configs: Mapping[str, dict]) -> None:
     """Copy learning rates and the like from the Solver's configurations, which are complete."""
     _, named = RULES[rule]
     size = plan.depth * layout.HYPER_ROWS * layout.HYPER_COLUMNS

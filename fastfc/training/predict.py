@@ -1,11 +1,12 @@
 """Compiled prediction: the scores of a network in test mode, in one call."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from fastfc._runtime.blas import single_threaded
 from fastfc._runtime.team import Team
 from fastfc._threads import available_cpus, get_num_threads
-from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.layers import batchnorm_param, checked_eps, layernorm_param, write_back
 from fastfc.training import layout
 from fastfc.training.compiling import kernel
@@ -20,15 +21,23 @@ from fastfc.training.plan import (
     set_standardization,
 )
 
+if TYPE_CHECKING:
+    from fastfc.classifiers.fc_net import FullyConnectedNet
+
 # Rows that go through the net at a time, when there are more than one.
 _ROWS = 256
+_LEAST_ROWS = 16
+# Bytes that these rows and their activations may take: the memory stays with the model, for its next prediction.
+_ROOM_BYTES = 1 << 24
+# Bytes of further plans that stay with a model, where several threads have predicted with it at once.
+_KEPT_BYTES = 1 << 26
 # Multiplications from which a team of threads pays: about a millisecond of work.
 _TEAM_WORK = 10**8
 
 _NONE = np.zeros(0, np.int64)
 
 
-def predict_scores(model: FullyConnectedNet, X: np.ndarray, softmax: bool = False) -> np.ndarray:
+def predict_scores(model: "FullyConnectedNet", X: np.ndarray, softmax: bool = False) -> np.ndarray:
     """Scores (N, C) of examples X (N, ...), whose shape and kind have been checked; their softmax on request."""
     if not readable(X):
         X = X.astype(model.dtype)
@@ -40,13 +49,13 @@ def predict_scores(model: FullyConnectedNet, X: np.ndarray, softmax: bool = Fals
         members = get_num_threads() or available_cpus()
     standardized = model.input_mean is not None or model.input_scale is not None
     # A plan in use is not in the pool: other threads may predict with the same model.
-    pool = model.plans.setdefault((min(n, 2), members, standardized), [])
-    plan, statistics, run, job = pool.pop() if pool else _make(model, X, 1 if n == 1 else _ROWS * members, members)
+    pool = model.plans.setdefault((min(n, 2), members, standardized, model.normalization), [])
+    plan, statistics, run, job = pool.pop() if pool else _make(model, X, members)
     own = job.scores
     try:
         if standardized:
             set_standardization(plan, model)
-        for param, (gamma, mean, var, number) in zip(model.bn_params, statistics, strict=False):
+        for param, (gamma, mean, var, number) in zip(model.bn_params if statistics else (), statistics, strict=True):
             _take_over(param, model.normalization, gamma, mean, var, number)
         set_examples(job.examples, X)
         job.count, job.softmax = n, softmax
@@ -62,15 +71,23 @@ def predict_scores(model: FullyConnectedNet, X: np.ndarray, softmax: bool = Fals
     finally:
         if job.scores is not own:
             job.scores = own
-        pool.append((plan, statistics, run, job))
+        if not pool or (len(pool) + 1) * plan.room.nbytes <= _KEPT_BYTES:
+            pool.append((plan, statistics, run, job))
 
 
-def _make(model: FullyConnectedNet, X: np.ndarray, rows: int, members: int):
+def _rows(model: "FullyConnectedNet") -> int:
+    """Rows that go through the net at a time, for each member: fewer where they are very wide."""
+    row_bytes = sum(model.dims) * np.dtype(model.dtype).itemsize
+    return max(_LEAST_ROWS, min(_ROWS, _ROOM_BYTES // row_bytes))
+
+
+def _make(model: "FullyConnectedNet", X: np.ndarray, members: int):
     """A plan, for each normalization where the plan has its statistics and numbers, the kernel, and its job."""
+    rows = 1 if len(X) == 1 else _rows(model) * members
     plan = make_plan(model, rows, members)
     statistics = []
-    norms = zip(layers_of(plan), norm_numbers_of(plan), model.bn_params, strict=False)
-    for i, (entry, number, _) in enumerate(norms, start=1):
+    hidden = 0 if model.normalization is None else plan.depth - 1
+    for i, (entry, number) in enumerate(zip(layers_of(plan)[:hidden], norm_numbers_of(plan), strict=False), start=1):
         gamma = model.params[f"gamma{i}"]
         mean, var = (
             plan.room[entry[column] : entry[column] + gamma.size]

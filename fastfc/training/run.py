@@ -8,10 +8,11 @@ import numpy as np
 from fastfc._arguments import labels
 from fastfc._runtime.blas import single_threaded
 from fastfc._runtime.team import Team
-from fastfc.classifiers.fc_net import FullyConnectedNet
+from fastfc._threads import get_num_threads
 from fastfc.layers import batchnorm_param, layernorm_param
 from fastfc.optim import STATE, checked_config, complete_config
 from fastfc.training import layout
+from fastfc.training.capability import refusal
 from fastfc.training.compiling import kernel
 from fastfc.training.layout import Predictions, Steps
 from fastfc.training.plan import (
@@ -22,6 +23,7 @@ from fastfc.training.plan import (
     parameters_of,
     seeded_stream_of,
     set_hyperparameters,
+    set_training_options,
     streams_of,
 )
 
@@ -32,27 +34,29 @@ _CHUNK_SECONDS = 0.06
 class CompiledRun:
     """The training loop's engine for a :class:`FullyConnectedNet` and a rule of the package.
 
-    Parameters are trained where the model keeps them; the rule's state and the running
-    statistics live in the plan, and the Solver's and the model's dictionaries hold views of
-    them. The random stream is the run's own between :meth:`take_stream` and
-    :meth:`give_stream`. Use it as a context manager.
+    Parameters are trained where the model keeps them. The rule's state lives in the plan, and the
+    Solver's dictionaries hold views of it; the running statistics and the random stream live
+    there between two calls of :meth:`lend`, which copies them to where the generic loop has them.
+    :meth:`take_back` reads all of it again. Use it as a context manager.
+
+    Attributes
+    ----------
+    fits : bool
+        Whether this run can go on with what the last :meth:`take_back` found.
     """
 
     def __init__(self, solver: Any, members: int) -> None:
         self.solver = solver
-        model: FullyConnectedNet = solver.model
-        self._model = model
-        self._X = {"train": solver.X_train, "val": solver.X_val}
-        self._examples = {split: examples_of(X, model.dtype) for split, X in self._X.items()}
-        # A copy: compiled code writes where a label says, and must not meet one that is changed later.
-        self._y = labels(np.array(solver.y_train), len(solver.X_train), model.dims[-1])
+        self.fits = True
+        self._model = solver.model
+        self._made_for = _frame_of(solver)
         self._team = Team(members)
-        self._plan = make_plan(model, int(solver.batch_size), members, solver.update_rule, self._team.barrier)
+        self._plan = make_plan(self._model, int(solver.batch_size), members, solver.update_rule, self._team.barrier)
         self._train_steps = kernel("train_steps", self._plan.dtype)
-        self._adopt_statistics()
-        self._adopt_state()
         self._stream = np.random.RandomState()
-        self.take_stream()
+        # Whether the run has gone on from where the dictionaries and NumPy's random stream stand.
+        self._ahead = False
+        self._adopt()
         self._limit = single_threaded()
         self._closed = False
         self._seconds_per_step = float("inf")
@@ -88,27 +92,55 @@ class CompiledRun:
             return
         self._team.__exit__()
         self._book()
-        if self._has_stream:
-            self.give_stream()
-        self._leave_modes()
+        self.lend()
         self._limit.__exit__()
         self._closed = True
 
-    def _adopt_statistics(self) -> None:
-        """Running statistics move into the plan; the model's dictionaries hold views of them."""
-        plan, model = self._plan, self._model
-        numbers = norm_numbers_of(plan)
-        for entry, number, param in zip(layers_of(plan), numbers, model.bn_params, strict=False):
-            gamma = np.empty(entry[layout.D_OUT], model.dtype)
+    def _adopt(self) -> None:
+        """Read the data, the model, the rule's configurations and the random stream, wherever they stand now.
+
+        This is all that a run reads of the Solver's and the model's attributes and dictionaries,
+        but for what the training loop itself hands over. Somebody may have changed any of it;
+        where something does not fit, no dictionary is changed.
+        """
+        solver, model, plan = self.solver, self._model, self._plan
+        self._X = {"train": solver.X_train, "val": solver.X_val}
+        self._examples = {split: examples_of(X, plan.dtype) for split, X in self._X.items()}
+        # A copy: compiled code writes where a label says, and must not meet one that is changed later.
+        self._y = labels(np.array(solver.y_train), len(solver.X_train), model.dims[-1])
+        set_training_options(plan, model)
+        statistics = self._checked_statistics()
+        self._adopt_state()
+        for view, values in statistics:
+            view[:] = values
+        if plan.seeded:
+            seeded_stream_of(plan)[:] = _words_of(np.random.RandomState(model.dropout_param["seed"]))
+        self.take_stream()
+
+    def _checked_statistics(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Where the plan has the running statistics, and what the model's dictionaries say; their numbers are taken."""
+        plan, model, found = self._plan, self._model, []
+        for i, (entry, number) in enumerate(self._norms()):
+            param, gamma = model.bn_params[i], model.params[f"gamma{i + 1}"]
             if model.normalization == "layernorm":
                 number[layout.EPS] = layernorm_param(param, gamma)["eps"]
                 continue
             checked = batchnorm_param({**param, "mode": "train"}, plan.batch, gamma)
             number[layout.EPS], number[layout.MOMENTUM] = checked["eps"], checked["momentum"]
-            for key, column in (("running_mean", layout.RUNNING_MEAN), ("running_var", layout.RUNNING_VAR)):
-                view = plan.room[entry[column] : entry[column] + gamma.size]
-                view[:] = checked[key]
-                param[key] = view
+            found += [(view, checked[key]) for key, view in self._statistics_of(entry)]
+        return found
+
+    def _norms(self):
+        """For each normalization, its layer's entry in the table of layers, and its numbers."""
+        hidden = 0 if self._model.normalization is None else self._plan.depth - 1
+        return zip(layers_of(self._plan)[:hidden], norm_numbers_of(self._plan), strict=False)
+
+    def _statistics_of(self, entry: np.ndarray) -> list[tuple[str, np.ndarray]]:
+        """A layer's running statistics by name, views of the plan."""
+        return [
+            (key, self._plan.room[entry[column] : entry[column] + entry[layout.D_OUT]])
+            for key, column in (("running_mean", layout.RUNNING_MEAN), ("running_var", layout.RUNNING_VAR))
+        ]
 
     def _adopt_state(self) -> None:
         """The rule's state moves into the plan; the Solver's configurations hold views of it."""
@@ -116,29 +148,44 @@ class CompiledRun:
         rule = solver.update_rule.__name__
         configs = solver.optim_configs
         checked = {name: checked_config(rule, configs[name], params[name]) for name in params}
+        moved = []
         for name, _, place in parameters_of(plan, self._model):
             for key, buffer in zip(STATE[rule], (plan.m, plan.v), strict=False):
-                view = buffer[place].reshape(params[name].shape)
-                view[...] = checked[name][key]
+                view, given = buffer[place].reshape(params[name].shape), checked[name][key]
+                if given.__array_interface__["data"] == view.__array_interface__["data"]:
+                    # It is there since the last time.
+                    continue
+                if np.may_share_memory(given, plan.m) or np.may_share_memory(given, plan.v):
+                    # Of another parameter's state, which is written before it is read here.
+                    given = given.copy()
+                moved.append((view, given))
                 checked[name][key] = view
-            complete_config(rule, configs[name], checked[name])
+        for view, given in moved:
+            view[...] = given
+        for name, config in checked.items():
+            complete_config(rule, configs[name], config)
 
-    def take_stream(self) -> None:
-        """Go on where NumPy's global random stream stands."""
-        self._stream.set_state(np.random.get_state())
-        self._follow_stream()
-        if self._plan.seeded:
-            seeded_stream_of(self._plan)[:] = _words_of(np.random.RandomState(self._model.dropout_param["seed"]))
-        self._has_stream = True
+    def lend(self) -> None:
+        """Leave everything as the last step left it, for somebody else's code to look at and to change."""
+        if self._ahead:
+            np.random.set_state(self.stream_state())
+            self._leave_statistics()
+            self._ahead = False
+
+    def take_back(self) -> None:
+        """Go on from what that code has left, if :attr:`fits` is true after it; else another engine has to."""
+        self.fits = refusal(self.solver) is None and _frame_of(self.solver) == self._made_for
+        if self.fits:
+            self._adopt()
 
     def _follow_stream(self) -> None:
         """Bring every member to where the run's generator stands."""
         streams_of(self._plan)[:] = _words_of(self._stream)
 
-    def give_stream(self) -> None:
-        """Leave NumPy's global random stream where the run stands."""
-        np.random.set_state(self.stream_state())
-        self._has_stream = False
+    def take_stream(self) -> None:
+        """Go on where NumPy's global random stream stands."""
+        self._stream.set_state(np.random.get_state())
+        self._follow_stream()
 
     def stream_state(self):
         """The run's random stream, as ``np.random.get_state`` gives it."""
@@ -150,6 +197,8 @@ class CompiledRun:
         """Carry out at least one and at most `limit` steps, about as many as fit between two returns to Python."""
         solver, plan = self.solver, self._plan
         set_hyperparameters(plan, self._model, solver.update_rule, solver.optim_configs)
+        self._model._set_mode("train")
+        self._ahead = True
         count = int(min(limit, max(1, _CHUNK_SECONDS / self._seconds_per_step)))
         losses = np.full(count, np.nan)
         progress = np.zeros(1, np.int64)
@@ -189,6 +238,7 @@ class CompiledRun:
     def accuracy(self, split: str, num_samples: int | None) -> float:
         """The Solver's ``check_accuracy`` on its own ``"train"`` or ``"val"`` data, drawing the same numbers."""
         plan, y = self._plan, getattr(self.solver, f"y_{split}")
+        self._ahead = True
         n, subset = len(self._X[split]), np.zeros(0, np.int64)
         if num_samples is not None and n > num_samples:
             self._stream.set_state(self.stream_state())
@@ -197,6 +247,7 @@ class CompiledRun:
             n, y = num_samples, y[subset]
         if n == 0:
             return float("nan")
+        self._model._set_mode("test")
         predictions = np.empty(n, np.int64)
         job = Predictions(
             plan.dtype,
@@ -212,19 +263,24 @@ class CompiledRun:
         if plan.seeded and plan.depth > 1:
             # Dropout layers seed the stream in test mode too.
             streams_of(plan)[:] = seeded_stream_of(plan)
+        # A checkpoint may be next.
+        self._leave_statistics()
         return np.mean(predictions == y)
 
-    def _leave_modes(self) -> None:
-        """Leave the model's dictionaries in the mode of the last pass, which was an accuracy check."""
-        model = self._model
-        if model.use_dropout:
-            model.dropout_param["mode"] = "test"
-        if model.normalization == "batchnorm":
-            for param in model.bn_params:
-                param["mode"] = "test"
-                for key in ("running_mean", "running_var"):
-                    # A view would keep the whole memory of the run.
-                    param[key] = param[key].copy()
+    def _leave_statistics(self) -> None:
+        """Put copies of the running statistics into the model's dictionaries."""
+        if self._model.normalization == "batchnorm":
+            for param, (entry, _) in zip(self._model.bn_params, self._norms(), strict=True):
+                param.update({key: view.copy() for key, view in self._statistics_of(entry)})
+
+
+def _frame_of(solver: Any) -> tuple:
+    """The sizes, threads and kinds of operations that a run is made for, and the objects that it writes to."""
+    model = solver.model
+    return (
+        id(model), id(model.params.flat), model.normalization, int(solver.batch_size), solver.update_rule,
+        solver.threads, get_num_threads(),
+    )  # fmt: skip
 
 
 def _words_of(generator: np.random.RandomState) -> np.ndarray:
