@@ -6,6 +6,7 @@ compiled signature of every kernel. Arrays that are already so pass through unto
 others are copied, never changed.
 """
 
+import math
 import numbers
 from collections.abc import MutableMapping
 
@@ -111,6 +112,14 @@ def number(name: str, value) -> float:
         return float(scalar)
     except OverflowError:
         raise ValueError(f"{name}: expected a number within float64's range, got an integer beyond it") from None
+
+
+def checked_reg(reg) -> float:
+    """An L2 strength as a float; an error that names it unless it is a finite number."""
+    value = number("reg", reg)
+    if not math.isfinite(value):
+        raise ValueError(f"reg: expected a finite number, got {reg}")
+    return value
 
 
 def cast(result, dtype: np.dtype | None):

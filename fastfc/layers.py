@@ -6,6 +6,7 @@ alone), float16 is computed in float32 and returned as float16. Complex numbers,
 and strings raise TypeError, wrong shapes ValueError. Arguments are never changed.
 """
 
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -610,11 +611,16 @@ def checked_dropout_param(dropout_param: dict) -> dict:
         if not param["legacy"] and not 0 < p <= 1:
             raise ValueError(f"dropout_param['p']: expected a probability to keep, 0 < p <= 1, got {p}")
     if param["seed"] is not None:
-        try:
-            np.random.RandomState(param["seed"])
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"dropout_param['seed']: {error}") from error
+        seeded(np.random.RandomState, param["seed"])
     return param
+
+
+def seeded(make: Callable[[Any], Any], seed: Any) -> Any:
+    """``make(seed)``; its TypeError or ValueError names dropout's seed."""
+    try:
+        return make(seed)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"dropout_param['seed']: {error}") from error
 
 
 def legacy_dropout(x: np.ndarray, param: dict) -> tuple[np.ndarray, np.ndarray | None]:

@@ -6,10 +6,10 @@ import logging
 import os
 import pickle
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import perf_counter
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from fastfc._files import replaced_file
 from fastfc._threads import checked_count
 from fastfc._training_file import digests, load_training, require_savable, save_training, stream_state
 from fastfc.backend import get_backend
+from fastfc.training.capability import Methods
 
 __all__ = ["DivergenceWarning", "Solver", "load_checkpoint"]
 
@@ -118,6 +119,10 @@ class Solver:
     2
     """
 
+    # What a compiled run stands for, and what it calls.
+    _training: ClassVar[Methods]
+    _checkpoints: ClassVar[Methods]
+
     def __init__(self, model: Any, data: dict[str, np.ndarray], **kwargs: Any) -> None:
         self.model = model
         for key in ("X_train", "y_train", "X_val", "y_val"):
@@ -143,6 +148,16 @@ class Solver:
             extra = ", ".join(f'"{name}"' for name in kwargs)
             raise ValueError(f"Unrecognized arguments {extra}")
 
+        require_mapping("optim_config", self.optim_config)
+        rule = getattr(optim, self.update_rule, None) if isinstance(self.update_rule, str) else None
+        if not callable(rule):
+            raise ValueError(f'Invalid update_rule "{self.update_rule}"')
+        self.update_rule = rule
+        self._reset()
+        self._require_runnable()
+
+    def _require_runnable(self) -> None:
+        """An error for data or options that no engine can work with: given so, or changed to it since."""
         for split in ("train", "val"):
             rows, labels = len(getattr(self, f"X_{split}")), len(getattr(self, f"y_{split}"))
             if rows != labels:
@@ -153,15 +168,11 @@ class Solver:
             value = getattr(self, name)
             if not (isinstance(value, (int, np.integer)) and value >= least):
                 raise ValueError(f"{name}: expected an integer of at least {least}, got {value!r}")
-        require_mapping("optim_config", self.optim_config)
         if self.threads is not None:
             checked_count("threads", self.threads)
-
-        rule = getattr(optim, self.update_rule, None) if isinstance(self.update_rule, str) else None
-        if not callable(rule):
-            raise ValueError(f'Invalid update_rule "{self.update_rule}"')
-        self.update_rule = rule
-        self._reset()
+        if not callable(self.update_rule):
+            raise TypeError(f"update_rule: expected a function like those of fastfc.optim, got {self.update_rule!r}")
+        require_mapping("optim_configs", self.optim_configs)
 
     def _reset(self) -> None:
         """Set up the bookkeeping of a run; to be called once, from the constructor."""
@@ -270,6 +281,7 @@ class Solver:
         leaves the model, the histories and NumPy's random stream as the last finished
         iteration left them.
         """
+        self._require_runnable()
         if self.autosave is not None:
             require_savable(self)
             folder = Path(self.autosave).parent
@@ -295,35 +307,80 @@ class Solver:
         num_iterations = self.num_epochs * iterations_per_epoch
         self._iterations = t
         self._warned = False
-        # Closed twice: Ctrl-C may come at the very moment when the first close begins.
-        with self._engine() as engine, contextlib.closing(engine):
-            if before is not None and self._ran != before:
-                logger.warning("the training goes on equal up to rounding only: %s before, now %s", before, self._ran)
-            while t < num_iterations:
-                self._iterations = None
-                # Up to the next accuracy check: after the first iteration, and at the end of each epoch.
-                limit = 1 if t == 0 else iterations_per_epoch - t % iterations_per_epoch
-                done = engine.steps(limit)
-                if self.verbose:
-                    for i in range(t, t + done):
-                        if i % self.print_every == 0:
-                            loss = self.loss_history[len(self.loss_history) - done + i - t]
-                            print("(Iteration %d / %d) loss: %f" % (i + 1, num_iterations, loss))
-                t += done
-                epoch_end = t % iterations_per_epoch == 0
-                if epoch_end:
-                    self.epoch += 1
-                    for config in self.optim_configs.values():
-                        config["learning_rate"] *= self.lr_decay
-                if t == 1 or epoch_end:
-                    self._check(engine)
-                self._iterations = t
-                if self.callback is not None:
-                    engine.give_stream()
-                    self.callback(self)
-                    engine.take_stream()
-                if epoch_end and self.autosave is not None:
-                    save_training(self, self.autosave, engine.stream_state())
+        while True:
+            # Closed twice: Ctrl-C may come at the very moment when the first close begins.
+            with self._engine() as engine, contextlib.closing(engine):
+                if before is not None and self._ran != before:
+                    logger.warning(
+                        "the training goes on equal up to rounding only: %s before, now %s", before, self._ran
+                    )
+                before = None
+                while t < num_iterations and engine.fits:
+                    self._iterations = None
+                    inside = self._may_leave_checks_to(engine)
+                    # Else up to the next accuracy check: after the first iteration, and at the end of each epoch.
+                    next_check = 1 if t == 0 else iterations_per_epoch - t % iterations_per_epoch
+                    epoch = self.epoch
+                    if inside:
+                        done = engine.steps(num_iterations - t, t, iterations_per_epoch)
+                    else:
+                        done = engine.steps(next_check)
+                    if self.verbose:
+                        self._print_progress(t, done, num_iterations, iterations_per_epoch, epoch if inside else None)
+                    t += done
+                    if not inside:
+                        self._finish_iteration(engine, t, t % iterations_per_epoch == 0)
+                    self._iterations = t
+                    if self.callback is not None:
+                        with self._lent(engine):
+                            self.callback(self)
+                    if t % iterations_per_epoch == 0 and self.autosave is not None:
+                        save_training(self, self.autosave, engine.stream_state() if engine.fits else None)
+            if t >= num_iterations:
+                return
+            # Its memory is free before the next one takes some.
+            del engine
+
+    def _may_leave_checks_to(self, engine: Any) -> bool:
+        """Whether nothing is due in Python at the end of an epoch, so that the engine may go on over it."""
+        nothing_due = self.callback is None and self.checkpoint_name is None and self.autosave is None
+        return nothing_due and self._checkpoints.kept_by(self) and engine.checks_inside()
+
+    def _finish_iteration(self, engine: Any, t: int, epoch_end: bool) -> None:
+        """What follows on iteration `t`, counted from 1: the end of an epoch, and an accuracy check."""
+        if epoch_end:
+            self.epoch += 1
+            for config in self.optim_configs.values():
+                config["learning_rate"] *= self.lr_decay
+        if t == 1 or epoch_end:
+            self._check(engine)
+
+    def _print_progress(
+        self, t: int, done: int, num_iterations: int, iterations_per_epoch: int, epoch: int | None
+    ) -> None:
+        """Print the lines of the last `done` iterations, after `t`; with the `epoch` before, of their checks too."""
+        losses = self.loss_history[len(self.loss_history) - done :]
+        numbers = range(t + 1, t + done + 1)
+        checks = sum(i == 1 or i % iterations_per_epoch == 0 for i in numbers) if epoch is not None else 0
+        place = len(self.train_acc_history) - checks
+        for i, loss in zip(numbers, losses, strict=True):
+            if (i - 1) % self.print_every == 0:
+                print("(Iteration %d / %d) loss: %f" % (i, num_iterations, loss))
+            if epoch is not None and (i == 1 or i % iterations_per_epoch == 0):
+                epoch += i % iterations_per_epoch == 0
+                self._print_check(epoch, self.train_acc_history[place], self.val_acc_history[place])
+                place += 1
+
+    def _print_check(self, epoch: int, train_acc: float, val_acc: float) -> None:
+        print("(Epoch %d / %d) train acc: %f; val_acc: %f" % (epoch, self.num_epochs, train_acc, val_acc))
+
+    @contextlib.contextmanager
+    def _lent(self, engine: Any) -> Iterator[None]:
+        """Within it, somebody else's code may look at everything and change it; the engine goes on from that."""
+        engine.lend()
+        yield
+        self._require_runnable()
+        engine.take_back()
 
     def _warn_of_divergence(self, last: Any) -> None:
         """Say, once a training, that one of the `last` losses of the history is not finite; called by the engines."""
@@ -456,13 +513,17 @@ class Solver:
         val_acc = engine.accuracy("val", self.num_val_samples)
         self.train_acc_history.append(train_acc)
         self.val_acc_history.append(val_acc)
-        self._save_checkpoint()
+        with contextlib.nullcontext() if self._checkpoints.kept_by(self) else self._lent(engine):
+            self._save_checkpoint()
         if self.verbose:
-            print("(Epoch %d / %d) train acc: %f; val_acc: %f" % (self.epoch, self.num_epochs, train_acc, val_acc))
+            self._print_check(self.epoch, train_acc, val_acc)
         if val_acc > self.best_val_acc:
             self.best_val_acc = val_acc
             self.best_params = {name: value.copy() for name, value in self.model.params.items()}
 
+
+Solver._training = Methods(Solver, "_step", "_check", "check_accuracy", "train")
+Solver._checkpoints = Methods(Solver, "_save_checkpoint")
 
 _HISTORIES = ("loss_history", "train_acc_history", "val_acc_history")
 #: What a training that goes on may change.
@@ -470,7 +531,9 @@ _CHANGEABLE = ("num_epochs", "threads", "print_every", "verbose", "checkpoint_na
 
 
 class _GenericRun:
-    """The engine for any model and any rule: the course's own loop, step by step."""
+    """The engine for any model and any rule: the course's own loop, step by step, which looks anew at everything."""
+
+    fits = True
 
     def __init__(self, solver: Solver) -> None:
         self._solver = solver
@@ -484,6 +547,9 @@ class _GenericRun:
     def close(self) -> None:
         pass
 
+    def checks_inside(self) -> bool:
+        return False
+
     def steps(self, limit: int) -> int:
         self._solver._step()
         self._solver._warn_of_divergence(self._solver.loss_history[-1:])
@@ -496,8 +562,8 @@ class _GenericRun:
     def stream_state(self) -> tuple | None:
         return stream_state()
 
-    def give_stream(self) -> None:
+    def lend(self) -> None:
         pass
 
-    def take_stream(self) -> None:
+    def take_back(self) -> None:
         pass

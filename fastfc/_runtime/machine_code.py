@@ -31,10 +31,18 @@ with held_back():
 
 if sys.platform == "win32":
     _SYSTEM: Any = ctypes.windll.kernel32
-    _SYSTEM_CALLS = {"fastfc_yield": _SYSTEM.SwitchToThread, "fastfc_sleep": _SYSTEM.Sleep}
+    _SYSTEM_CALLS = {
+        "fastfc_yield": _SYSTEM.SwitchToThread,
+        "fastfc_sleep": _SYSTEM.Sleep,
+        "fastfc_clock": _SYSTEM.QueryPerformanceCounter,
+    }
 else:
     _SYSTEM = ctypes.CDLL(None)
-    _SYSTEM_CALLS = {"fastfc_yield": _SYSTEM.sched_yield, "fastfc_sleep": _SYSTEM.usleep}
+    _SYSTEM_CALLS = {
+        "fastfc_yield": _SYSTEM.sched_yield,
+        "fastfc_sleep": _SYSTEM.usleep,
+        "fastfc_clock": _SYSTEM.clock_gettime,
+    }
 for _name, _function in _SYSTEM_CALLS.items():
     binding.add_symbol(_name, ctypes.cast(_function, ctypes.c_void_p).value)
 

@@ -9,13 +9,13 @@ import json
 import os
 from collections.abc import Iterable
 from math import prod
-from typing import Any, cast
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from fastfc import layer_utils, layers
-from fastfc._arguments import labels, number, require_shape
+from fastfc._arguments import checked_reg, labels, number, require_mapping, require_shape
 from fastfc._files import replaced_file
 from fastfc._npz import read_npz
 from fastfc._years import checked_legacy, default_legacy, legacy_of, net_arguments
@@ -23,6 +23,7 @@ from fastfc.backend import get_backend
 from fastfc.layer_utils import *  # noqa: F403
 from fastfc.layers import *  # noqa: F403
 from fastfc.params import FlatParameters
+from fastfc.training.capability import Methods
 
 __all__ = ["FullyConnectedNet", "TwoLayerNet", "load_model", "np", *layer_utils.__all__, *layers.__all__]
 
@@ -105,6 +106,10 @@ class FullyConnectedNet:
     (100, 100)
     """
 
+    # What compiled scores stand for; with `loss`, what compiled trainings and predictions stand for.
+    _scoring: ClassVar[Methods]
+    _training: ClassVar[Methods]
+
     def __init__(
         self,
         hidden_dims: Iterable[int],
@@ -157,8 +162,7 @@ class FullyConnectedNet:
             raise ValueError(f"dropout_keep_ratio: expected 0 < p <= 1, the share to keep, got {dropout_keep_ratio}")
         if not _is_supported(dtype):
             raise ValueError(f"dtype: expected float32 or float64, got {dtype!r}")
-        if not np.isfinite(number("reg", reg)):
-            raise ValueError(f"reg: expected a finite number, got {reg}")
+        checked_reg(reg)
         if seed is not None and not 0 <= _integer("seed", seed) < 2**32:
             raise ValueError(f"seed: expected None or an integer from 0 to 2**32 - 1, got {seed}")
 
@@ -238,15 +242,20 @@ class FullyConnectedNet:
         Raises
         ------
         ValueError
-            For shapes that do not fit, labels out of range, or training on no examples.
+            For shapes that do not fit, labels out of range, training on no examples, or attributes
+            that were changed to what does not fit the parameters.
         TypeError
             For an X that does not hold real numbers, or labels that are not integers.
         """
-        if y is None and self._predicts_compiled():
-            return self._compiled_scores(self._checked_inputs(X))
+        if self._scoring.kept_by(self):
+            if y is None and get_backend() == "fast":
+                return self._compiled_scores(self._checked_inputs(X))
+            self._require_consistent()
         x = self._inputs(X)
+        reg = 0.0
         if y is not None:
             y = labels(y, len(x), self.dims[-1])
+            reg = checked_reg(self.reg)
         self._set_mode("test" if y is None else "train")
         forward, backward = self._block()
         caches = []
@@ -264,9 +273,9 @@ class FullyConnectedNet:
         for i in range(last - 1, 0, -1):
             dx, *gradients = backward(dx, caches[i - 1])
             grads.update(zip(self._block_names(i), gradients, strict=True))
-        if self.reg != 0:
+        if reg != 0:
             for i in range(1, last + 1):
-                loss = loss + layers.l2_penalty(self._params[f"W{i}"], grads[f"W{i}"], self.reg)
+                loss = loss + layers.l2_penalty(self._params[f"W{i}"], grads[f"W{i}"], reg)
         return loss, grads
 
     def _set_mode(self, mode: str) -> None:
@@ -276,32 +285,54 @@ class FullyConnectedNet:
             for bn_param in self.bn_params:
                 bn_param["mode"] = mode
 
-    def _predicts_compiled(self) -> bool:
-        return get_backend() == "fast" and _has_own_methods(cast(Any, type(self)))
-
-    def _has_compiled_loss(self) -> bool:
-        """Whether scores need not be asked of :meth:`loss`, which is the class's own and compiled."""
-        return self._predicts_compiled() and type(self).loss is FullyConnectedNet.loss
+    def _require_consistent(self) -> None:
+        """An error for an attribute that was changed to what does not fit the parameters, or the layers."""
+        made, depth, normalization = self._params, len(self._dims) - 1, self.normalization
+        if self.num_layers != depth:
+            raise ValueError(f"num_layers: expected {depth}, as the network was made, got {self.num_layers!r}")
+        if self.dtype is not made.dtype.type and not (_is_supported(self.dtype) and np.dtype(self.dtype) == made.dtype):
+            raise ValueError(f"dtype: expected {made.dtype}, as the parameters have, got {self.dtype!r}")
+        if normalization is None:
+            fits = "gamma1" not in made.offsets
+        else:
+            known = isinstance(normalization, str) and normalization in _NORMALIZATIONS
+            fits = known and (depth == 1 or "gamma1" in made.offsets)
+        if not fits:
+            expected = "'batchnorm' or 'layernorm'" if "gamma1" in made.offsets else "None"
+            raise ValueError(f"normalization: expected {expected}, as the network was made, got {normalization!r}")
+        if self.use_dropout and type(self.dropout_param) is not dict:
+            require_mapping("dropout_param", self.dropout_param)
+        if normalization is None:
+            return
+        found = self.bn_params
+        if not isinstance(found, (list, tuple)) or len(found) != depth - 1:
+            raise ValueError(
+                f"bn_params: expected a list of {depth - 1} dictionaries, one per hidden layer, got {found!r:.80}"
+            )
+        for i, bn_param in enumerate(found):
+            if type(bn_param) is not dict:
+                require_mapping(f"bn_params[{i}]", bn_param)
 
     def _compiled_scores(self, X: np.ndarray, softmax: bool = False) -> np.ndarray:
         """Scores in test mode from one compiled call; the dictionaries and the random stream end up the same."""
-        from fastfc.training.predict import predict_scores
-
+        self._require_consistent()
         self._set_mode("test")
-        seed = self.dropout_param.get("seed") if self.num_layers > 1 else None
-        if seed is not None:
-            np.random.seed(seed)
-        return predict_scores(self, X, softmax)
+        if self.use_dropout and self.num_layers > 1:
+            legacy_of(self.dropout_param)
+            seed = self.dropout_param.get("seed")
+            if seed is not None:
+                layers.seeded(np.random.seed, seed)
+        return _predict_scores()(self, X, softmax)
 
     def predict(self, X: ArrayLike) -> np.ndarray:
         """The class with the highest score, by example: X (N, d1, ..., dk) -> integers (N,)."""
-        if self._has_compiled_loss():
+        if get_backend() == "fast" and self._training.kept_by(self):
             return self._compiled_scores(self._checked_inputs(X)).argmax(axis=1)
         return np.argmax(self._scores(X), axis=1)
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
         """The softmax of the scores: X (N, d1, ..., dk) -> probabilities (N, C) in the model's dtype."""
-        if self._has_compiled_loss():
+        if get_backend() == "fast" and self._training.kept_by(self):
             return self._compiled_scores(self._checked_inputs(X), softmax=True)
         scores = self._scores(X)
         scores -= scores.max(axis=1, keepdims=True)
@@ -408,6 +439,14 @@ class FullyConnectedNet:
         return True
 
 
+_SCORING = (
+    "params", "dims", "_inputs", "_checked_inputs", "per_feature", "_set_mode", "_block", "_block_names",
+    "_block_params",
+)  # fmt: skip
+FullyConnectedNet._scoring = Methods(FullyConnectedNet, *_SCORING)
+FullyConnectedNet._training = Methods(FullyConnectedNet, "loss", *_SCORING)
+
+
 class TwoLayerNet(FullyConnectedNet):
     """A network with one hidden layer, ``affine - relu - affine - softmax``, in float64.
 
@@ -462,13 +501,15 @@ DAMAGE = (ArithmeticError, AttributeError, IndexError, KeyError, RecursionError,
 
 def packed(model: FullyConnectedNet) -> dict[str, np.ndarray]:
     """A network as arrays of numbers, and its options as one string: what a file of it holds."""
+    if model._scoring.kept_by(model):
+        model._require_consistent()
     options = {
         "format": _FILE_FORMAT,
         "hidden_dims": model.dims[1:-1],
         "input_dim": model.dims[0],
         "num_classes": model.dims[-1],
-        "dropout_keep_ratio": float(model.dropout_param.get("p", 1)),
-        "seed": model.dropout_param.get("seed"),
+        "dropout_keep_ratio": float(model.dropout_param.get("p", 1)) if model.use_dropout else 1.0,
+        "seed": model.dropout_param.get("seed") if model.use_dropout else None,
         "normalization": model.normalization,
         "reg": float(model.reg),
         "dtype": np.dtype(model.dtype).name,
@@ -576,11 +617,12 @@ def _checked_class_names(names: Any, count: int) -> list[str] | None:
     return list(names)
 
 
-@functools.lru_cache
-def _has_own_methods(kind: Any) -> bool:
-    """Whether a class leaves alone all that compiled prediction stands for."""
-    names = ("_inputs", "_checked_inputs", "per_feature", "_block", "_block_names", "_block_params", "dims", "params")
-    return all(getattr(kind, name) is getattr(FullyConnectedNet, name) for name in names)
+@functools.cache
+def _predict_scores():
+    """The compiled prediction, imported once it is needed: an import statement takes as long as a small prediction."""
+    from fastfc.training.predict import predict_scores
+
+    return predict_scores
 
 
 def _is_supported(dtype: Any) -> bool:

@@ -38,8 +38,13 @@ def gather_row(out, address, offsets, kind, first):
         _gather(out, address, offsets, first, np.float32)
     elif kind == 1:
         _gather(out, address, offsets, first, np.float64)
-    else:
+    elif kind == 2:
         _gather(out, address, offsets, first, np.uint8)
+    else:
+        # A bool may hold any byte; NumPy takes all but 0 for true.
+        _gather(out, address, offsets, first, np.uint8)
+        for j in range(out.size):
+            out[j] = out[j] != 0
 
 
 @inline

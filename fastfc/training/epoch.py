@@ -9,6 +9,7 @@ import numpy as np
 from numba.core import types
 
 from fastfc.kernels._barrier import meet
+from fastfc.kernels._clock import ticks
 from fastfc.kernels._denormals import flush_denormals, restore
 from fastfc.kernels._jit import part
 from fastfc.kernels._linked import linked
@@ -50,6 +51,7 @@ def _train_steps(plan, thread, steps, control):
     steps = borrowed(steps)
     y, losses, progress = steps.y, steps.losses, steps.progress
     checks = 0
+    started = ticks()
     for step in range(losses.size):
         choose(thread.indices, thread.stream, y.size)
         fetch_batch(plan, thread, examples)
@@ -74,6 +76,7 @@ def _train_steps(plan, thread, steps, control):
         if thread.index == 0:
             losses[step] = _loss(plan, step)
             progress[memory.DONE] = step + 1
+            progress[memory.TICKS] = ticks() - started
         done = steps.before + step + 1
         if done % steps.epoch == 0:
             for i in range(thread.rates.size):
@@ -81,16 +84,17 @@ def _train_steps(plan, thread, steps, control):
         if steps.checked and (done == 1 or done % steps.epoch == 0):
             # Predictions are those of `predict`, which knows denormal numbers.
             restore(control)
-            finished = _check(whole, plan, number, thread, steps, checks)
+            finished = _check(whole, plan, number, thread, steps, checks, started)
             flush_denormals()
-            if not finished:
+            if not finished or progress[memory.ENDING] != 0:
                 return
             checks += 1
 
 
 @part
-def _check(whole, plan, number, thread, steps, place):
+def _check(whole, plan, number, thread, steps, place, started):
     """Both accuracies, and a copy of the best parameters; False if the team was dismissed."""
+    before = ticks()
     _count_correct(whole, plan, number, thread, nth(steps.checks, 2 * number))
     _count_correct(whole, plan, number, thread, nth(steps.checks, 2 * number + 1))
     # also: nobody writes the next batch while another thread's predictions are in its place
@@ -106,14 +110,15 @@ def _check(whole, plan, number, thread, steps, place):
     if thread.index == 0:
         steps.accuracies[2 * place] = _accuracy(plan, steps, 0)
         steps.accuracies[2 * place + 1] = accuracy
-    # all of the copy is there when it is said to be
-    if not meet(plan.barrier, plan.num_threads):
-        return False
-    if thread.index == 0:
-        steps.progress[memory.CHECKED] = place + 1
+        progress, now = steps.progress, ticks()
+        progress[memory.CHECK_TICKS] += now - before
+        progress[memory.TICKS] = now - started
+        progress[memory.ENDING] = 1 if now - started > steps.call_ticks else 0
+        progress[memory.CHECKED] = place + 1
         if better:
-            steps.progress[memory.BEST] = place + 1
-    return True
+            progress[memory.BEST] = place + 1
+    # all of the best parameters are there, and everybody knows whether to go on
+    return meet(plan.barrier, plan.num_threads)
 
 
 @part

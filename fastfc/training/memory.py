@@ -8,16 +8,20 @@ integer codes, and every array is a part of a few buffers that are allocated onc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from fastfc import optim
+from fastfc._arguments import checked_reg
 from fastfc._runtime.record import Buffer, Float64s, Int64s, Part, Reals, Record, Table, Uint32s, record
 from fastfc._runtime.shared import PANEL, keep_threshold
 from fastfc._runtime.team import new_barrier
-from fastfc.classifiers.fc_net import FullyConnectedNet
+from fastfc.layers import checked_dropout_param
 from fastfc.params import aligned_zeros
+
+if TYPE_CHECKING:
+    from fastfc.classifiers.fc_net import FullyConnectedNet
 
 NO_NORM, BATCH_NORM, LAYER_NORM = range(3)
 NORMS = {None: NO_NORM, "batchnorm": BATCH_NORM, "layernorm": LAYER_NORM}
@@ -67,7 +71,7 @@ _LEAST_FEATURES = 64
 _LONG_ROW = 256
 
 #: The dtypes that examples may have, each named by its place.
-KINDS = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.uint8))
+KINDS = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.uint8), np.dtype(np.bool_))
 _ADJACENT = np.zeros(0, np.int64)
 
 
@@ -186,6 +190,11 @@ class Plan(Record):
     threads: Table[Thread]
     barrier: Int64s
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the batch, activations, gradients and what threads have for themselves; not of parameters."""
+        return cast(np.ndarray, self.layers[0].out.base).nbytes
+
 
 @record
 class Predictions(Record):
@@ -226,10 +235,12 @@ class Steps(Record):
     best_accuracy: Float64s  # (T * LINE,): each thread's copy of the best validation accuracy so far
     params: Reals  # all parameters of the network
     best_params: Reals  # those with the best validation accuracy
+    call_ticks: int  # nanoseconds after which the call ends, at the next check
 
 
-# What `Steps.progress` counts: steps, checks, and the last check with the best accuracy, from 1; 0 for none.
-DONE, CHECKED, BEST, PROGRESS = 0, 1, 2, 3
+# What `Steps.progress` has: steps and checks that are done; the last check with the best accuracy, from 1, 0 for
+# none; whether the call is to end; nanoseconds of the checks and of all.
+DONE, CHECKED, BEST, ENDING, CHECK_TICKS, TICKS, PROGRESS = range(7)
 #: Words of 8 bytes in a line of the cache.
 LINE = 8
 
@@ -256,7 +267,7 @@ class _Sizes:
 
 
 def make_plan(
-    model: FullyConnectedNet,
+    model: "FullyConnectedNet",
     batch: int,
     threads: int,
     rule: Callable = optim.sgd,
@@ -266,7 +277,8 @@ def make_plan(
     """Allocate a run of `model` on batches of `batch` rows, split among `threads`.
 
     The parameters are the model's own; the rule's state, hyperparameters, statistics and
-    random stream are zeros, to be filled in.
+    random stream are zeros, to be filled in. There is neither dropout nor an L2 penalty before
+    :func:`set_training_options`.
     """
     dtype, dims = np.dtype(model.dtype), model.dims
     depth, widths = len(dims) - 1, dims[1:]
@@ -344,7 +356,6 @@ def make_plan(
             for t in range(threads)
         ],
     )
-    p = float(model.dropout_param["p"]) if model.use_dropout else 1.0
     plan = Plan(
         dtype,
         batch=batch,
@@ -353,14 +364,14 @@ def make_plan(
         features=dims[0],
         norm=NORMS[model.normalization],
         rule=RULES[rule][0],
-        dropout=bool(model.use_dropout),
-        seeded=model.use_dropout and model.dropout_param.get("seed") is not None,
+        dropout=False,
+        seeded=False,
         by_features=by_features,
         standardized=model.input_mean is not None or model.input_scale is not None,
         stores_gradients=stores_gradients,
-        keep_threshold=keep_threshold(p),
-        keep_scale=1 / p,
-        reg=float(model.reg),
+        keep_threshold=keep_threshold(1),
+        keep_scale=1,
+        reg=0,
         input_mean=real[mean],
         input_scale=real[scale],
         seeded_stream=word[seeded_stream],
@@ -372,7 +383,7 @@ def make_plan(
     return plan
 
 
-def _parameters(model: FullyConnectedNet, rule: Callable, stores_gradients: bool) -> list[dict[str, Parameter]]:
+def _parameters(model: "FullyConnectedNet", rule: Callable, stores_gradients: bool) -> list[dict[str, Parameter]]:
     """Of each layer, its parameters by their kind; what the layer lacks is empty."""
     flat, shapes, offsets = model.params.flat, model.params.shapes, model.params.offsets
     states = len(optim.STATE[rule.__name__])
@@ -430,7 +441,20 @@ def _chunk_rows(share: int, d_out: int) -> int:
     return -(-share // -(-share // most))
 
 
-def set_standardization(plan: Plan, model: FullyConnectedNet) -> None:
+def set_training_options(plan: Plan, model: "FullyConnectedNet") -> None:
+    """Copy what a step reads of the model's dropout, L2 strength and standardization, which may change in a run."""
+    dropout: dict[str, Any] = {"p": 1.0, "seed": None}
+    plan.dropout = bool(model.use_dropout) and plan.depth > 1
+    if plan.dropout:
+        dropout = checked_dropout_param({**model.dropout_param, "mode": "train"})
+    plan.seeded = dropout["seed"] is not None
+    plan.keep_threshold, plan.keep_scale = keep_threshold(dropout["p"]), 1 / dropout["p"]
+    plan.reg = checked_reg(model.reg)
+    plan.standardized = model.input_mean is not None or model.input_scale is not None
+    set_standardization(plan, model)
+
+
+def set_standardization(plan: Plan, model: "FullyConnectedNet") -> None:
     """Copy the model's input_mean and input_scale."""
     for name, default in (("input_mean", 0), ("input_scale", 1)):
         getattr(plan, name)[:] = default if getattr(model, name) is None else model.per_feature(name, (plan.features,))
@@ -452,7 +476,7 @@ def set_examples(examples: Examples, X: np.ndarray) -> None:
             offsets = np.add.outer(offsets, np.arange(size) * stride).reshape(-1)
         if np.array_equal(offsets, np.arange(offsets.size) * X.itemsize):
             offsets = _ADJACENT
-    examples.kind = KINDS.index(np.dtype(np.uint8) if X.dtype == np.bool_ else X.dtype)
+    examples.kind = KINDS.index(X.dtype)
     examples.address = X.__array_interface__["data"][0]
     examples.row_bytes = X.strides[0]
     if examples.offsets is not offsets:
@@ -463,10 +487,10 @@ def readable(X: Any) -> bool:
     """Whether compiled code can read the examples X as they lie."""
     if not isinstance(X, np.ndarray) or not X.dtype.isnative or not X.flags.aligned or X.ndim < 1:
         return False
-    return X.dtype == np.bool_ or X.dtype in KINDS
+    return X.dtype in KINDS
 
 
-def parameters_of(plan: Plan, model: FullyConnectedNet) -> Iterator[tuple[str, Parameter]]:
+def parameters_of(plan: Plan, model: "FullyConnectedNet") -> Iterator[tuple[str, Parameter]]:
     """The network's parameters by name."""
     for i, layer in enumerate(plan.layers, start=1):
         for kind in PARAMETERS:
@@ -474,7 +498,7 @@ def parameters_of(plan: Plan, model: FullyConnectedNet) -> Iterator[tuple[str, P
                 yield f"{kind}{i}", getattr(layer, kind)
 
 
-def set_hyperparameters(plan: Plan, model: FullyConnectedNet, rule: Callable, configs: Mapping[str, dict]) -> None:
+def set_hyperparameters(plan: Plan, model: "FullyConnectedNet", rule: Callable, configs: Mapping[str, dict]) -> None:
     """Copy learning rates and the like from the Solver's configurations, which are complete."""
     _, decays = RULES[rule]
     rates = np.zeros((plan.depth, len(PARAMETERS)))

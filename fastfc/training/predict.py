@@ -1,63 +1,81 @@
 """Compiled prediction: the scores of a network in test mode, in one call."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from fastfc._runtime.blas import single_threaded
 from fastfc._runtime.team import Team
 from fastfc._threads import available_cpus, get_num_threads
-from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.layers import batchnorm_param, checked_eps, layernorm_param, write_back
 from fastfc.training.compiling import kernel
 from fastfc.training.memory import Predictions, examples_of, make_plan, readable, set_examples, set_standardization
 
+if TYPE_CHECKING:
+    from fastfc.classifiers.fc_net import FullyConnectedNet
+
 # Rows that go through the net at a time, when there are more than one.
 _ROWS = 256
+_LEAST_ROWS = 16
+# Bytes that these rows and their activations may take: the memory stays with the model, for its next prediction.
+_ROOM_BYTES = 1 << 24
+# Bytes of further plans that stay with a model, where several threads have predicted with it at once.
+_KEPT_BYTES = 1 << 26
 # Multiplications from which a team of threads pays: about a millisecond of work.
 _TEAM_WORK = 10**8
 
 _NONE = np.zeros(0, np.int64)
 
 
-def predict_scores(model: FullyConnectedNet, X: np.ndarray, softmax: bool = False) -> np.ndarray:
+def predict_scores(model: "FullyConnectedNet", X: np.ndarray, softmax: bool = False) -> np.ndarray:
     """Scores (N, C) of examples X (N, ...), whose shape and kind have been checked; their softmax on request."""
     if not readable(X):
         X = X.astype(model.dtype)
     n = len(X)
     if n == 0:
         return np.empty((0, model.dims[-1]), model.dtype)
-    members = 1
+    threads = 1
     if n > _ROWS and n * model.params.flat.size >= _TEAM_WORK:
-        members = get_num_threads() or available_cpus()
+        threads = get_num_threads() or available_cpus()
     standardized = model.input_mean is not None or model.input_scale is not None
     # A plan in use is not in the pool: other threads may predict with the same model.
-    pool = model.plans.setdefault((min(n, 2), members, standardized), [])
-    plan, run, job = pool.pop() if pool else _make(model, X, 1 if n == 1 else _ROWS * members, members)
+    pool = model.plans.setdefault((min(n, 2), threads, standardized, model.normalization), [])
+    plan, run, job = pool.pop() if pool else _make(model, X, threads)
     own = job.scores
     try:
         if standardized:
             set_standardization(plan, model)
-        for param, layer in zip(model.bn_params, plan.layers, strict=False):
-            _take_over(param, model.normalization, layer)
+        if model.normalization is not None:
+            for param, layer in zip(model.bn_params, plan.layers[:-1], strict=True):
+                _take_over(param, model.normalization, layer)
         set_examples(job.examples, X)
         job.count, job.softmax = n, softmax
         if n > len(own):
             job.scores = np.empty((n, model.dims[-1]), model.dtype)
-        if members == 1:
+        if threads == 1:
             run(plan, 0, job)
         else:
-            with single_threaded(), Team(members) as team:
+            with single_threaded(), Team(threads) as team:
                 team.run(lambda i: run(plan, i, job))
         # To copy a few scores takes less time than to hand over the caller's own array.
         return job.scores if n > len(own) else own[:n].copy()
     finally:
         if job.scores is not own:
             job.scores = own
-        pool.append((plan, run, job))
+        if not pool or (len(pool) + 1) * plan.nbytes <= _KEPT_BYTES:
+            pool.append((plan, run, job))
 
 
-def _make(model: FullyConnectedNet, X: np.ndarray, rows: int, members: int):
+def _rows(model: "FullyConnectedNet") -> int:
+    """Rows that go through the net at a time, for each member: fewer where they are very wide."""
+    row_bytes = sum(model.dims) * np.dtype(model.dtype).itemsize
+    return max(_LEAST_ROWS, min(_ROWS, _ROOM_BYTES // row_bytes))
+
+
+def _make(model: "FullyConnectedNet", X: np.ndarray, threads: int):
     """A plan, the kernel, and its job."""
-    plan = make_plan(model, rows, members)
+    rows = 1 if len(X) == 1 else _rows(model) * threads
+    plan = make_plan(model, rows, threads)
     job = Predictions(
         plan.dtype,
         examples=examples_of(X, plan.dtype),

@@ -1,7 +1,9 @@
-"""A compiled run, driven from Python: chunks of steps, accuracy checks, and the state in between."""
+"""A compiled run, driven from Python: parts of a training, accuracy checks, and the state in between."""
 
+from dataclasses import dataclass
+from functools import cached_property
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -9,55 +11,90 @@ from fastfc._arguments import labels
 from fastfc._runtime.blas import single_threaded
 from fastfc._runtime.record import Table
 from fastfc._runtime.team import Team
-from fastfc.classifiers.fc_net import FullyConnectedNet
+from fastfc._threads import get_num_threads
 from fastfc.layers import batchnorm_param, layernorm_param
 from fastfc.optim import STATE, checked_config, complete_config
+from fastfc.params import aligned_zeros
+from fastfc.training.capability import refusal
 from fastfc.training.compiling import kernel
 from fastfc.training.memory import (
+    BEST,
+    CHECK_TICKS,
+    CHECKED,
+    DONE,
+    LINE,
     PROGRESS,
+    TICKS,
     Check,
+    Layer,
     Predictions,
     Steps,
     examples_of,
     make_plan,
     parameters_of,
     set_hyperparameters,
+    set_training_options,
 )
 
 # Return to Python after about this many seconds: for Ctrl-C, progress and printed lines.
-_CHUNK_SECONDS = 0.06
+_CALL_SECONDS = 0.06
+# Accuracy checks that take longer are made from Python: a call does not end within one.
+_CHECK_SECONDS = 0.02
+
+_NO_INTEGERS = np.zeros(0, np.int64)
+_STATISTICS = ("running_mean", "running_var")
+
+
+@dataclass
+class _Call:
+    """A call of the compiled run that is not booked yet: what it writes, and what stood before it."""
+
+    losses: np.ndarray
+    progress: np.ndarray
+    accuracies: np.ndarray
+    iterations: int  # before it
+    iterations_per_epoch: int
+    lr_decay: float
+    # of the Solver
+    histories: tuple[int, int]  # lengths: losses, accuracies
+    epoch: int
+    rates: dict[str, Any]
+    taken: dict[str, int]
 
 
 class CompiledRun:
     """The training loop's engine for a :class:`FullyConnectedNet` and a rule of the package.
 
-    Parameters are trained where the model keeps them; the rule's state and the running
-    statistics live in the plan, and the Solver's and the model's dictionaries hold views of
-    them. The random stream is the run's own between :meth:`take_stream` and
-    :meth:`give_stream`. Use it as a context manager.
+    Parameters are trained where the model keeps them. The rule's state lives in the plan, and the
+    Solver's dictionaries hold views of it; the running statistics and the random stream live
+    there between two calls of :meth:`lend`, which copies them to where the generic loop has them.
+    :meth:`take_back` reads all of it again. Use it as a context manager.
+
+    Attributes
+    ----------
+    fits : bool
+        Whether this run can go on with what the last :meth:`take_back` found.
     """
 
-    def __init__(self, solver: Any, members: int) -> None:
+    def __init__(self, solver: Any, threads: int) -> None:
         self.solver = solver
-        model: FullyConnectedNet = solver.model
-        self._model = model
-        self._X = {"train": solver.X_train, "val": solver.X_val}
-        self._examples = {split: examples_of(X, model.dtype) for split, X in self._X.items()}
-        # A copy: compiled code writes where a label says, and must not meet one that is changed later.
-        self._y = labels(np.array(solver.y_train), len(solver.X_train), model.dims[-1])
-        self._team = Team(members)
-        self._plan = make_plan(model, int(solver.batch_size), members, solver.update_rule, self._team.barrier)
+        self.fits = True
+        self._model = solver.model
+        self._made_for = _frame_of(solver)
+        self._team = Team(threads)
+        self._plan = make_plan(self._model, int(solver.batch_size), threads, solver.update_rule, self._team.barrier)
         self._train_steps = kernel("train_steps", self._plan.dtype)
-        self._adopt_statistics()
-        self._adopt_state()
-        self._stream = np.random.RandomState()
-        self.take_stream()
+        self._predict_rows = kernel("predict_rows", self._plan.dtype)
+        # NumPy's generator keeps the second of two Gaussians that it draws at once.
+        self._gaussian: tuple[int, float] = (0, 0.0)
+        # Whether the run has gone on from where the dictionaries and NumPy's random stream stand.
+        self._ahead = False
+        self._checks: Table[Check] | None = None
+        self._adopt()
         self._limit = single_threaded()
         self._closed = False
         self._seconds_per_step = float("inf")
-        # Steps that are not booked yet: the history's length and the rules' counts before them, their
-        # losses, and how many are done.
-        self._chunk: tuple[int, dict[str, int], np.ndarray, np.ndarray] | None = None
+        self._call: _Call | None = None
 
     def __enter__(self) -> "CompiledRun":
         try:
@@ -87,162 +124,308 @@ class CompiledRun:
             return
         self._team.__exit__()
         self._book()
-        if self._has_stream:
-            self.give_stream()
-        self._leave_modes()
+        self.lend()
         self._limit.__exit__()
         self._closed = True
 
-    def _adopt_statistics(self) -> None:
-        """Running statistics move into the plan; the model's dictionaries hold views of them."""
-        plan, model = self._plan, self._model
-        for layer, param in zip(plan.layers, model.bn_params, strict=False):
-            if model.normalization == "layernorm":
+    # ------------------------------------------------------------------------ what is the Solver's and the model's
+
+    def _adopt(self) -> None:
+        """Read the data, the model, the rule's configurations and the random stream, wherever they stand now.
+
+        This is all that a run reads of the Solver's and the model's attributes and dictionaries,
+        but for what the training loop itself hands over. Somebody may have changed any of it;
+        where something does not fit, no dictionary is changed.
+        """
+        solver, model, plan = self.solver, self._model, self._plan
+        self._X = {"train": solver.X_train, "val": solver.X_val}
+        self._examples = {split: examples_of(X, plan.dtype) for split, X in self._X.items()}
+        # A copy: compiled code writes where a label says, and must not meet one that is changed later.
+        self._y = labels(np.array(solver.y_train), len(solver.X_train), model.dims[-1])
+        self._checks = None
+        self._check_seconds = {"train": float("inf"), "val": float("inf")}
+        set_training_options(plan, model)
+        statistics = self._checked_statistics()
+        self._adopt_state()
+        for view, values in statistics:
+            view[:] = values
+        if plan.seeded:
+            plan.seeded_stream[:] = _words_of(cast(tuple, np.random.RandomState(model.dropout_param["seed"]).get_state()))
+        self._take_stream(cast(tuple, np.random.get_state()))
+
+    def _normalized(self) -> list[Layer]:
+        """The layers that are normalized, in the order of the model's ``bn_params``."""
+        return [] if self._model.normalization is None else self._plan.layers[:-1]
+
+    def _checked_statistics(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Where the plan has the running statistics, and what the model's dictionaries say; their numbers are taken."""
+        found = []
+        for layer, param in zip(self._normalized(), self._model.bn_params, strict=False):
+            if self._model.normalization == "layernorm":
                 layer.eps = layernorm_param(param, layer.gamma.value)["eps"]
                 continue
-            checked = batchnorm_param({**param, "mode": "train"}, plan.batch, layer.gamma.value)
+            checked = batchnorm_param({**param, "mode": "train"}, self._plan.batch, layer.gamma.value)
             layer.eps, layer.momentum = checked["eps"], checked["momentum"]
-            for key in ("running_mean", "running_var"):
-                view = getattr(layer, key)
-                view[:] = checked[key]
-                param[key] = view
+            found += [(getattr(layer, key), checked[key]) for key in _STATISTICS]
+        return found
+
+    def _leave_statistics(self) -> None:
+        """Put copies of the running statistics into the model's dictionaries."""
+        if self._model.normalization == "batchnorm":
+            for layer, param in zip(self._normalized(), self._model.bn_params, strict=True):
+                param.update({key: getattr(layer, key).copy() for key in _STATISTICS})
 
     def _adopt_state(self) -> None:
         """The rule's state moves into the plan; the Solver's configurations hold views of it."""
-        solver, plan, params = self.solver, self._plan, self._model.params
+        solver, params = self.solver, self._model.params
         rule = solver.update_rule.__name__
         configs = solver.optim_configs
         checked = {name: checked_config(rule, configs[name], params[name]) for name in params}
-        for name, parameter in parameters_of(plan, self._model):
-            for key, state in zip(STATE[rule], (parameter.first, parameter.second), strict=False):
-                view = state.reshape(params[name].shape)
-                view[...] = checked[name][key]
+        own = {name: (p.first, p.second) for name, p in parameters_of(self._plan, self._model)}
+        moved = []
+        for name, states in own.items():
+            for key, state in zip(STATE[rule], states, strict=False):
+                view, given = state.reshape(params[name].shape), checked[name][key]
+                if given.__array_interface__["data"] == view.__array_interface__["data"]:
+                    # It is there since the last time.
+                    continue
+                if any(np.may_share_memory(given, other) for others in own.values() for other in others):
+                    # Of another parameter's state, which is written before it is read here.
+                    given = given.copy()
+                moved.append((view, given))
                 checked[name][key] = view
-            complete_config(rule, configs[name], checked[name])
+        for view, given in moved:
+            view[...] = given
+        for name, config in checked.items():
+            complete_config(rule, configs[name], config)
 
-    def take_stream(self) -> None:
-        """Go on where NumPy's global random stream stands."""
-        self._stream.set_state(np.random.get_state())
-        self._follow_stream()
-        if self._plan.seeded:
-            self._plan.seeded_stream[:] = _words_of(np.random.RandomState(self._model.dropout_param["seed"]))
-        self._has_stream = True
+    def lend(self) -> None:
+        """Leave everything as the last step left it, for somebody else's code to look at and to change."""
+        if self._ahead:
+            np.random.set_state(self.stream_state())
+            self._leave_statistics()
+            self._ahead = False
 
-    def _follow_stream(self) -> None:
-        """Bring every member to where the run's generator stands."""
-        words = _words_of(self._stream)
+    def take_back(self) -> None:
+        """Go on from what that code has left, if :attr:`fits` is true after it; else another engine has to."""
+        self.fits = refusal(self.solver) is None and _frame_of(self.solver) == self._made_for
+        if self.fits:
+            self._adopt()
+
+    def _take_stream(self, state: tuple) -> None:
+        """Go on from a state of NumPy's random stream."""
+        words, self._gaussian = _words_of(state), state[3:]
         for thread in self._plan.threads:
             thread.stream[:] = words
 
-    def give_stream(self) -> None:
-        """Leave NumPy's global random stream where the run stands."""
-        np.random.set_state(self.stream_state())
-        self._has_stream = False
-
-    def stream_state(self):
+    def stream_state(self) -> tuple:
         """The run's random stream, as ``np.random.get_state`` gives it."""
-        name, _, _, has_gauss, gauss = self._stream.get_state()
         words = self._plan.threads[0].stream
-        return name, words[:624].copy(), int(words[624]), has_gauss, gauss
+        return "MT19937", words[:624].copy(), int(words[624]), *self._gaussian
 
-    def steps(self, limit: int) -> int:
-        """Carry out at least one and at most `limit` steps, about as many as fit between two returns to Python."""
+    @cached_property
+    def _generator(self) -> np.random.RandomState:
+        """A generator to draw from in Python; a new one takes as long as a hundred steps of a small network."""
+        return np.random.RandomState()
+
+    # ---------------------------------------------------------------------------------------------------- training
+
+    def checks_inside(self) -> bool:
+        """Whether a call may go on over the ends of epochs, accuracy checks included."""
+        solver = self.solver
+        numbers = [solver.lr_decay, *(config["learning_rate"] for config in solver.optim_configs.values())]
+        return (
+            sum(self._check_seconds.values()) < _CHECK_SECONDS
+            # NumPy's other scalars round their products differently.
+            and all(isinstance(number, (int, float)) for number in numbers)
+            and isinstance(solver.y_val, np.ndarray)
+            and solver.y_val.dtype.kind in "iu"
+            and solver.y_val.ndim == 1
+        )
+
+    def steps(self, limit: int, before: int = 0, iterations_per_epoch: int = 0) -> int:
+        """Carry out at least one and at most `limit` steps, about as many as fit between two returns to Python.
+
+        Parameters
+        ----------
+        limit : int
+        before : int
+            Iterations of the training before these.
+        iterations_per_epoch : int
+            If given, the call may go on over the ends of epochs: then the learning rate decays, accuracies
+            are taken and the best parameters kept as the Solver does it; all of it is booked.
+        """
         solver, plan = self.solver, self._plan
         set_hyperparameters(plan, self._model, solver.update_rule, solver.optim_configs)
-        count = int(min(limit, max(1, _CHUNK_SECONDS / self._seconds_per_step)))
-        losses = np.full(count, np.nan)
-        progress = np.zeros(PROGRESS, np.int64)
-        taken = {name: config["t"] for name, config in solver.optim_configs.items() if "t" in config}
-        self._chunk = (len(solver.loss_history), taken, losses, progress)
+        self._model._set_mode("train")
+        self._ahead = True
+        count = int(min(limit, max(1, _CALL_SECONDS / self._seconds_per_step)))
+        epoch = iterations_per_epoch or limit + before + 1
+        checks = (before + count) // epoch - before // epoch + (before == 0)
+        configs = solver.optim_configs
+        call = _Call(
+            losses=np.full(count, np.nan),
+            progress=np.zeros(PROGRESS, np.int64),
+            accuracies=np.empty(2 * checks),
+            iterations=before,
+            iterations_per_epoch=epoch,
+            lr_decay=solver.lr_decay,
+            histories=(len(solver.loss_history), len(solver.train_acc_history)),
+            epoch=solver.epoch,
+            rates={name: config["learning_rate"] for name, config in configs.items()},
+            taken={name: config["t"] for name, config in configs.items() if "t" in config},
+        )
+        inside = iterations_per_epoch > 0
         job = Steps(
             plan.dtype,
             examples=self._examples["train"],
             y=self._y,
-            losses=losses,
-            progress=progress,
-            before=0,
-            epoch=count + 1,
-            lr_decay=1.0,
-            checks=Table(Check, plan.dtype, []),
-            checked=False,
-            accuracies=np.empty(0),
-            best_accuracy=np.empty(0),
+            losses=call.losses,
+            progress=call.progress,
+            before=before,
+            epoch=epoch,
+            lr_decay=call.lr_decay,
+            checked=inside,
+            checks=self._checks_of_threads() if inside else _no_checks(plan.dtype),
+            accuracies=call.accuracies,
+            best_accuracy=np.full(plan.num_threads * LINE, float(solver.best_val_acc)),
             params=self._model.params.flat,
-            best_params=np.empty(0, plan.dtype),
+            best_params=self._best_params if inside else self._model.params.flat[:0],
+            call_ticks=int(_CALL_SECONDS * 1e9),
         )
+        self._call = call
         start = perf_counter()
-        self._team.run(lambda member: self._train_steps(plan, member, job))
+        self._team.run(lambda thread: self._train_steps(plan, thread, job))
         seconds = perf_counter() - start
-        booked = self._book()
-        self._seconds_per_step = seconds / count
-        solver._book_time(count, seconds)
-        solver._warn_of_divergence(booked)
-        return count
+        losses = self._book()
+        if inside:
+            # The clock of the checks and that of the whole call are the same.
+            seconds *= 1 - int(call.progress[CHECK_TICKS]) / max(int(call.progress[TICKS]), 1)
+        self._seconds_per_step = seconds / len(losses)
+        solver._book_time(len(losses), seconds)
+        solver._warn_of_divergence(losses)
+        if inside and (before + len(losses)) % epoch == 0:
+            self._model._set_mode("test")
+        return len(losses)
 
     def _book(self) -> np.ndarray:
-        """Enter the steps that were done into the Solver's lists and dictionaries; returns their losses.
+        """Enter what the last call has done into the Solver's lists and dictionaries; returns its losses.
 
-        An interrupted call can be made again.
+        An interrupted booking can be made again.
         """
-        if self._chunk is None:
+        call = self._call
+        if call is None:
             return np.zeros(0)
-        before, taken, losses, progress = self._chunk
-        done = int(progress[0])
+        solver = self.solver
+        done, checked, best = (int(call.progress[i]) for i in (DONE, CHECKED, BEST))
         # A loss is computed in float64, and may be beyond float32.
         with np.errstate(over="ignore"):
-            entered = losses[:done].astype(self._model.dtype)
-        self.solver.loss_history[before:] = entered
-        for name, t in taken.items():
-            self.solver.optim_configs[name]["t"] = t + done
-        if done > 0 and self._plan.seeded and self._plan.depth > 1:
+            losses = call.losses[:done].astype(self._model.dtype)
+        solver.loss_history[call.histories[0] :] = losses
+        epochs = (call.iterations + done) // call.iterations_per_epoch - call.iterations // call.iterations_per_epoch
+        for name, rate in call.rates.items():
+            for _ in range(epochs):
+                rate = rate * call.lr_decay
+            solver.optim_configs[name]["learning_rate"] = rate
+        for name, t in call.taken.items():
+            solver.optim_configs[name]["t"] = t + done
+        solver.epoch = call.epoch + epochs
+        solver.train_acc_history[call.histories[1] :] = call.accuracies[0 : 2 * checked : 2]
+        solver.val_acc_history[call.histories[1] :] = call.accuracies[1 : 2 * checked : 2]
+        if best > 0:
+            solver.best_val_acc = call.accuracies[2 * best - 1]
+            shapes, offsets = self._model.params.shapes, self._model.params.offsets
+            solver.best_params = {
+                name: self._best_params[offsets[name] : offsets[name] + w.size].reshape(shapes[name]).copy()
+                for name, w in self._model.params.items()
+            }
+        if done > 0 and self._plan.seeded:
             # Dropout layers have seeded the stream, which drops a Gaussian in waiting.
-            self._stream.seed(0)
-        self._chunk = None
-        return entered
+            self._gaussian = (0, 0.0)
+        self._call = None
+        return losses
+
+    # -------------------------------------------------------------------------------------------- accuracy checks
+
+    @cached_property
+    def _best_params(self) -> np.ndarray:
+        """The parameters with the best validation accuracy, laid out like the model's, where calls keep them."""
+        flat = self._model.params.flat
+        return aligned_zeros(flat.size, flat.dtype)
+
+    def _checks_of_threads(self) -> Table[Check]:
+        """Of each thread, its part in the checks on training and validation data."""
+        if self._checks is None:
+            solver, rows = self.solver, []
+            samples = {"train": solver.num_train_samples, "val": solver.num_val_samples}
+            shared = {split: np.empty(_count(len(self._X[split]), samples[split]), np.int64) for split in samples}
+            for _ in self._plan.threads:
+                for split, number in samples.items():
+                    drawn = number is not None and len(self._X[split]) > number
+                    job = self._predictions(
+                        split, np.empty(number, np.int64) if drawn else _NO_INTEGERS, shared[split]
+                    )  # fmt: skip
+                    y = self._y if split == "train" else np.ascontiguousarray(solver.y_val, np.int64)
+                    rows.append({"job": job, "y": y, "drawn": drawn, "correct": np.zeros(LINE, np.int64)})
+            self._checks = Table(Check, self._plan.dtype, rows)
+        return self._checks
+
+    def _predictions(self, split: str, subset: np.ndarray, predictions: np.ndarray) -> Predictions:
+        return Predictions(
+            self._plan.dtype,
+            examples=self._examples[split],
+            subset=subset,
+            count=predictions.size,
+            softmax=False,
+            predictions=predictions,
+            scores=np.empty(0, self._plan.dtype),
+        )
 
     def accuracy(self, split: str, num_samples: int | None) -> float:
         """The Solver's ``check_accuracy`` on its own ``"train"`` or ``"val"`` data, drawing the same numbers."""
         plan, y = self._plan, getattr(self.solver, f"y_{split}")
-        n, subset = len(self._X[split]), np.zeros(0, np.int64)
+        self._ahead = True
+        n, subset = len(self._X[split]), _NO_INTEGERS
         if num_samples is not None and n > num_samples:
-            self._stream.set_state(self.stream_state())
-            subset = self._stream.choice(n, num_samples)
-            self._follow_stream()
+            self._generator.set_state(self.stream_state())
+            subset = self._generator.choice(n, num_samples)
+            self._take_stream(cast(tuple, self._generator.get_state()))
             n, y = num_samples, y[subset]
         if n == 0:
+            self._check_seconds[split] = 0.0
             return float("nan")
+        self._model._set_mode("test")
         predictions = np.empty(n, np.int64)
-        job = Predictions(
-            plan.dtype,
-            examples=self._examples[split],
-            subset=subset,
-            count=n,
-            softmax=False,
-            predictions=predictions,
-            scores=np.empty(0, plan.dtype),
-        )
-        predict_rows = kernel("predict_rows", plan.dtype)
-        self._team.run(lambda member: predict_rows(plan, member, job))
-        if plan.seeded and plan.depth > 1:
+        job = self._predictions(split, subset, predictions)
+        start = perf_counter()
+        self._team.run(lambda thread: self._predict_rows(plan, thread, job))
+        self._check_seconds[split] = perf_counter() - start
+        if plan.seeded:
             # Dropout layers seed the stream in test mode too.
             for thread in plan.threads:
                 thread.stream[:] = plan.seeded_stream
+        # A checkpoint may be next.
+        self._leave_statistics()
         return np.mean(predictions == y)
 
-    def _leave_modes(self) -> None:
-        """Leave the model's dictionaries in the mode of the last pass, which was an accuracy check."""
-        model = self._model
-        if model.use_dropout:
-            model.dropout_param["mode"] = "test"
-        if model.normalization == "batchnorm":
-            for param in model.bn_params:
-                param["mode"] = "test"
-                for key in ("running_mean", "running_var"):
-                    # A view would keep the whole memory of the run.
-                    param[key] = param[key].copy()
+
+def _count(n: int, num_samples: int | None) -> int:
+    return n if num_samples is None else min(n, num_samples)
 
 
-def _words_of(generator: np.random.RandomState) -> np.ndarray:
-    """The state of a generator (STREAM,): its words, then its position."""
-    _, key, position, *_ = generator.get_state()
-    return np.append(key, np.uint32(position))
+def _no_checks(dtype: np.dtype) -> Table[Check]:
+    return Table(Check, dtype, [])
+
+
+def _frame_of(solver: Any) -> tuple:
+    """The sizes, threads and kinds of operations that a run is made for, and the objects that it writes to."""
+    model = solver.model
+    return (
+        id(model), id(model.params.flat), model.normalization, int(solver.batch_size), solver.update_rule,
+        solver.threads, get_num_threads(),
+    )  # fmt: skip
+
+
+def _words_of(state: tuple) -> np.ndarray:
+    """The words (STREAM,) of a generator's state: its own, then its position."""
+    return np.append(state[1], np.uint32(state[2]))
