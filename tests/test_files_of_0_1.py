@@ -48,14 +48,14 @@ def assert_scores(net, wanted, X):
         ("batchnorm.pkl", FullyConnectedNet, "batchnorm", np.float64),
         ("two_layers.pkl", TwoLayerNet, None, np.float64),
         ("layernorm.npz", FullyConnectedNet, "layernorm", np.float32),
-        ("two_layers.npz", TwoLayerNet, None, np.float64),
+        ("two_layers.npz", FullyConnectedNet, None, np.float64),
     ],
 )
 def test_networks(file, kind, normalization, dtype, expected):
     net = unpickled(file) if file.endswith(".pkl") else load_model(FOLDER / file)
     assert type(net) is kind
     assert net.normalization == normalization
-    assert net.dtype == dtype
+    assert np.dtype(net.dtype) == dtype
     assert_scores(net, expected[f"{Path(file).stem}.scores"], expected["X"])
 
 
