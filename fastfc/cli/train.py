@@ -213,7 +213,7 @@ def _train_and_save(args: argparse.Namespace) -> int:
 
 def _check_outputs(args: argparse.Namespace) -> None:
     """Find out before the training what would keep its results from being written."""
-    from fastfc._files import replaced_file
+    from fastfc.formats.atomic import replaced_file
 
     outputs = {"--out": args.out} if args.plot is None else {"--out": args.out, "--plot": args.plot}
     for option, name in outputs.items():

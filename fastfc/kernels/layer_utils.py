@@ -6,12 +6,12 @@ while it is in the first-level cache. See :mod:`fastfc.reference.layer_utils`.
 
 import numpy as np
 
-from fastfc.kernels._jit import kernel
-from fastfc.kernels._math import assign
-from fastfc.kernels._random import keep_mask
 from fastfc.kernels.activation import gate, rectify
 from fastfc.kernels.affine import affine, affine_gradients
+from fastfc.kernels.compiler.jit import kernel
 from fastfc.kernels.dropout import apply_mask
+from fastfc.kernels.lowering.math import assign
+from fastfc.kernels.lowering.random import keep_mask
 from fastfc.kernels.norm import (
     add_parameter_gradients,
     batch_input_gradient,

@@ -5,7 +5,7 @@ The span helpers change w and the state in place; every array is (n,) and contig
 
 import numpy as np
 
-from fastfc.kernels._jit import estimates, inline, kernel
+from fastfc.kernels.compiler.jit import estimates, inline, kernel
 
 
 def sgd(w, dw, config):

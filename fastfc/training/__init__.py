@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from fastfc._threads import available_cpus, checked_count, get_num_threads
-from fastfc._years import legacy_of
+from fastfc._runtime.threads import available_cpus, checked_count, get_num_threads
 from fastfc.backend import get_backend
 from fastfc.classifiers.fc_net import FullyConnectedNet
+from fastfc.course.years import legacy_of
 
 __all__ = ["refusal", "threads_for"]
 

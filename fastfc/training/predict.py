@@ -4,7 +4,7 @@ import numpy as np
 
 from fastfc._runtime.blas import single_threaded
 from fastfc._runtime.team import Team
-from fastfc._threads import available_cpus, get_num_threads
+from fastfc._runtime.threads import available_cpus, get_num_threads
 from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.layers import batchnorm_param, checked_eps, layernorm_param, write_back
 from fastfc.training import layout

@@ -11,19 +11,19 @@ import numpy as np
 from numba.core import types
 
 from fastfc._runtime.shared import PANEL
-from fastfc.kernels._barrier import meet
-from fastfc.kernels._denormals import flush_denormals, restore
-from fastfc.kernels._jit import inline, part
-from fastfc.kernels._linked import linked
-from fastfc.kernels._math import add, assign, clear
-from fastfc.kernels._matmul import PRODUCTS, multiply
-from fastfc.kernels._passes import batchnorm_gradient, batchnorm_relu, gate_normalized_rows, gate_rows, moments
-from fastfc.kernels._random import choose, drop, skip_words
-from fastfc.kernels._vectors import vectors_supported
-from fastfc.kernels._views import borrowed, flat, matrix, reference_to, vector
 from fastfc.kernels.activation import rectify
 from fastfc.kernels.affine import column_sums
+from fastfc.kernels.compiler.jit import inline, part
+from fastfc.kernels.compiler.linked import linked
 from fastfc.kernels.loss import l2_span, softmax_row, softmax_scores
+from fastfc.kernels.lowering.barrier import meet
+from fastfc.kernels.lowering.denormals import flush_denormals, restore
+from fastfc.kernels.lowering.math import add, assign, clear
+from fastfc.kernels.lowering.matmul import PRODUCTS, multiply
+from fastfc.kernels.lowering.passes import batchnorm_gradient, batchnorm_relu, gate_normalized_rows, gate_rows, moments
+from fastfc.kernels.lowering.random import choose, drop, skip_words
+from fastfc.kernels.lowering.vectors import vectors_supported
+from fastfc.kernels.lowering.views import borrowed, flat, matrix, reference_to, vector
 from fastfc.kernels.norm import (
     inverse_std,
     layer_input_gradient,
@@ -658,7 +658,7 @@ def _argmax(scores):
 
 
 def linked_kernel(name, dtype):
-    """The :class:`fastfc.kernels._linked.Linked` of a name and a dtype."""
+    """The :class:`fastfc.kernels.compiler.linked.Linked` of a name and a dtype."""
     if name == "product":
         return PRODUCTS[np.dtype(dtype)]
     return {"train_steps": train_steps, "backward": backward, "predict_rows": predict_rows}[name]
