@@ -33,6 +33,7 @@ from fastfc.cli._common import (
     writing_results,
 )
 from fastfc.cli._watch import DivergedError, Watch, progress
+from fastfc.ops import rules
 
 if TYPE_CHECKING:
     from fastfc.classifiers.fc_net import FullyConnectedNet
@@ -51,7 +52,8 @@ infinite is stopped, and what was best before that is saved.
 {EXIT_CODES}"""
 
 PLOT_SUFFIXES = (".png", ".pdf", ".svg")
-RULES = ("adam", "adamw", "sgd", "sgd_momentum", "nesterov", "rmsprop", "adagrad")
+# The default and its kind come first.
+RULES = tuple(sorted(rules.RULES, key=lambda name: not name.startswith("adam")))
 
 
 class _RehearsalError(Exception):

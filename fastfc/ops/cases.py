@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastfc.ops.registry import OPS
+from fastfc.ops.rules import RULES
 from fastfc.ops.tolerance import tolerance
 
 __all__ = ["BUILDERS", "Case", "Sizes", "build", "largest_error", "normal"]
@@ -357,45 +358,21 @@ def _longest(sizes):
 # ------------------------------------------------------------------------------------------- update rules
 
 
-def _rule(hyperparameters, state, magnitudes):
-    """A builder for an update rule; `magnitudes(config, w, dw, *state)` has those of w and of the state."""
-
-    def builder(name, sizes, draw, rng):
-        w, dw = draw("w", sizes.n, sizes.d), draw("dw", sizes.n, sizes.d)
-        config = {"learning_rate": 0.01, **hyperparameters, **{key: draw(key, sizes.n, sizes.d) for key in state}}
-        expected = magnitudes(config, *_wide(w, dw, *(config[key] for key in state)))
-        return Case(
-            name, (w, dw, config), lambda result, args: [result[0], *(result[1][k] for k in state)], expected, 0
-        )
-
-    return builder
+# Of the cases, where they are not the rule's own: moments that have seen some steps.
+_STEPS_TAKEN = 3
 
 
-def _momentum_magnitudes(config, w, dw, velocity):
-    moved = config["momentum"] * velocity + config["learning_rate"] * dw
-    return [w + 2 * moved + velocity, moved]
+def _rule(name, sizes, draw, rng):
+    rule = RULES[name]
+    w, dw = draw("w", sizes.n, sizes.d), draw("dw", sizes.n, sizes.d)
+    config = {**rule.defaults, "learning_rate": 0.01, **{key: draw(key, sizes.n, sizes.d) for key in rule.state}}
+    if "t" in config:
+        config["t"] = _STEPS_TAKEN
+    expected = rule.magnitudes(config, *_wide(w, dw, *(config[key] for key in rule.state)))
+    return Case(
+        name, (w, dw, config), lambda result, args: [result[0], *(result[1][k] for k in rule.state)], expected, 0
+    )
 
-
-def _rmsprop_magnitudes(config, w, dw, cache):
-    decay_rate = config["decay_rate"]
-    cache = decay_rate * cache + (1 - decay_rate) * dw**2
-    return [w + config["learning_rate"] * dw / (np.sqrt(cache) + config["epsilon"]), cache]
-
-
-def _adagrad_magnitudes(config, w, dw, cache):
-    cache = cache + dw**2
-    return [w + config["learning_rate"] * dw / (np.sqrt(cache) + config["epsilon"]), cache]
-
-
-def _adam_magnitudes(config, w, dw, m, v):
-    beta1, beta2, t = config["beta1"], config["beta2"], config["t"] + 1
-    m = beta1 * m + (1 - beta1) * dw
-    v = beta2 * v + (1 - beta2) * dw**2
-    direction = m / (1 - beta1**t) / (np.sqrt(v / (1 - beta2**t)) + config["epsilon"])
-    return [w + config["learning_rate"] * (direction + w), m, v]
-
-
-_ADAM = {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "t": 3}
 
 _BUILDERS_BY_NAME = {
     "affine_forward": _affine_forward,
@@ -412,18 +389,12 @@ _BUILDERS_BY_NAME = {
     "softmax_loss": _softmax_loss,
     "svm_loss": _svm_loss,
     "l2_penalty": _l2_penalty,
-    "sgd": _rule({}, (), lambda config, w, dw: [w + config["learning_rate"] * dw]),
-    "sgd_momentum": _rule({"momentum": 0.9}, ("velocity",), _momentum_magnitudes),
-    "nesterov": _rule({"momentum": 0.9}, ("velocity",), _momentum_magnitudes),
-    "rmsprop": _rule({"decay_rate": 0.99, "epsilon": 1e-8}, ("cache",), _rmsprop_magnitudes),
-    "adagrad": _rule({"epsilon": 1e-8}, ("cache",), _adagrad_magnitudes),
-    "adam": _rule(_ADAM, ("m", "v"), _adam_magnitudes),
-    "adamw": _rule({**_ADAM, "weight_decay": 0.01}, ("m", "v"), _adam_magnitudes),
 }
 
 #: Operation name -> builder.
 BUILDERS: dict[str, Callable[..., Case]] = {
     **_BUILDERS_BY_NAME,
+    **dict.fromkeys(RULES, _rule),
     **{
         f"affine_{norm}relu_{dropout}{direction}": builder
         for norm in ("", "batchnorm_", "layernorm_")

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 
+from fastfc.ops.rules import RULES
+
 __all__ = ["BACKENDS", "OPS", "Operation", "get_backend", "implementation", "use_backend"]
 
 #: Backend name -> the package with its twins.
@@ -58,7 +60,7 @@ _NAMES_BY_MODULE = {
         "affine_layernorm_relu_dropout_forward",
         "affine_layernorm_relu_dropout_backward",
     ],
-    "optim": ["sgd", "sgd_momentum", "nesterov", "rmsprop", "adagrad", "adam", "adamw"],
+    "optim": list(RULES),
 }
 
 #: Name -> operation.

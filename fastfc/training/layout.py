@@ -26,18 +26,13 @@ from fastfc._runtime.record import Float64s, Int64s, Reals, Record, Uint32s, rec
     LAYER_COLUMNS,
 ) = range(13)
 
-# Rows per layer of the table of hyperparameters.
+# Rows per layer of the table of hyperparameters; its columns are in the order of the rule's record.
 HYPER_W, HYPER_B, HYPER_GAMMA, HYPER_BETA, HYPER_ROWS = range(5)
-# Its columns. FIRST is momentum, decay_rate or beta1, SECOND is beta2; TAKEN counts Adam's steps.
-LEARNING_RATE, FIRST, SECOND, EPSILON, WEIGHT_DECAY, TAKEN, HYPER_COLUMNS = range(7)
-
 # Per layer, the numbers of its normalization.
 EPS, MOMENTUM, NORM_COLUMNS = range(3)
 
 NO_NORM, BATCH_NORM, LAYER_NORM = range(3)
 NORMS = {None: NO_NORM, "batchnorm": BATCH_NORM, "layernorm": LAYER_NORM}
-
-SGD, SGD_MOMENTUM, NESTEROV, RMSPROP, ADAGRAD, ADAM, ADAMW = range(7)
 
 # Gradients of layers' affine outputs at a time: some members still read layer l + 1's, for its weights, and go
 # through layer l's, while others write layer l - 1's.
@@ -50,10 +45,6 @@ OWN_SHIFT, OWN_MEAN, OWN_INV_STD, OWN_D_GAMMA, OWN_D_BETA, OWN = range(6)
 
 # What the members add up, by parity of the step; a line of the cache each.
 LOSS, SQUARES, SUMS = 0, 1, 8
-
-# What a member remembers of Adam's last bias corrections, which most parameters share: two powers take as
-# long as the update of a hundred weights.
-OF_FIRST, OF_SECOND, OF_T, M_CORRECTION, V_CORRECTION, CORRECTIONS = 0, 1, 2, 3, 4, 8
 
 # Words of the random generator's state, and its position; and what they take. In whole lines of the cache:
 # a state that starts within one took three times as long to go on. And pages apart: what the processor
@@ -118,18 +109,17 @@ class Plan(Record):
     exchanged: int  # (members, L, EXCHANGED, D)
     own: int  # (members, L, OWN, D)
     # offsets in numbers
-    hyper: int  # (L, HYPER_ROWS, HYPER_COLUMNS)
+    hyper: int  # (L, HYPER_ROWS, MOST_HYPERPARAMETERS)
     norm_numbers: int  # (L, NORM_COLUMNS)
     sums: int  # (members, 2, SUMS)
-    corrections: int  # (members, CORRECTIONS)
+    notes: int  # (members, NOTES): of the rule
     # offsets in words
     streams: int  # (members, STREAM_ROOM): each member follows the whole stream
     seeded_stream: int  # (STREAM,)
     # the memory
     ints: Int64s
     w: Reals  # the parameters
-    m: Reals  # velocity, cache or first moment; empty where the rule has none
-    v: Reals  # second moment; likewise
+    state: Reals  # the rule's arrays, each of the size of the parameters, one after the other
     room: Reals
     numbers: Float64s
     words: Uint32s

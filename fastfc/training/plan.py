@@ -11,20 +11,14 @@ from fastfc import optim
 from fastfc._runtime.shared import PANEL, keep_threshold
 from fastfc._runtime.team import new_barrier
 from fastfc.classifiers.fc_net import FullyConnectedNet
+from fastfc.ops import rules
+from fastfc.ops.rules import MOST_HYPERPARAMETERS, NOTES, Rule
 from fastfc.params import aligned_zeros
 from fastfc.training import layout
 from fastfc.training.layout import KINDS, Examples, Plan
 
-#: Rule -> its code, and the hyperparameters in the columns FIRST and SECOND.
-RULES: dict[Callable, tuple[int, tuple[str, ...]]] = {
-    optim.sgd: (layout.SGD, ()),
-    optim.sgd_momentum: (layout.SGD_MOMENTUM, ("momentum",)),
-    optim.nesterov: (layout.NESTEROV, ("momentum",)),
-    optim.rmsprop: (layout.RMSPROP, ("decay_rate",)),
-    optim.adagrad: (layout.ADAGRAD, ()),
-    optim.adam: (layout.ADAM, ("beta1", "beta2")),
-    optim.adamw: (layout.ADAMW, ("beta1", "beta2")),
-}
+#: The functions by which Solvers know the package's rules -> their records.
+RULES: dict[Callable, Rule] = {getattr(optim, name): rule for name, rule in rules.RULES.items()}
 
 _ADJACENT = np.zeros(0, np.int64)
 # Of a member, where the features are split: its sums for all rows must be worth storing.
@@ -44,7 +38,6 @@ def make_plan(
     """
     dtype, dims = np.dtype(model.dtype), model.dims
     count, widest, size = len(dims) - 1, max(dims[1:]), model.params.flat.size
-    state = len(optim.STATE[rule.__name__])
     chunk_rows = [_chunk_rows(-(-d // members), d_out) for d, d_out in pairwise(dims)]
     scratch_size = max(rows * d_out for rows, d_out in zip(chunk_rows, dims[1:], strict=True))
     p = float(model.dropout_param["p"]) if model.use_dropout else 1.0
@@ -73,10 +66,10 @@ def make_plan(
     )
     in_numbers, numbers_size = _allot(
         {
-            "hyper": count * layout.HYPER_ROWS * layout.HYPER_COLUMNS,
+            "hyper": count * layout.HYPER_ROWS * MOST_HYPERPARAMETERS,
             "norm_numbers": count * layout.NORM_COLUMNS,
             "sums": members * 2 * layout.SUMS,
-            "corrections": members * layout.CORRECTIONS,
+            "notes": members * NOTES,
         },
         8,
     )
@@ -89,7 +82,7 @@ def make_plan(
         features=dims[0],
         widest=widest,
         norm=layout.NORMS[model.normalization],
-        rule=RULES[rule][0],
+        rule=RULES[rule].code,
         dropout=bool(model.use_dropout),
         seeded=model.use_dropout and model.dropout_param.get("seed") is not None,
         by_features=by_features,
@@ -104,8 +97,7 @@ def make_plan(
         **in_words,
         ints=aligned_zeros(ints_size, np.dtype(np.int64)),
         w=model.params.flat,
-        m=aligned_zeros(size if state > 0 else 0, dtype),
-        v=aligned_zeros(size if state > 1 else 0, dtype),
+        state=aligned_zeros(len(RULES[rule].state) * size, dtype),
         room=aligned_zeros(room_size, dtype),
         numbers=aligned_zeros(numbers_size, np.dtype(np.float64)),
         words=aligned_zeros(words_size, np.dtype(np.uint32)),
@@ -225,6 +217,11 @@ def readable(X: Any) -> bool:
     return X.dtype == np.bool_ or X.dtype in KINDS
 
 
+def state_arrays_of(plan: Plan) -> np.ndarray:
+    """The rule's arrays (count, size of the parameters' buffer), a view."""
+    return plan.state.reshape(-1, plan.w.size) if plan.state.size > 0 else np.zeros((0, plan.w.size), plan.dtype)
+
+
 def parameters_of(plan: Plan, model: FullyConnectedNet):
     """For each parameter: its name, the index of its hyperparameters, and its place in the flat buffers."""
     for layer in range(plan.depth):
@@ -237,14 +234,8 @@ def parameters_of(plan: Plan, model: FullyConnectedNet):
 
 def set_hyperparameters(plan: Plan, model: FullyConnectedNet, rule: Callable, configs: Mapping[str, dict]) -> None:
     """Copy learning rates and the like from the Solver's configurations, which are complete."""
-    _, named = RULES[rule]
-    size = plan.depth * layout.HYPER_ROWS * layout.HYPER_COLUMNS
+    size = plan.depth * layout.HYPER_ROWS * MOST_HYPERPARAMETERS
     hyper = plan.numbers[plan.hyper : plan.hyper + size].reshape(plan.depth, layout.HYPER_ROWS, -1)
     for name, index, _ in parameters_of(plan, model):
-        config, row = configs[name], hyper[index]
-        row[layout.LEARNING_RATE] = config["learning_rate"]
-        for column, key in zip((layout.FIRST, layout.SECOND), named, strict=False):
-            row[column] = config[key]
-        row[layout.EPSILON] = config.get("epsilon", 0)
-        row[layout.WEIGHT_DECAY] = config.get("weight_decay", 0)
-        row[layout.TAKEN] = config.get("t", 0)
+        for column, key in enumerate(RULES[rule].defaults):
+            hyper[index][column] = configs[name][key]

@@ -22,6 +22,7 @@ from fastfc.training.plan import (
     parameters_of,
     seeded_stream_of,
     set_hyperparameters,
+    state_arrays_of,
     streams_of,
 )
 
@@ -117,7 +118,7 @@ class CompiledRun:
         configs = solver.optim_configs
         checked = {name: checked_config(rule, configs[name], params[name]) for name in params}
         for name, _, place in parameters_of(plan, self._model):
-            for key, buffer in zip(STATE[rule], (plan.m, plan.v), strict=False):
+            for key, buffer in zip(STATE[rule], state_arrays_of(plan), strict=True):
                 view = buffer[place].reshape(params[name].shape)
                 view[...] = checked[name][key]
                 checked[name][key] = view

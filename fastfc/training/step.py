@@ -32,14 +32,8 @@ from fastfc.kernels.norm import (
     scale_and_shift,
     standardize_row,
 )
-from fastfc.kernels.optim import (
-    adagrad_span,
-    adam_span,
-    nesterov_span,
-    rmsprop_span,
-    sgd_momentum_span,
-    sgd_span,
-)
+from fastfc.kernels.optim import apply_rule
+from fastfc.ops.rules import MOST_HYPERPARAMETERS, NOTES
 from fastfc.training import layout
 from fastfc.training.data import gather_row, standardize
 from fastfc.training.layout import Plan, Predictions, Steps
@@ -500,8 +494,7 @@ def _update_weights(plan, member, layer, step):
         w = vector(plan.w, start, dw.size)
         if plan.reg != 0:
             squares += l2_span(dw, w, plan.reg)
-        m, v = _moment(plan.m, start, dw.size), _moment(plan.v, start, dw.size)
-        update_span(plan.rule, w, dw, m, v, _hyper(plan, layer, layout.HYPER_W), step, _corrections(plan, member))
+        _apply_rule(plan, member, w, dw, start, layer, layout.HYPER_W, step)
     return squares
 
 
@@ -520,8 +513,7 @@ def _update_units(plan, member, layer, step):
         dw = vector(plan.room, plan.scratch + member * plan.scratch_size, end - first)
         _sum_over_members(dw, plan, layer, row, first)
         start = _entry(plan, layer, column) + first
-        w, m, v = vector(plan.w, start, dw.size), _moment(plan.m, start, dw.size), _moment(plan.v, start, dw.size)
-        update_span(plan.rule, w, dw, m, v, _hyper(plan, layer, hyper_row), step, _corrections(plan, member))
+        _apply_rule(plan, member, vector(plan.w, start, dw.size), dw, start, layer, hyper_row, step)
 
 
 @inline
@@ -533,52 +525,25 @@ def _copy_transposed(out, x):
 
 
 @part
-def _moment(values, start, size):
-    """(size,): a part of the rule's state, which is empty if the rule has none."""
-    return vector(values, min(start, values.size), min(size, values.size))
+def _state_from(plan, start):
+    """The rule's first array from a place on, and all behind it; the next array starts as far on as w has values."""
+    start = min(start, plan.state.size)
+    return vector(plan.state, start, plan.state.size - start)
 
 
 @part
 def _hyper(plan, layer, row):
-    """(HYPER_COLUMNS,)"""
-    start = plan.hyper + (layer * layout.HYPER_ROWS + row) * layout.HYPER_COLUMNS
-    return vector(plan.numbers, start, layout.HYPER_COLUMNS)
+    """(MOST_HYPERPARAMETERS,)"""
+    start = plan.hyper + (layer * layout.HYPER_ROWS + row) * MOST_HYPERPARAMETERS
+    return vector(plan.numbers, start, MOST_HYPERPARAMETERS)
 
 
 @part
-def _corrections(plan, member):
-    """(CORRECTIONS,)"""
-    return vector(plan.numbers, plan.corrections + member * layout.CORRECTIONS, layout.CORRECTIONS)
-
-
-@inline
-def update_span(rule, w, dw, m, v, hyper, step, corrections):
-    """Every array (n,); hyper (HYPER_COLUMNS,) as before the first step of the call; corrections (CORRECTIONS,)."""
-    rate, first, second = hyper[layout.LEARNING_RATE], hyper[layout.FIRST], hyper[layout.SECOND]
-    epsilon = hyper[layout.EPSILON]
-    if rule == layout.SGD:
-        sgd_span(w, dw, rate)
-    elif rule == layout.SGD_MOMENTUM:
-        sgd_momentum_span(w, dw, m, rate, first)
-    elif rule == layout.NESTEROV:
-        nesterov_span(w, dw, m, rate, first)
-    elif rule == layout.RMSPROP:
-        rmsprop_span(w, dw, m, rate, first, epsilon)
-    elif rule == layout.ADAGRAD:
-        adagrad_span(w, dw, m, rate, epsilon)
-    else:
-        t = hyper[layout.TAKEN] + (step + 1)
-        if (
-            corrections[layout.OF_T] != t
-            or corrections[layout.OF_FIRST] != first
-            or corrections[layout.OF_SECOND] != second
-        ):
-            corrections[layout.OF_FIRST], corrections[layout.OF_SECOND], corrections[layout.OF_T] = first, second, t
-            corrections[layout.M_CORRECTION] = 1 / (1 - first**t)
-            corrections[layout.V_CORRECTION] = 1 / (1 - second**t)
-        m_correction, v_correction = corrections[layout.M_CORRECTION], corrections[layout.V_CORRECTION]
-        shrinkage = rate * hyper[layout.WEIGHT_DECAY]
-        adam_span(w, dw, m, v, rate, first, second, epsilon, m_correction, v_correction, shrinkage)
+def _apply_rule(plan, member, w, dw, start, layer, row, step):
+    """The parameters w (n,), which start there in the buffer, take a step along dw (n,), which may be overwritten."""
+    state, hyper = _state_from(plan, start), _hyper(plan, layer, row)
+    notes = vector(plan.numbers, plan.notes + member * NOTES, NOTES)
+    apply_rule(plan.rule, w, dw, state, plan.w.size, hyper, step, notes)
 
 
 # ------------------------------------------------------------------------------------------------ evaluation
