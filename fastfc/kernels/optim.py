@@ -133,27 +133,27 @@ def adam_span(w, dw, m, v, rate, beta1, beta2, epsilon, m_correction, v_correcti
         w[i] -= rate * direction + shrinkage * w[i]
 
 
-@inline
+@part
 def sgd_rule(w, dw, state, stride, hyper, step, notes):
     sgd_span(w, dw, hyper[0])
 
 
-@inline
+@part
 def sgd_momentum_rule(w, dw, state, stride, hyper, step, notes):
     sgd_momentum_span(w, dw, vector(state, 0, w.size), hyper[0], hyper[1])
 
 
-@inline
+@part
 def nesterov_rule(w, dw, state, stride, hyper, step, notes):
     nesterov_span(w, dw, vector(state, 0, w.size), hyper[0], hyper[1])
 
 
-@inline
+@part
 def rmsprop_rule(w, dw, state, stride, hyper, step, notes):
     rmsprop_span(w, dw, vector(state, 0, w.size), hyper[0], hyper[1], hyper[2])
 
 
-@inline
+@part
 def adagrad_rule(w, dw, state, stride, hyper, step, notes):
     adagrad_span(w, dw, vector(state, 0, w.size), hyper[0], hyper[1])
 
@@ -162,7 +162,7 @@ def adagrad_rule(w, dw, state, stride, hyper, step, notes):
 _OF_FIRST, _OF_SECOND, _OF_T, _M_CORRECTION, _V_CORRECTION = range(5)
 
 
-@inline
+@part
 def adam_rule(w, dw, state, stride, hyper, step, notes):
     """AdamW; Adam has no weight decay."""
     rate, beta1, beta2, epsilon, taken, weight_decay = hyper[0], hyper[1], hyper[2], hyper[3], hyper[4], hyper[5]
@@ -176,8 +176,8 @@ def adam_rule(w, dw, state, stride, hyper, step, notes):
     adam_span(w, dw, m, v, rate, beta1, beta2, epsilon, m_correction, v_correction, rate * weight_decay)
 
 
-def _one_of(names):
-    """A helper that calls the one of some ``*_rule`` helpers that a number stands for."""
+def _one_of(names, number=0):
+    """A helper that calls the one of some ``*_rule`` helpers that a code stands for, the first one's being `number`."""
     apply = globals()[names[0]]
     if len(names) == 1:
 
@@ -186,14 +186,15 @@ def _one_of(names):
             apply(w, dw, state, stride, hyper, step, notes)
 
         return last
-    others = _one_of(names[1:])
+
+    others = _one_of(names[1:], number + 1)
 
     @part
     def choose(code, w, dw, state, stride, hyper, step, notes):
-        if code == 0:
+        if code == number:
             apply(w, dw, state, stride, hyper, step, notes)
         else:
-            others(code - 1, w, dw, state, stride, hyper, step, notes)
+            others(code, w, dw, state, stride, hyper, step, notes)
 
     return choose
 

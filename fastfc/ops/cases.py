@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fastfc.ops.blocks import BLOCKS, block_name
 from fastfc.ops.registry import OPS
 from fastfc.ops.rules import RULES
 from fastfc.ops.tolerance import tolerance
@@ -396,9 +397,8 @@ BUILDERS: dict[str, Callable[..., Case]] = {
     **_BUILDERS_BY_NAME,
     **dict.fromkeys(RULES, _rule),
     **{
-        f"affine_{norm}relu_{dropout}{direction}": builder
-        for norm in ("", "batchnorm_", "layernorm_")
-        for dropout in ("", "dropout_")
+        block_name(*block, direction): builder
+        for block in BLOCKS
         for direction, builder in (("forward", _block_forward), ("backward", _block_backward))
     },
 }

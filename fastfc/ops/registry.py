@@ -14,6 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 
+from fastfc.ops.activations import ACTIVATIONS
+from fastfc.ops.blocks import BLOCKS, block_name
+from fastfc.ops.losses import LOSSES
+from fastfc.ops.norms import NORMS
 from fastfc.ops.rules import RULES
 
 __all__ = ["BACKENDS", "OPS", "Operation", "get_backend", "implementation", "use_backend"]
@@ -36,30 +40,11 @@ class Operation:
 
 _NAMES_BY_MODULE = {
     "affine": ["affine_forward", "affine_backward"],
-    "activation": ["relu_forward", "relu_backward"],
-    "norm": [
-        "batchnorm_forward",
-        "batchnorm_backward",
-        "batchnorm_backward_alt",
-        "layernorm_forward",
-        "layernorm_backward",
-    ],
+    "activation": [name for activation in ACTIVATIONS.values() for name in activation.operations],
+    "norm": [name for norm in NORMS.values() for name in norm.operations],
     "dropout": ["dropout_forward", "dropout_backward"],
-    "loss": ["softmax_loss", "svm_loss", "l2_penalty"],
-    "layer_utils": [
-        "affine_relu_forward",
-        "affine_relu_backward",
-        "affine_relu_dropout_forward",
-        "affine_relu_dropout_backward",
-        "affine_batchnorm_relu_forward",
-        "affine_batchnorm_relu_backward",
-        "affine_batchnorm_relu_dropout_forward",
-        "affine_batchnorm_relu_dropout_backward",
-        "affine_layernorm_relu_forward",
-        "affine_layernorm_relu_backward",
-        "affine_layernorm_relu_dropout_forward",
-        "affine_layernorm_relu_dropout_backward",
-    ],
+    "loss": [*(name for loss in LOSSES.values() for name in loss.operations), "l2_penalty"],
+    "layer_utils": [block_name(*block, direction) for block in BLOCKS for direction in ("forward", "backward")],
     "optim": list(RULES),
 }
 
