@@ -41,12 +41,12 @@ from limit import LIMIT_ENGINES, limit_seconds, rates
 from operations import OPERATION_ENGINES, OPERATION_SHAPES, OPERATIONS
 from report import tables
 
-from fastfc._files import replaced_file
-from fastfc._threads import available_cpus
+from fastfc._runtime.threads import available_cpus
 from fastfc.bench.engines import ENGINES, Engine
 from fastfc.bench.machine import environment
 from fastfc.bench.rounds import Job, check_losses, expected_losses, measure, missing, summary
 from fastfc.bench.task import Task
+from fastfc.formats.atomic import replaced_file
 
 #: Variant -> normalization, probability to keep a unit.
 VARIANTS: dict[str, tuple[str | None, float]] = {

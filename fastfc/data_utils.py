@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastfc._csv_table import read_csv
-from fastfc._idx import has_idx_files, load_idx, read_idx_folder
-from fastfc._npz import read_npz
-from fastfc._pickles import MAX_PICKLE_BYTES as MAX_PICKLE_BYTES
-from fastfc._pickles import MAX_PICKLE_OPCODES as MAX_PICKLE_OPCODES
-from fastfc._pickles import RefusedPickleError, load_pickle
+from fastfc.formats.idx import has_idx_files, load_idx, read_idx_folder
+from fastfc.formats.npz import read_npz
+from fastfc.formats.pickles import MAX_PICKLE_BYTES as MAX_PICKLE_BYTES
+from fastfc.formats.pickles import MAX_PICKLE_OPCODES as MAX_PICKLE_OPCODES
+from fastfc.formats.pickles import RefusedPickleError, load_pickle
+from fastfc.formats.table import read_csv
 
 __all__ = [
     "RefusedPickleError",

@@ -24,6 +24,8 @@ from fastfc.layers import (
     unpack,
     write_back,
 )
+from fastfc.ops.blocks import block_name
+from fastfc.ops.norms import NORMS
 
 __all__ = [
     "affine_batchnorm_relu_backward",
@@ -63,39 +65,36 @@ def affine_relu_forward(x: ArrayLike, w: ArrayLike, b: ArrayLike) -> tuple[np.nd
     >>> out
     array([[2., 0.]])
     """
-    return _plain_forward("affine_relu_forward", x, w, b)
+    return _block_forward(x, w, b)
 
 
 def affine_relu_backward(dout: ArrayLike, cache: tuple) -> _Gradients:
     """Backward pass of :func:`affine_relu_forward`: dout (N, M) -> ``dx, dw, db``."""
-    return _plain_backward("affine_relu_backward", dout, cache, dropout=False)
+    return _block_backward(dout, cache)
 
 
 def affine_relu_dropout_forward(
     x: ArrayLike, w: ArrayLike, b: ArrayLike, dropout_param: dict
 ) -> tuple[np.ndarray, tuple]:
     """Affine - relu - dropout; arguments as for the layers, out (N, M)."""
-    param = checked_dropout_param(dropout_param)
-    if param["legacy"]:
-        return _with_legacy_dropout(affine_relu_forward(x, w, b), param)
-    return _plain_forward("affine_relu_dropout_forward", x, w, b, param)
+    return _block_forward(x, w, b, dropout_args=(dropout_param,))
 
 
 def affine_relu_dropout_backward(dout: ArrayLike, cache: tuple) -> _Gradients:
     """Backward pass of :func:`affine_relu_dropout_forward`: dout (N, M) -> ``dx, dw, db``."""
-    return _plain_backward("affine_relu_dropout_backward", dout, cache, dropout=True)
+    return _block_backward(dout, cache, dropout=True)
 
 
 def affine_batchnorm_relu_forward(
     x: ArrayLike, w: ArrayLike, b: ArrayLike, gamma: ArrayLike, beta: ArrayLike, bn_param: dict
 ) -> tuple[np.ndarray, tuple]:
     """Affine - batch norm - relu; arguments as for the layers, out (N, M)."""
-    return _batchnorm_forward("affine_batchnorm_relu_forward", x, w, b, gamma, beta, bn_param)
+    return _block_forward(x, w, b, "batchnorm", (gamma, beta, bn_param))
 
 
 def affine_batchnorm_relu_backward(dout: ArrayLike, cache: tuple) -> _Gradients:
     """Backward pass of :func:`affine_batchnorm_relu_forward`: dout (N, M) -> ``dx, dw, db, dgamma, dbeta``."""
-    return _norm_backward("affine_batchnorm_relu_backward", dout, cache, ("train", "test"), dropout=False)
+    return _block_backward(dout, cache, "batchnorm")
 
 
 def affine_batchnorm_relu_dropout_forward(
@@ -108,27 +107,24 @@ def affine_batchnorm_relu_dropout_forward(
     dropout_param: dict,
 ) -> tuple[np.ndarray, tuple]:
     """Affine - batch norm - relu - dropout; arguments as for the layers, out (N, M)."""
-    param = checked_dropout_param(dropout_param)
-    if param["legacy"]:
-        return _with_legacy_dropout(affine_batchnorm_relu_forward(x, w, b, gamma, beta, bn_param), param)
-    return _batchnorm_forward("affine_batchnorm_relu_dropout_forward", x, w, b, gamma, beta, bn_param, param)
+    return _block_forward(x, w, b, "batchnorm", (gamma, beta, bn_param), (dropout_param,))
 
 
 def affine_batchnorm_relu_dropout_backward(dout: ArrayLike, cache: tuple) -> _Gradients:
     """Backward pass of :func:`affine_batchnorm_relu_dropout_forward` -> ``dx, dw, db, dgamma, dbeta``."""
-    return _norm_backward("affine_batchnorm_relu_dropout_backward", dout, cache, ("train", "test"), dropout=True)
+    return _block_backward(dout, cache, "batchnorm", dropout=True)
 
 
 def affine_layernorm_relu_forward(
     x: ArrayLike, w: ArrayLike, b: ArrayLike, gamma: ArrayLike, beta: ArrayLike, ln_param: dict
 ) -> tuple[np.ndarray, tuple]:
     """Affine - layer norm - relu; arguments as for the layers, out (N, M)."""
-    return _layernorm_forward("affine_layernorm_relu_forward", x, w, b, gamma, beta, ln_param)
+    return _block_forward(x, w, b, "layernorm", (gamma, beta, ln_param))
 
 
 def affine_layernorm_relu_backward(dout: ArrayLike, cache: tuple) -> _Gradients:
     """Backward pass of :func:`affine_layernorm_relu_forward`: dout (N, M) -> ``dx, dw, db, dgamma, dbeta``."""
-    return _norm_backward("affine_layernorm_relu_backward", dout, cache, ("layer",), dropout=False)
+    return _block_backward(dout, cache, "layernorm")
 
 
 def affine_layernorm_relu_dropout_forward(
@@ -141,39 +137,33 @@ def affine_layernorm_relu_dropout_forward(
     dropout_param: dict,
 ) -> tuple[np.ndarray, tuple]:
     """Affine - layer norm - relu - dropout; arguments as for the layers, out (N, M)."""
-    param = checked_dropout_param(dropout_param)
-    if param["legacy"]:
-        return _with_legacy_dropout(affine_layernorm_relu_forward(x, w, b, gamma, beta, ln_param), param)
-    return _layernorm_forward("affine_layernorm_relu_dropout_forward", x, w, b, gamma, beta, ln_param, param)
+    return _block_forward(x, w, b, "layernorm", (gamma, beta, ln_param), (dropout_param,))
 
 
 def affine_layernorm_relu_dropout_backward(dout: ArrayLike, cache: tuple) -> _Gradients:
     """Backward pass of :func:`affine_layernorm_relu_dropout_forward` -> ``dx, dw, db, dgamma, dbeta``."""
-    return _norm_backward("affine_layernorm_relu_dropout_backward", dout, cache, ("layer",), dropout=True)
+    return _block_backward(dout, cache, "layernorm", dropout=True)
 
 
-def _plain_forward(name, x, w, b, *params):
-    (x, w, b), half = float_arrays(x=x, w=w, b=b)
-    check_affine(x, w, b)
-    out, cache = implementation(name)(x, w, b, *params)
-    return cast(out, half), cache
-
-
-def _batchnorm_forward(name, x, w, b, gamma, beta, bn_param, *params):
-    (x, w, b, gamma, beta), half = float_arrays(x=x, w=w, b=b, gamma=gamma, beta=beta)
-    check_affine(x, w, b)
-    check_scale_and_shift(gamma, beta, w.shape[1])
-    param = batchnorm_param(bn_param, len(x), gamma)
-    out, cache = implementation(name)(x, w, b, gamma, beta, param, *params)
-    write_back(bn_param, param)
-    return cast(out, half), cache
-
-
-def _layernorm_forward(name, x, w, b, gamma, beta, ln_param, *params):
-    (x, w, b, gamma, beta), half = float_arrays(x=x, w=w, b=b, gamma=gamma, beta=beta)
-    check_affine(x, w, b)
-    check_scale_and_shift(gamma, beta, w.shape[1])
-    out, cache = implementation(name)(x, w, b, gamma, beta, layernorm_param(ln_param, gamma), *params)
+def _block_forward(x, w, b, norm=None, norm_args=(), dropout_args=()):
+    """A block's forward pass: norm_args are gamma, beta and the normalization's dictionary, dropout_args dropout's."""
+    dropout = [checked_dropout_param(param) for param in dropout_args]
+    if any(param["legacy"] for param in dropout):
+        return _with_legacy_dropout(_block_forward(x, w, b, norm, norm_args), *dropout)
+    if norm is None:
+        (x, w, b), half = float_arrays(x=x, w=w, b=b)
+        check_affine(x, w, b)
+        normalization = []
+    else:
+        gamma, beta, given = norm_args
+        (x, w, b, gamma, beta), half = float_arrays(x=x, w=w, b=b, gamma=gamma, beta=beta)
+        check_affine(x, w, b)
+        check_scale_and_shift(gamma, beta, w.shape[1])
+        param = batchnorm_param(given, len(x), gamma) if norm == "batchnorm" else layernorm_param(given, gamma)
+        normalization = [gamma, beta, param]
+    out, cache = implementation(block_name(norm, bool(dropout), "forward"))(x, w, b, *normalization, *dropout)
+    if norm == "batchnorm":
+        write_back(given, param)
     return cast(out, half), cache
 
 
@@ -185,32 +175,29 @@ def _with_legacy_dropout(block: tuple[np.ndarray, tuple], param: dict) -> tuple[
     return dropped, (*cache[:-1], dropped, scale)
 
 
-def _plain_backward(name, dout, cache, dropout):
+def _block_backward(dout, cache, norm=None, dropout=False):
     half = half_of(dout)
-    fc_cache, out, *scale = unpack(cache, "of the block's forward pass", 3 if dropout else 2)
+    parts = unpack(cache, "of the block's forward pass", 2 + (norm is not None) + dropout)
+    scale = parts[-1:] if dropout else ()
+    fc_cache, *norm_caches, out = parts[:-1] if dropout else parts
     x, w, b = unpack(fc_cache, "(x, w, b)", 3)
-    require_flat(out, x, w, b)
-    (dout, out, x, w, b), _ = float_arrays(dout=dout, out=out, x=x, w=w, b=b)
+    if norm is None:
+        require_flat(out, x, w, b)
+        (dout, out, x, w, b), _ = float_arrays(dout=dout, out=out, x=x, w=w, b=b)
+    else:
+        mode, x_hat, inv_std, gamma = unpack(norm_caches[0], "of the block's normalization", 4)
+        if not (isinstance(mode, str) and mode in NORMS[norm].modes):
+            raise ValueError(f"cache: expected one of {block_name(norm, dropout, 'forward')}, got mode {mode!r}")
+        (dout, out, x, w, b, x_hat, inv_std, gamma), _ = float_arrays(
+            dout=dout, out=out, x=x, w=w, b=b, x_hat=x_hat, inv_std=inv_std, gamma=gamma
+        )
+        norm_caches = [(mode, x_hat, inv_std, gamma)]
     check_affine(x, w, b)
     _check_output(dout, out, (len(x), w.shape[1]))
-    return cast(implementation(name)(dout, ((x, w, b), out, *_checked_scale(scale))), half)
-
-
-def _norm_backward(name, dout, cache, modes, dropout):
-    half = half_of(dout)
-    fc_cache, norm_cache, out, *scale = unpack(cache, "of the block's forward pass", 4 if dropout else 3)
-    x, w, b = unpack(fc_cache, "(x, w, b)", 3)
-    mode, x_hat, inv_std, gamma = unpack(norm_cache, "of the block's normalization", 4)
-    if not (isinstance(mode, str) and mode in modes):
-        raise ValueError(f"cache: expected one of {name.replace('backward', 'forward')}, got mode {mode!r}")
-    (dout, out, x, w, b, x_hat, inv_std, gamma), _ = float_arrays(
-        dout=dout, out=out, x=x, w=w, b=b, x_hat=x_hat, inv_std=inv_std, gamma=gamma
-    )
-    check_affine(x, w, b)
-    _check_output(dout, out, (len(x), w.shape[1]))
-    check_norm_cache(dout, x_hat, inv_std, gamma, mode)
-    checked = ((x, w, b), (mode, x_hat, inv_std, gamma), out, *_checked_scale(scale))
-    return cast(implementation(name)(dout, checked), half)
+    for mode, x_hat, inv_std, gamma in norm_caches:
+        check_norm_cache(dout, x_hat, inv_std, gamma, mode)
+    checked = ((x, w, b), *norm_caches, out, *_checked_scale(scale))
+    return cast(implementation(block_name(norm, dropout, "backward"))(dout, checked), half)
 
 
 def _check_output(dout, out, shape):

@@ -23,8 +23,8 @@ from fastfc._arguments import (
     require_ndim,
     require_shape,
 )
-from fastfc._years import legacy_of
 from fastfc.backend import implementation
+from fastfc.course.years import legacy_of
 
 __all__ = [
     "affine_backward",

@@ -24,35 +24,18 @@ import numpy as np
 
 from fastfc._arguments import contiguous, float_arrays, number, require_mapping, require_shape
 from fastfc.backend import implementation
+from fastfc.ops.rules import RULES
 
 __all__ = ["adagrad", "adam", "adamw", "nesterov", "rmsprop", "sgd", "sgd_momentum"]
 
 _Config = dict[str, Any]
 
 
-_ADAM = {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "t": 0}
-
 #: Rule -> the hyperparameters that it fills in.
-DEFAULTS: dict[str, _Config] = {
-    "sgd": {"learning_rate": 1e-2},
-    "sgd_momentum": {"learning_rate": 1e-2, "momentum": 0.9},
-    "nesterov": {"learning_rate": 1e-2, "momentum": 0.9},
-    "rmsprop": {"learning_rate": 1e-2, "decay_rate": 0.99, "epsilon": 1e-8},
-    "adagrad": {"learning_rate": 1e-2, "epsilon": 1e-8},
-    "adam": _ADAM,
-    "adamw": {**_ADAM, "weight_decay": 1e-2},
-}
+DEFAULTS: dict[str, _Config] = {name: dict(rule.defaults) for name, rule in RULES.items()}
 
 #: Rule -> the arrays of w's shape that it keeps in the configuration.
-STATE: dict[str, tuple[str, ...]] = {
-    "sgd": (),
-    "sgd_momentum": ("velocity",),
-    "nesterov": ("velocity",),
-    "rmsprop": ("cache",),
-    "adagrad": ("cache",),
-    "adam": ("m", "v"),
-    "adamw": ("m", "v"),
-}
+STATE: dict[str, tuple[str, ...]] = {name: rule.state for name, rule in RULES.items()}
 
 _Rule = TypeVar("_Rule", bound=Callable[..., Any])
 _OLDER_NAMES = {"x": "w", "dx": "dw"}
@@ -189,8 +172,8 @@ def checked_config(name: str, config: _Config, w: np.ndarray, *others: np.ndarra
     }
     if "t" in checked:
         checked["t"] = _step_count(checked["t"])
-    for key in ("beta1", "beta2"):
-        if key in checked and not 0 <= checked[key] < 1:
+    for key in RULES[name].averaging:
+        if not 0 <= checked[key] < 1:
             raise ValueError(f"config['{key}']: expected 0 <= {key} < 1, got {checked[key]}")
     taken = [w, *others]
     for key in STATE[name]:

@@ -15,11 +15,11 @@ import numpy as np
 
 from fastfc import optim
 from fastfc._arguments import require_mapping
-from fastfc._checkpoints import load_checkpoint
-from fastfc._files import replaced_file
-from fastfc._threads import checked_count
-from fastfc._training_file import digests, load_training, require_savable, save_training, stream_state
+from fastfc._runtime.threads import checked_count
 from fastfc.backend import get_backend
+from fastfc.formats.atomic import replaced_file
+from fastfc.formats.checkpoint import load_checkpoint
+from fastfc.formats.training import digests, load_training, require_savable, save_training, stream_state
 from fastfc.training.capability import Methods
 
 __all__ = ["DivergenceWarning", "Solver", "load_checkpoint"]

@@ -15,7 +15,8 @@ import pytest
 
 import fastfc
 from fastfc._runtime import kept, machine_code
-from fastfc.kernels import _cache, _jit
+from fastfc.kernels.compiler import cache as kernel_cache
+from fastfc.kernels.compiler import jit
 
 needs_compiler = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="needs the compiler")
 posix = pytest.mark.skipif(sys.platform == "win32", reason="permissions and limits of POSIX")
@@ -104,23 +105,32 @@ def test_a_second_process_compiles_nothing(warm):
     assert entries(warm) == before
 
 
+def source_folders():
+    """Every folder of source text that can end up in machine code, as a package's name."""
+    root = Path(fastfc.__file__).parent
+    files = (path for name in kept.SOURCE_FOLDERS for path in (root / name).rglob("*.py"))
+    return sorted({".".join(["fastfc", *path.parent.relative_to(root).parts]) for path in files})
+
+
 @needs_compiler
-def test_an_edit_in_a_helper_file_reaches_the_kernel(package):
+@pytest.mark.parametrize("place", source_folders())
+def test_an_edit_in_a_helper_file_reaches_the_kernel(place, package):
     """Numba's own cache would keep the old kernel: only the file that the helper stands in has changed."""
     kernels = package / "fastfc" / "kernels"
-    (kernels / "_probe.py").write_text(
-        "from fastfc.kernels._jit import inline\n\n\n@inline\ndef bottom(x):\n    return x * 0\n"
-    )
+    helper = package.joinpath(*place.split("."), "of_the_test.py")
+    helper.write_text("from fastfc.kernels.compiler.jit import inline\n\n\n@inline\ndef bottom(x):\n    return x * 0\n")
     activation = kernels / "activation.py"
     text = activation.read_text()
     edited = text.replace("out[i] = zero if x[i] <= zero else x[i]", "out[i] = bottom(x[i]) if x[i] <= zero else x[i]")
     assert edited != text
-    activation.write_text(edited.replace("import inline, kernel", "import inline, kernel\nfrom ._probe import bottom"))
+    activation.write_text(
+        edited.replace("import inline, kernel", f"import inline, kernel\nfrom {place}.of_the_test import bottom")
+    )
     assert probe(package) == "-0.0 3.0"
     first = cached(kernels)
     assert probe(package) == "-0.0 3.0"
     assert cached(kernels) == first
-    (kernels / "_probe.py").write_text((kernels / "_probe.py").read_text().replace("x * 0", "x * 2"))
+    helper.write_text(helper.read_text().replace("x * 0", "x * 2"))
     assert probe(package) == "-4.0 3.0"
     # The files of the old text are gone, those of the new one are there.
     assert len(cached(kernels)) == len(first)
@@ -176,7 +186,7 @@ def test_another_version_has_other_files(owner, name, value, monkeypatch, tmp_pa
             return ("processor",)
 
     monkeypatch.setattr(kept, "cache_folder", lambda: tmp_path)
-    cache = _cache.KernelCache(test_a_second_process_compiles_nothing)
+    cache = kernel_cache.KernelCache(test_a_second_process_compiles_nothing)
     before = cache.path("signature", Codegen())
     assert cache.path("signature", Codegen()) == before
     with monkeypatch.context() as patch:
@@ -237,7 +247,7 @@ def test_a_full_disk_costs_only_the_cache(monkeypatch):
     def doubled_once(x):
         return 2 * x
 
-    fresh = _jit.kernel(doubled_once)
+    fresh = jit.kernel(doubled_once)
     assert fresh(np.float32(2)) == 4
     assert not [name for name in cached(kept.cache_folder()) if "doubled_once" in name]
 

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 import fastfc
-from fastfc import _files, cli, load_model, optim
+from fastfc import cli, load_model, optim
 from fastfc.backend import BACKENDS
 from fastfc.cli import main
+from fastfc.formats import atomic
 from fastfc.solver import Solver
 
 SMALL = ["--hidden", "8", "--epochs", "3", "--batch-size", "10"]
@@ -537,14 +538,14 @@ def test_outputs_that_cannot_be_written(option, npz, tmp_path, capsys, no_traini
         patch.setattr(os, "access", lambda *_: False)
         assert "old.png: this file is write-protected" in error("old.png")
 
-    real = _files._new_file
+    real = atomic._new_file
 
     def denied(target, mode):
         if target.name == "new.png":
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/tmp/hidden-name")
         return real(target, mode)
 
-    monkeypatch.setattr(_files, "_new_file", denied)
+    monkeypatch.setattr(atomic, "_new_file", denied)
     assert error("new.png").endswith(f"{option} new.png: {os.strerror(errno.EACCES)}\n")
     assert (tmp_path / "old.png").read_text() == "old"
     assert sorted(os.listdir()) == ["folder.png", "old.png", "parts.npz"]
@@ -709,7 +710,7 @@ def test_check(dtypes, code, capsys, monkeypatch):
         print(given, file=stream)
         return code
 
-    monkeypatch.setattr("fastfc.check.run", run)
+    monkeypatch.setattr("fastfc.ops.check.run", run)
     assert main(["check", *(["--dtype", *dtypes] if dtypes else [])]) == code
     assert capsys.readouterr().out == f"{dtypes}\n"
 

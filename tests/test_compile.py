@@ -16,10 +16,10 @@ import fastfc.training.epoch
 from fastfc._runtime import machine_code
 from fastfc._runtime.machine_code import symbol_of
 from fastfc._runtime.record import Reals, Record, record
-from fastfc.kernels import _compile
-from fastfc.kernels._jit import inline, kernel, part
-from fastfc.kernels._linked import linked
-from fastfc.kernels._views import reference_to, vector
+from fastfc.kernels.compiler import compile as kernel_compile
+from fastfc.kernels.compiler.jit import inline, kernel, part
+from fastfc.kernels.compiler.linked import linked
+from fastfc.kernels.lowering.views import reference_to, vector
 from fastfc.training.epoch import callees, linked_kernel
 
 pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled")
@@ -53,9 +53,9 @@ def _doubling():
 
 def test_helpers_have_no_machine_code_of_their_own(monkeypatch):
     translated = []
-    translate = _compile._Library._translate
+    translate = kernel_compile._Library._translate
     monkeypatch.setattr(
-        _compile._Library, "_translate", lambda library: (translated.append(library.name), translate(library))
+        kernel_compile._Library, "_translate", lambda library: (translated.append(library.name), translate(library))
     )
     run, _ = _doubling()
     assert run(np.arange(3.0)) == 2
@@ -182,10 +182,10 @@ def test_the_runs_kernels_need_nothing_of_numba(name, dtype):
 
 
 def test_only_parts_have_the_names_of_parts():
-    names = {name for name in _compile.put_in_place if "<locals>" not in name}
+    names = {name for name in kernel_compile.put_in_place if "<locals>" not in name}
     assert "_affine_of_batch" in names
     folders = (Path(fastfc.kernels.__file__).parent, Path(fastfc.training.__file__).parent)
-    for path in (path for folder in folders for path in folder.glob("*.py")):
+    for path in (path for folder in folders for path in folder.rglob("*.py")):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.FunctionDef) and node.name in names:
                 assert "part" in {ast.unparse(decorator) for decorator in node.decorator_list}, (path.name, node.name)
@@ -311,8 +311,8 @@ def test_threads_compile_at_the_same_time():
 
 
 def test_unknown_numba_compiles_as_it_always_does(monkeypatch):
-    monkeypatch.setattr(_compile, "_LIBRARY_METHODS", ("no_such_method",))
-    monkeypatch.setattr(_compile, "_Library", None)
+    monkeypatch.setattr(kernel_compile, "_LIBRARY_METHODS", ("no_such_method",))
+    monkeypatch.setattr(kernel_compile, "_Library", None)
     run, double = _doubling()
     assert run(np.arange(3.0)) == 2
     assert numba.njit(lambda x: double(x))(np.arange(3.0)) == 2

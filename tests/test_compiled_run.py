@@ -557,14 +557,14 @@ def test_bad_thread_counts(threads):
 
 
 def test_thread_counts(monkeypatch):
-    from fastfc import _threads
+    from fastfc._runtime import threads
     from fastfc.training import threads_for
 
     net = make().model
     monkeypatch.delenv("FASTFC_NUM_THREADS", raising=False)
-    monkeypatch.setattr(_threads, "_chosen", None)
+    monkeypatch.setattr(threads, "_chosen", None)
     assert fastfc.get_num_threads() is None
-    assert 1 <= threads_for(net, 100) <= _threads.available_cpus()
+    assert 1 <= threads_for(net, 100) <= threads.available_cpus()
     assert threads_for(net, 100, 3) == 3
     assert threads_for(net, 2, 3) == 2
     monkeypatch.setenv("FASTFC_NUM_THREADS", "5")

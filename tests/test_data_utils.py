@@ -14,7 +14,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from fastfc import _npz, _pickles, data_utils
+from fastfc import data_utils
 from fastfc.data_utils import (
     RefusedPickleError,
     embedded_fashion_mnist,
@@ -27,6 +27,7 @@ from fastfc.data_utils import (
     load_samples,
     split_validation,
 )
+from fastfc.formats import npz, pickles
 
 SEED = 231
 PIXELS = np.zeros((3, 3072), np.uint8)
@@ -253,7 +254,7 @@ def test_pickle_bomb_takes_little_memory(name):
 
 
 def test_pickle_that_is_too_large(monkeypatch):
-    monkeypatch.setattr(_pickles.ArrayUnpickler, "MAX_BYTES", 1000)
+    monkeypatch.setattr(pickles.ArrayUnpickler, "MAX_BYTES", 1000)
     with pytest.raises(RefusedPickleError, match="larger than 1000 bytes"):
         read(pickle.dumps("x" * 2000))
 
@@ -750,7 +751,7 @@ def test_npz_bombs(tmp_path, monkeypatch):
     peak, message = peak_of(load_samples, path)
     assert peak < 2**22
     assert "more than 200 to one" in message
-    monkeypatch.setattr(_npz, "MAX_DATA_BYTES", 2**20)
+    monkeypatch.setattr(npz, "MAX_DATA_BYTES", 2**20)
     path = save(tmp_path, X=np.zeros((2, 2**18)), y=[0, 1])
     peak, message = peak_of(load_samples, path)
     assert peak < 2**19

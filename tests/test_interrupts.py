@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from fastfc._interrupts import held_back
+from fastfc._runtime.interrupts import held_back
 
 
 def test_ctrl_c_comes_after_the_block():

@@ -17,8 +17,9 @@ from fastfc import cases, tolerance
 from fastfc._runtime import notice
 from fastfc.backend import OPS
 from fastfc.cases import Sizes
-from fastfc.kernels import _jit, _math, _random
-from fastfc.kernels._blas import gemm
+from fastfc.kernels.compiler import jit
+from fastfc.kernels.lowering import math, random
+from fastfc.kernels.lowering.blas import gemm
 
 needs_compiler = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="needs the compiler")
 
@@ -32,7 +33,7 @@ def assembly(operation, kernel, dtype):
     module = importlib.import_module(f"fastfc.kernels.{OPS[operation].module}")
     dispatcher = getattr(module, kernel)
     signature = next(sig for sig in dispatcher.signatures if f"array({dtype}" in str(sig).lower())
-    fresh = _jit.kernel(dispatcher.py_func)
+    fresh = jit.kernel(dispatcher.py_func)
     fresh._cache.disable()
     fresh.compile(signature)
     return fresh.inspect_asm(fresh.signatures[0])
@@ -81,7 +82,7 @@ def test_updates_keep_the_magnitude_of_small_terms():
 # --------------------------------------------------------------------------------------------------- BLAS
 
 
-@_jit.kernel
+@jit.kernel
 def _call_gemm(trans_a, trans_b, m, n, k, a, lda, b, ldb, beta, c, ldc):
     gemm(trans_a, trans_b, m, n, k, a, lda, b, ldb, beta, c, ldc)
 
@@ -128,7 +129,7 @@ def test_masks_are_numpys_own_numbers(count, skip):
         expected = ((np.random.random_sample(count) < p) / p).astype(np.float32)
         following = np.random.random_sample(3)
         np.random.set_state(state)
-        np.testing.assert_array_equal(_random.keep_mask((count,), p, np.float32), expected)
+        np.testing.assert_array_equal(random.keep_mask((count,), p, np.float32), expected)
         np.testing.assert_array_equal(np.random.random_sample(3), following)
 
 
@@ -141,13 +142,13 @@ def test_masks_where_the_first_word_does_not_decide(place):
     for p in (numbers[place], np.nextafter(numbers[place], 1), np.nextafter(numbers[place], 0)):
         np.random.set_state(state)
         expected = ((numbers < p) / p).astype(np.float32)
-        np.testing.assert_array_equal(_random.keep_mask((400,), p, np.float32), expected)
+        np.testing.assert_array_equal(random.keep_mask((400,), p, np.float32), expected)
 
 
 @pytest.mark.parametrize("p", [2.0**-53, 5e-324, 1 / 3, np.nextafter(0.5, 0), np.nextafter(1, 0)])
 def test_the_threshold_splits_exactly_where_floats_do(p):
     """random_sample gives k / 2**53; k is below the threshold exactly where k / 2**53 < p."""
-    threshold = _random.keep_threshold(p)
+    threshold = random.keep_threshold(p)
     assert (threshold - 1) / 2**53 < p
     assert not threshold / 2**53 < p
 
@@ -156,7 +157,7 @@ def test_a_gaussian_in_waiting_is_kept():
     np.random.seed(0)
     np.random.randn()
     state = np.random.get_state()
-    _random.keep_mask((100,), 0.5, np.float64)
+    random.keep_mask((100,), 0.5, np.float64)
     after = np.random.get_state()
     assert after[3:] == state[3:]
 
@@ -165,7 +166,7 @@ def test_another_bit_generator_serves_too():
     original = np.random.get_bit_generator()
     try:
         np.random.set_bit_generator(np.random.PCG64(7))
-        mask = _random.keep_mask((50,), 0.5, np.float64)
+        mask = random.keep_mask((50,), 0.5, np.float64)
         np.random.set_bit_generator(np.random.PCG64(7))
         np.testing.assert_array_equal(mask, (np.random.random_sample(50) < 0.5) / 0.5)
     finally:
@@ -175,10 +176,10 @@ def test_another_bit_generator_serves_too():
 # ---------------------------------------------------------------------------------------------------- exp
 
 
-@_jit.kernel
+@jit.kernel
 def _exponentials(out, x):
     for i in range(x.size):
-        out[i] = _math.exp(x[i])
+        out[i] = math.exp(x[i])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -8,8 +8,8 @@ import pytest
 
 from fastfc import tolerance
 from fastfc._runtime.shared import PANEL
-from fastfc.kernels import _matmul, _vectors
-from fastfc.kernels._jit import LINKED_OPTIONS
+from fastfc.kernels.compiler.jit import LINKED_OPTIONS
+from fastfc.kernels.lowering import matmul, vectors
 from fastfc.training import compiling
 
 SIZES = [1, 2, 5, 6, 7, 12, 16, 17, 33, 64, 65, 129, 200, 260, 530]
@@ -17,12 +17,12 @@ SIZES = [1, 2, 5, 6, 7, 12, 16, 17, 33, 64, 65, 129, 200, 260, 530]
 
 @pytest.fixture(scope="module", params=["tiles", "blas"])
 def multiply(request):
-    if request.param == "tiles" and not _vectors.vectors_supported():
+    if request.param == "tiles" and not vectors.vectors_supported():
         pytest.skip("no vectors for tiles on this machine, or no compiler")
     for dtype in (np.float32, np.float64):
-        if _vectors.vectors_supported():
+        if vectors.vectors_supported():
             compiling.provide(["product"], np.dtype(dtype))
-    helper = {"tiles": _matmul._multiply_tiles, "blas": _matmul._multiply_blas}[request.param]
+    helper = {"tiles": matmul._multiply_tiles, "blas": matmul._multiply_blas}[request.param]
     return numba.njit(error_model="numpy")(lambda *args: helper(*args))
 
 
@@ -69,7 +69,7 @@ def test_products_beyond_the_near_caches(multiply, dtype, layout):
     """Their sums are made in parts: of few terms, as many as there are parts, and of more than a block."""
     rng = np.random.default_rng(1)
     for m, n in ((530, 520), (1300, 210), (9, 30_000)):
-        assert m * n * np.dtype(dtype).itemsize > _matmul._NEAR
+        assert m * n * np.dtype(dtype).itemsize > matmul._NEAR
         for case, k in enumerate((1, 2, 3, 4, 5, 7, 130, 261)):
             check(multiply, m, n, k, dtype, layout + case % 4, rng)
     for case, (m, n, k) in enumerate(((20, 100, 1300), (100, 60, 1300), (600, 70, 1100))):
@@ -85,8 +85,8 @@ def test_nan_and_infinity_reach_only_their_rows_and_columns(multiply):
     np.testing.assert_array_equal(c.reshape(20, 40), A @ B)
 
 
-@pytest.mark.skipif(not _vectors.vectors_supported(), reason="no vectors for tiles on this machine, or no compiler")
-@pytest.mark.parametrize("product", _matmul.PRODUCTS.values(), ids=["float32", "float64"])
+@pytest.mark.skipif(not vectors.vectors_supported(), reason="no vectors for tiles on this machine, or no compiler")
+@pytest.mark.parametrize("product", matmul.PRODUCTS.values(), ids=["float32", "float64"])
 def test_tiles_multiply_and_add_whole_vectors_in_registers(product):
     """The sums, a row of vectors and a value have registers enough; none is spilled."""
     fresh = numba.njit(**LINKED_OPTIONS)(product.function)
@@ -94,9 +94,9 @@ def test_tiles_multiply_and_add_whole_vectors_in_registers(product):
     fresh.compile(signature)
     assembly = fresh.inspect_asm(signature)
     blocks = re.split(r"^\.?L\w+:", assembly, flags=re.MULTILINE)
-    register = {64: "%zmm", 32: "%ymm"}[_vectors.VECTORS.size]
+    register = {64: "%zmm", 32: "%ymm"}[vectors.VECTORS.size]
     sums = [len(re.findall(rf"\bvfn?madd\w+p[sd]\s[^\n]*{register}", block)) for block in blocks]
-    largest = _vectors.VECTORS.max_height * _vectors.VECTORS.max_vectors
+    largest = vectors.VECTORS.max_height * vectors.VECTORS.max_vectors
     loops = [block for block, count in zip(blocks, sums, strict=True) if count >= largest]
     assert loops
     for loop in loops:

@@ -14,9 +14,9 @@ from layouts import LAYOUTS, arrays_unchanged, read_only, state, strided
 
 import fastfc
 from fastfc import cases, optim
-from fastfc._tolerance import tolerance
 from fastfc.backend import OPS
 from fastfc.cases import Sizes
+from fastfc.ops.tolerance import tolerance
 
 JIT = not importlib.import_module("numba").config.DISABLE_JIT
 

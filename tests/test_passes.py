@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from fastfc import tolerance
-from fastfc.kernels import _passes
-from fastfc.kernels._vectors import vectors_supported
+from fastfc.kernels.lowering import passes
+from fastfc.kernels.lowering.vectors import vectors_supported
 
 pytestmark = pytest.mark.skipif(not vectors_supported(), reason="no vectors for passes on this machine, or no compiler")
 
@@ -25,7 +25,7 @@ PASSES = {
 @pytest.fixture(scope="module", params=PASSES)
 def versions(request):
     """A pass by vectors and row by row, and the names of its arguments."""
-    vectors, plain = getattr(_passes, f"_vector_{request.param}"), getattr(_passes, f"_plain_{request.param}")
+    vectors, plain = getattr(passes, f"_vector_{request.param}"), getattr(passes, f"_plain_{request.param}")
     make = numba.njit(error_model="numpy", fastmath={"contract"})
     return make(lambda *args: vectors(*args)), make(lambda *args: plain(*args)), PASSES[request.param]
 
@@ -85,7 +85,7 @@ def test_not_a_number_stays_where_it_is(versions):
 
 
 def test_gates_close_where_the_output_is_zero_or_no_number():
-    gate = numba.njit(lambda *args: _passes.gate_rows(*args))
+    gate = numba.njit(lambda *args: passes.gate_rows(*args))
     dx, db = np.ones((1, 5), np.float32), np.empty(5, np.float32)
     gate(dx, np.array([[1, 0, -0.0, np.nan, 3]], np.float32), np.float32(2), db)
     assert dx.tolist() == [[2, 0, 0, 0, 2]] == [db.tolist()]

@@ -17,8 +17,8 @@ import pytest
 from test_same_stream import BATCH, BOUND, CLASSES, FEATURES, HIDDEN, NETS, ROWS, RULES, assert_close
 
 import fastfc
-from fastfc._compare import GROUPS
 from fastfc.backend import OPS
+from fastfc.course.compare import GROUPS
 
 # A function and what to write instead, for each bug; and what the warning says.
 BUGS = {

@@ -16,7 +16,7 @@ import pytest
 
 from fastfc._runtime import machine_code, processes
 from fastfc._runtime.machine_code import symbol_of
-from fastfc.kernels._vectors import vectors_supported
+from fastfc.kernels.lowering.vectors import vectors_supported
 from fastfc.training import compiling
 from fastfc.training.epoch import callees
 

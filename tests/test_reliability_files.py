@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 import fastfc
-from fastfc import FullyConnectedNet, Solver, _files, load_model
-from fastfc._files import replaced_file
+from fastfc import FullyConnectedNet, Solver, load_model
+from fastfc.formats import atomic
+from fastfc.formats.atomic import replaced_file
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="permissions, links, signals and limits of POSIX")
 
@@ -196,7 +197,7 @@ def test_an_interrupt_at_any_call_keeps_the_old_file(function, error, tmp_path, 
     def fails(*args, **options):
         raise error
 
-    monkeypatch.setattr(_files.os, function, fails)
+    monkeypatch.setattr(atomic.os, function, fails)
     with pytest.raises(error if isinstance(error, type) else type(error)) as caught:
         write(path, b"new" * 10_000)
     monkeypatch.undo()
@@ -280,7 +281,7 @@ def test_a_replaced_file_keeps_its_permissions(mode, tmp_path):
 def test_a_write_protected_file_is_not_replaced(tmp_path, monkeypatch):
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
-    monkeypatch.setattr(_files.os, "access", lambda *_: False)
+    monkeypatch.setattr(atomic.os, "access", lambda *_: False)
     with pytest.raises(PermissionError, match=r"a\.bin"):
         write(path, b"new")
     assert path.read_bytes() == b"old"
@@ -337,7 +338,7 @@ def test_leftovers_of_the_killed_are_removed_and_files_being_written_are_not(tmp
 
 @posix
 def test_taken_for_a_leftover_before_it_was_locked(tmp_path, monkeypatch):
-    flock, taken = _files.fcntl.flock, []
+    flock, taken = atomic.fcntl.flock, []
 
     def flock_too_late(handle, how):
         if not taken:
@@ -345,7 +346,7 @@ def test_taken_for_a_leftover_before_it_was_locked(tmp_path, monkeypatch):
             taken[0].unlink()
         flock(handle, how)
 
-    monkeypatch.setattr(_files.fcntl, "flock", flock_too_late)
+    monkeypatch.setattr(atomic.fcntl, "flock", flock_too_late)
     write(tmp_path / "a.bin", b"new")
     assert len(taken) == 1
     assert (tmp_path / "a.bin").read_bytes() == b"new"

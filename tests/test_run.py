@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 import fastfc
-from fastfc import _install
 from fastfc.classifiers import fc_net
+from fastfc.course import install as course_install
 
 ROOT = Path(fastfc.__file__).parents[1]
-MODULES = sorted(set(_install._MODULES) | set(_install._PACKAGES))
+MODULES = sorted(set(course_install._MODULES) | set(course_install._PACKAGES))
 
 
 @pytest.fixture(autouse=True)
@@ -272,8 +272,8 @@ def test_install_twice_and_undo(installed):
 
 
 def test_other_modules_are_none_of_its_business(installed):
-    assert _install._finder.find_spec("cs231nx", None) is None
-    assert _install._finder.find_spec("json", None) is None
+    assert course_install._finder.find_spec("cs231nx", None) is None
+    assert course_install._finder.find_spec("json", None) is None
     with pytest.raises(ModuleNotFoundError, match=r"'cs231n\.params'"):
         __import__("cs231n.params")
     with pytest.raises(ModuleNotFoundError, match=r"'cs231n\.fast_layers': cs231n is answered by fastfc") as caught:
@@ -290,14 +290,14 @@ def test_too_late(monkeypatch):
     with pytest.raises(ImportError, match=r"cs231n\.layers has been imported from /home/me/cs231n/layers\.py already"):
         fastfc.install(legacy="2017")
     assert sys.meta_path == before
-    assert fastfc._years.default_legacy() is None
+    assert fastfc.course.years.default_legacy() is None
 
 
 def test_install_for_2017(monkeypatch):
-    monkeypatch.setattr("fastfc._years._default", None)
+    monkeypatch.setattr("fastfc.course.years._default", None)
     with pytest.raises(ValueError, match=r"^legacy: expected '2017'"):
         fastfc.install(legacy="2018")
-    assert _install._finder not in sys.meta_path
+    assert course_install._finder not in sys.meta_path
     fastfc.install(legacy="2017")
     try:
         assert fastfc.FullyConnectedNet([5], dropout=0.1).dropout_param == {"mode": "train", "p": 0.1, "legacy": "2017"}

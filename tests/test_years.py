@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import fastfc
-from fastfc import FullyConnectedNet, Solver, _years, layer_utils, layers, optim
+from fastfc import FullyConnectedNet, Solver, layer_utils, layers, optim
 from fastfc.classifiers.fc_net import TwoLayerNet, load_model
+from fastfc.course import years
 from fastfc.solver import load_checkpoint
 
 pytestmark = pytest.mark.usefixtures("backend")
@@ -21,7 +22,7 @@ ROWS, D, H, C = 6, 5, 8, 3
 @pytest.fixture
 def legacy_process(monkeypatch):
     """A process whose code is of 2017."""
-    monkeypatch.setattr(_years, "_default", "2017")
+    monkeypatch.setattr(years, "_default", "2017")
 
 
 def net(**kwargs):

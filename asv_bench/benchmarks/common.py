@@ -16,7 +16,7 @@ import scipy.linalg.cython_blas  # noqa: F401
 from threadpoolctl import threadpool_limits
 
 import fastfc
-from fastfc._threads import available_cpus
+from fastfc._runtime.threads import available_cpus
 
 #: Carries out a number of calls.
 Run = Callable[[int], object]

@@ -13,6 +13,7 @@ import stat
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from fastfc._runtime import settings
@@ -20,6 +21,8 @@ from fastfc._runtime import settings
 logger = logging.getLogger("fastfc")
 
 _PACKAGE = Path(__file__).resolve().parents[1]
+#: Folders of the package whose text, with that of their subfolders, can end up in machine code.
+SOURCE_FOLDERS = ("_runtime", "kernels", "ops", "training")
 #: How the name of every such file ends.
 SUFFIX = ".fastfc.nbc"
 # Seconds; a temporary file that is older is nobody's any more.
@@ -27,16 +30,27 @@ _WRITTEN_WITHIN = 3600.0
 
 
 def _digest_of_source() -> str | None:
-    digest = hashlib.sha256()
-    folders = [_PACKAGE / name for name in ("_runtime", "kernels", "training")]
     # Without source text there may be bytecode in its place.
-    for suffix in ("*.py", "*.pyc"):
-        files = [path for folder in folders for path in sorted(folder.glob(suffix))]
-        for path in files:
-            digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    for suffix in (".py", ".pyc"):
+        files = sorted(_files(suffix))
         if files:
+            digest = hashlib.sha256()
+            for name, path in files:
+                with open(path, "rb") as file:
+                    digest.update(name.encode() + b"\0" + file.read() + b"\0")
             return digest.hexdigest()[:16]
     return None
+
+
+def _files(suffix: str) -> Iterator[tuple[str, str]]:
+    """Name within the package, and path, of every file of the source folders that ends so, at any depth."""
+    for source in SOURCE_FOLDERS:
+        for folder, subfolders, names in os.walk(_PACKAGE / source):
+            subfolders[:] = [name for name in subfolders if name != "__pycache__"]
+            within = Path(folder).relative_to(_PACKAGE).as_posix()
+            for name in names:
+                if name.endswith(suffix):
+                    yield f"{within}/{name}", os.path.join(folder, name)
 
 
 @functools.lru_cache(maxsize=1)

@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastfc._interrupts import held_back
 from fastfc._runtime import blas, kept, settings
+from fastfc._runtime.interrupts import held_back
 
 with held_back():
     # An interrupt amid the import leaves it half imported, for as long as the process lives.

@@ -5,8 +5,8 @@ import sys
 import threading
 import time
 
-from fastfc._interrupts import held_back
 from fastfc._runtime import kept
+from fastfc._runtime.interrupts import held_back
 
 
 class _Notice:

@@ -16,8 +16,8 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from fastfc._interrupts import held_back
 from fastfc._runtime import settings
+from fastfc._runtime.interrupts import held_back
 
 logger = logging.getLogger("fastfc")
 

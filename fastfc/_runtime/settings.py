@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from fastfc._interrupts import held_back
+from fastfc._runtime.interrupts import held_back
 
 # Environment variables of Numba that do not change the machine code of kernels.
 _HARMLESS = {

@@ -2,7 +2,7 @@
 
 The members run the same compiled function, each with its own index, without the interpreter's
 lock. They meet at a barrier, whose words are here; the meeting itself is compiled, see
-``kernels/_barrier.py``.
+``kernels/lowering/barrier.py``.
 """
 
 import _thread

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from fastfc._threads import available_cpus
+from fastfc._runtime.threads import available_cpus
 
 __all__ = ["cpu_model", "environment", "shown"]
 

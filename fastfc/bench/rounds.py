@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from fastfc._threads import available_cpus
+from fastfc._runtime.threads import available_cpus
 from fastfc.bench.engines import Engine
 from fastfc.bench.task import CHECK_STEPS, Task
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from fastfc._threads import available_cpus, checked_count
+from fastfc._runtime.threads import available_cpus, checked_count
 from fastfc.bench.engines import ENGINES, Engine
 from fastfc.bench.machine import environment, shown
 from fastfc.bench.rounds import Job, best, check_losses, expected_losses, measure, missing, summary

@@ -16,10 +16,10 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from fastfc import layer_utils, layers
 from fastfc._arguments import checked_reg, labels, number, require_mapping, require_shape
-from fastfc._files import replaced_file
-from fastfc._npz import read_npz
-from fastfc._years import checked_legacy, default_legacy, legacy_of, net_arguments
 from fastfc.backend import get_backend
+from fastfc.course.years import checked_legacy, default_legacy, legacy_of, net_arguments
+from fastfc.formats.atomic import replaced_file
+from fastfc.formats.npz import read_npz
 from fastfc.layer_utils import *  # noqa: F403
 from fastfc.layers import *  # noqa: F403
 from fastfc.params import FlatParameters

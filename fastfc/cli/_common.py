@@ -72,8 +72,8 @@ def computing(backend: str | None) -> Iterator[None]:
 
     with reported(ValueError):
         chosen = importlib.import_module("fastfc.backend")  # which reads FASTFC_BACKEND
-        importlib.import_module("fastfc._threads").get_num_threads()  # which reads FASTFC_NUM_THREADS
-        importlib.import_module("fastfc._years")  # which reads FASTFC_LEGACY
+        importlib.import_module("fastfc._runtime.threads").get_num_threads()  # which reads FASTFC_NUM_THREADS
+        importlib.import_module("fastfc.course.years")  # which reads FASTFC_LEGACY
     # What is not finite is looked for, and told in words.
     with chosen.use_backend(backend or chosen.get_backend()), np.errstate(all="ignore"):
         yield

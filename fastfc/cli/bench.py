@@ -83,9 +83,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json is not None and not args.json.parent.is_dir():
         raise CommandError(f"--json {args.json}: there is no folder {args.json.parent}")
     with computing(None):
-        from fastfc._files import replaced_file
         from fastfc.bench.table import measured, table
         from fastfc.bench.task import Task
+        from fastfc.formats.atomic import replaced_file
 
         normalization = None if args.normalization == "none" else args.normalization
         task = Task((args.input, *args.hidden, args.classes), args.batch, normalization, args.keep, args.dtype)

@@ -24,6 +24,6 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     with computing(None), writing_results():
-        from fastfc import check
+        from fastfc.ops import check
 
         return check.run(args.dtype, sys.stdout)

@@ -17,7 +17,7 @@ from typing import Any
 import fastfc
 from fastfc.cli._common import CommandError, reported
 
-_STARTUP = str(Path(fastfc.__file__).resolve().parent / "_startup")
+_STARTUP = str(Path(fastfc.__file__).resolve().parent / "course" / "startup")
 
 _DESCRIPTION = """\
 Run a Python program with imports of cs231n answered by fastfc, and everything else as with

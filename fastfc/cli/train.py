@@ -33,6 +33,7 @@ from fastfc.cli._common import (
     writing_results,
 )
 from fastfc.cli._watch import DivergedError, Watch, progress
+from fastfc.ops import rules
 
 if TYPE_CHECKING:
     from fastfc.classifiers.fc_net import FullyConnectedNet
@@ -51,7 +52,8 @@ infinite is stopped, and what was best before that is saved.
 {EXIT_CODES}"""
 
 PLOT_SUFFIXES = (".png", ".pdf", ".svg")
-RULES = ("adam", "adamw", "sgd", "sgd_momentum", "nesterov", "rmsprop", "adagrad")
+# The default and its kind come first.
+RULES = tuple(sorted(rules.RULES, key=lambda name: not name.startswith("adam")))
 
 
 class _RehearsalError(Exception):
@@ -213,7 +215,7 @@ def _train_and_save(args: argparse.Namespace) -> int:
 
 def _check_outputs(args: argparse.Namespace) -> None:
     """Find out before the training what would keep its results from being written."""
-    from fastfc._files import replaced_file
+    from fastfc.formats.atomic import replaced_file
 
     outputs = {"--out": args.out} if args.plot is None else {"--out": args.out, "--plot": args.plot}
     for option, name in outputs.items():

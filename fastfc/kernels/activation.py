@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastfc.kernels._jit import inline, kernel
+from fastfc.kernels.compiler.jit import inline, kernel
 
 
 def relu_forward(x):

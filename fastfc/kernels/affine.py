@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from fastfc.kernels._blas import gemm
-from fastfc.kernels._jit import inline, kernel
-from fastfc.kernels._math import assign
+from fastfc.kernels.compiler.jit import inline, kernel
+from fastfc.kernels.lowering.blas import gemm
+from fastfc.kernels.lowering.math import assign
 
 
 def affine_forward(x, w, b):

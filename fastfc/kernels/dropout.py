@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from fastfc.kernels._jit import inline, kernel
-from fastfc.kernels._random import keep_mask
+from fastfc.kernels.compiler.jit import inline, kernel
+from fastfc.kernels.lowering.random import keep_mask
 
 
 def dropout_forward(x, dropout_param):

@@ -4,14 +4,16 @@ One compiled call each; between the matrix products every row is read and writte
 while it is in the first-level cache. See :mod:`fastfc.reference.layer_utils`.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
-from fastfc.kernels._jit import kernel
-from fastfc.kernels._math import assign
-from fastfc.kernels._random import keep_mask
 from fastfc.kernels.activation import gate, rectify
 from fastfc.kernels.affine import affine, affine_gradients
+from fastfc.kernels.compiler.jit import kernel
 from fastfc.kernels.dropout import apply_mask
+from fastfc.kernels.lowering.math import assign
+from fastfc.kernels.lowering.random import keep_mask
 from fastfc.kernels.norm import (
     add_parameter_gradients,
     batch_input_gradient,
@@ -28,64 +30,67 @@ from fastfc.kernels.norm import (
 _BATCH_TRAIN, _BATCH_TEST, _LAYER = range(3)
 
 
+def block_forward(x, w, b, norm=None, norm_args=(), dropout_param=None):
+    if dropout_param is None:
+        out, *cache = _FORWARD[norm](x, w, b, *norm_args, None)
+        return out, (*cache, out)
+    mask, scale = _dropout((len(x), w.shape[1]), x.dtype, dropout_param)
+    out, *cache = _FORWARD[norm](x, w, b, *norm_args, mask)
+    return out, (*cache, out, scale)
+
+
+def block_backward(dout, cache, norm=None, dropout=False):
+    *parts, scale = cache if dropout else (*cache, 1.0)
+    backward: Callable = _plain_backward if norm is None else _norm_backward
+    return backward(dout, *parts, scale)
+
+
 def affine_relu_forward(x, w, b):
-    out, fc_cache = _plain_forward(x, w, b, None)
-    return out, (fc_cache, out)
+    return block_forward(x, w, b)
 
 
 def affine_relu_backward(dout, cache):
-    fc_cache, out = cache
-    return _plain_backward(dout, fc_cache, out, 1.0)
+    return block_backward(dout, cache)
 
 
 def affine_relu_dropout_forward(x, w, b, dropout_param):
-    mask, scale = _dropout((len(x), w.shape[1]), x.dtype, dropout_param)
-    out, fc_cache = _plain_forward(x, w, b, mask)
-    return out, (fc_cache, out, scale)
+    return block_forward(x, w, b, dropout_param=dropout_param)
 
 
 def affine_relu_dropout_backward(dout, cache):
-    return _plain_backward(dout, *cache)
+    return block_backward(dout, cache, dropout=True)
 
 
 def affine_batchnorm_relu_forward(x, w, b, gamma, beta, bn_param):
-    out, fc_cache, norm_cache = _batchnorm_forward(x, w, b, gamma, beta, bn_param, None)
-    return out, (fc_cache, norm_cache, out)
+    return block_forward(x, w, b, "batchnorm", (gamma, beta, bn_param))
 
 
 def affine_batchnorm_relu_backward(dout, cache):
-    fc_cache, norm_cache, out = cache
-    return _norm_backward(dout, fc_cache, norm_cache, out, 1.0)
+    return block_backward(dout, cache, "batchnorm")
 
 
 def affine_batchnorm_relu_dropout_forward(x, w, b, gamma, beta, bn_param, dropout_param):
-    mask, scale = _dropout((len(x), w.shape[1]), x.dtype, dropout_param)
-    out, fc_cache, norm_cache = _batchnorm_forward(x, w, b, gamma, beta, bn_param, mask)
-    return out, (fc_cache, norm_cache, out, scale)
+    return block_forward(x, w, b, "batchnorm", (gamma, beta, bn_param), dropout_param)
 
 
 def affine_batchnorm_relu_dropout_backward(dout, cache):
-    return _norm_backward(dout, *cache)
+    return block_backward(dout, cache, "batchnorm", dropout=True)
 
 
 def affine_layernorm_relu_forward(x, w, b, gamma, beta, ln_param):
-    out, fc_cache, norm_cache = _layernorm_forward(x, w, b, gamma, beta, ln_param, None)
-    return out, (fc_cache, norm_cache, out)
+    return block_forward(x, w, b, "layernorm", (gamma, beta, ln_param))
 
 
 def affine_layernorm_relu_backward(dout, cache):
-    fc_cache, norm_cache, out = cache
-    return _norm_backward(dout, fc_cache, norm_cache, out, 1.0)
+    return block_backward(dout, cache, "layernorm")
 
 
 def affine_layernorm_relu_dropout_forward(x, w, b, gamma, beta, ln_param, dropout_param):
-    mask, scale = _dropout((len(x), w.shape[1]), x.dtype, dropout_param)
-    out, fc_cache, norm_cache = _layernorm_forward(x, w, b, gamma, beta, ln_param, mask)
-    return out, (fc_cache, norm_cache, out, scale)
+    return block_forward(x, w, b, "layernorm", (gamma, beta, ln_param), dropout_param)
 
 
 def affine_layernorm_relu_dropout_backward(dout, cache):
-    return _norm_backward(dout, *cache)
+    return block_backward(dout, cache, "layernorm", dropout=True)
 
 
 def _dropout(shape, dtype, dropout_param):
@@ -153,6 +158,13 @@ def _norm_backward(dout, fc_cache, norm_cache, out, scale):
         dx, dw, db, dgamma, dbeta, dout, out, scale, rows, w, x_hat, inv_std.reshape(-1), gamma, code
     )  # fmt: skip
     return dx.reshape(x.shape), dw, db, dgamma, dbeta
+
+
+_FORWARD: dict[str | None, Callable] = {
+    None: _plain_forward,
+    "batchnorm": _batchnorm_forward,
+    "layernorm": _layernorm_forward,
+}
 
 
 @kernel

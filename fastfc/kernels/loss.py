@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from fastfc.kernels._jit import inline, kernel, sums
-from fastfc.kernels._math import exp
+from fastfc.kernels.compiler.jit import inline, kernel, sums
+from fastfc.kernels.lowering.math import exp
 
 
 def softmax_loss(x, y):

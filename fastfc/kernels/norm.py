@@ -6,8 +6,8 @@ of memory would make LLVM's overlap test fail and the loop run element by elemen
 
 import numpy as np
 
-from fastfc.kernels._jit import inline, kernel, sums
-from fastfc.kernels._math import assign
+from fastfc.kernels.compiler.jit import inline, kernel, sums
+from fastfc.kernels.lowering.math import assign
 
 
 def batchnorm_forward(x, gamma, beta, bn_param):

@@ -1,11 +1,18 @@
 """Update rules, one pass over the parameters each. See :mod:`fastfc.optim` for the formulas.
 
 The span helpers change w and the state in place; every array is (n,) and contiguous.
+
+The compiled run calls the ``*_rule`` helpers, all of one signature: w and dw (n,), state (any,) with the rule's arrays
+`stride` values apart, hyper (MOST_HYPERPARAMETERS,) in the order of the rule's record, with the count of steps as
+before the first step of the call, the number of steps since then, and notes (NOTES,), what the thread remembers from
+one update to the next.
 """
 
 import numpy as np
 
-from fastfc.kernels._jit import estimates, inline, kernel
+from fastfc.kernels.compiler.jit import estimates, inline, kernel, part
+from fastfc.kernels.lowering.views import vector
+from fastfc.ops.rules import RUN_KERNELS
 
 
 def sgd(w, dw, config):
@@ -124,6 +131,76 @@ def adam_span(w, dw, m, v, rate, beta1, beta2, epsilon, m_correction, v_correcti
         v[i] = beta2 * v[i] + rest2 * (dw[i] * dw[i])
         direction = _quotient(m[i] * m_correction, np.sqrt(v[i] * v_correction) + epsilon, epsilon, smallest)
         w[i] -= rate * direction + shrinkage * w[i]
+
+
+@part
+def sgd_rule(w, dw, state, stride, hyper, step, notes):
+    sgd_span(w, dw, hyper[0])
+
+
+@part
+def sgd_momentum_rule(w, dw, state, stride, hyper, step, notes):
+    sgd_momentum_span(w, dw, vector(state, 0, w.size), hyper[0], hyper[1])
+
+
+@part
+def nesterov_rule(w, dw, state, stride, hyper, step, notes):
+    nesterov_span(w, dw, vector(state, 0, w.size), hyper[0], hyper[1])
+
+
+@part
+def rmsprop_rule(w, dw, state, stride, hyper, step, notes):
+    rmsprop_span(w, dw, vector(state, 0, w.size), hyper[0], hyper[1], hyper[2])
+
+
+@part
+def adagrad_rule(w, dw, state, stride, hyper, step, notes):
+    adagrad_span(w, dw, vector(state, 0, w.size), hyper[0], hyper[1])
+
+
+# Most parameters share the corrections of Adam's moments: two powers take as long as the update of a hundred weights.
+_OF_FIRST, _OF_SECOND, _OF_T, _M_CORRECTION, _V_CORRECTION = range(5)
+
+
+@part
+def adam_rule(w, dw, state, stride, hyper, step, notes):
+    """AdamW; Adam has no weight decay."""
+    rate, beta1, beta2, epsilon, taken, weight_decay = hyper[0], hyper[1], hyper[2], hyper[3], hyper[4], hyper[5]
+    t = taken + (step + 1)
+    if notes[_OF_T] != t or notes[_OF_FIRST] != beta1 or notes[_OF_SECOND] != beta2:
+        notes[_OF_FIRST], notes[_OF_SECOND], notes[_OF_T] = beta1, beta2, t
+        notes[_M_CORRECTION] = 1 / (1 - beta1**t)
+        notes[_V_CORRECTION] = 1 / (1 - beta2**t)
+    m, v = vector(state, 0, w.size), vector(state, stride, w.size)
+    m_correction, v_correction = notes[_M_CORRECTION], notes[_V_CORRECTION]
+    adam_span(w, dw, m, v, rate, beta1, beta2, epsilon, m_correction, v_correction, rate * weight_decay)
+
+
+def _one_of(names, number=0):
+    """A helper that calls the one of some ``*_rule`` helpers that a code stands for, the first one's being `number`."""
+    apply = globals()[names[0]]
+    if len(names) == 1:
+
+        @part
+        def last(code, w, dw, state, stride, hyper, step, notes):
+            apply(w, dw, state, stride, hyper, step, notes)
+
+        return last
+
+    others = _one_of(names[1:], number + 1)
+
+    @part
+    def choose(code, w, dw, state, stride, hyper, step, notes):
+        if code == number:
+            apply(w, dw, state, stride, hyper, step, notes)
+        else:
+            others(code, w, dw, state, stride, hyper, step, notes)
+
+    return choose
+
+
+#: ``apply_rule(code, w, dw, state, stride, hyper, step, notes)``: the rule of that code.
+apply_rule = _one_of(RUN_KERNELS)
 
 
 @kernel

@@ -15,81 +15,89 @@ from fastfc.reference.norm import (
     layernorm_forward,
 )
 
+_NORMS = {
+    "batchnorm": (batchnorm_forward, batchnorm_backward_alt),
+    "layernorm": (layernorm_forward, layernorm_backward),
+}
+
+
+def block_forward(x, w, b, norm=None, norm_args=(), dropout_param=None):
+    """Affine - [norm] - relu - [dropout] -> out (N, M), cache (fc_cache, [norm_cache], out, [scale]).
+
+    `norm_args` are gamma, beta and the normalization's dictionary.
+    """
+    out, *cache = affine_forward(x, w, b)
+    if norm is not None:
+        normalize, _ = _NORMS[norm]
+        out, norm_cache = normalize(out, *norm_args)
+        cache.append(norm_cache)
+    out, _ = relu_forward(out)
+    if dropout_param is None:
+        return out, (*cache, out)
+    out, _ = dropout_forward(out, dropout_param)
+    return out, (*cache, out, _scale(dropout_param))
+
+
+def block_backward(dout, cache, norm=None, dropout=False):
+    """dout (N, M) -> dx, dw, db, [dgamma, dbeta]."""
+    if dropout:
+        *cache, scale = cache
+        dout = dout * scale
+    fc_cache, *norm_cache, out = cache
+    da = relu_backward(dout, out)
+    if norm is None:
+        return affine_backward(da, fc_cache)
+    _, undo = _NORMS[norm]
+    da, dgamma, dbeta = undo(da, *norm_cache)
+    return *affine_backward(da, fc_cache), dgamma, dbeta
+
 
 def affine_relu_forward(x, w, b):
-    """Affine - relu -> out (N, M), cache (fc_cache, out)."""
-    a, fc_cache = affine_forward(x, w, b)
-    out, _ = relu_forward(a)
-    return out, (fc_cache, out)
+    return block_forward(x, w, b)
 
 
 def affine_relu_backward(dout, cache):
-    fc_cache, out = cache
-    return affine_backward(relu_backward(dout, out), fc_cache)
+    return block_backward(dout, cache)
 
 
 def affine_relu_dropout_forward(x, w, b, dropout_param):
-    """Affine - relu - dropout -> out (N, M), cache (fc_cache, out, scale)."""
-    kept, (fc_cache, _) = affine_relu_forward(x, w, b)
-    out, _ = dropout_forward(kept, dropout_param)
-    return out, (fc_cache, out, _scale(dropout_param))
+    return block_forward(x, w, b, dropout_param=dropout_param)
 
 
 def affine_relu_dropout_backward(dout, cache):
-    fc_cache, out, scale = cache
-    return affine_backward(relu_backward(dout * scale, out), fc_cache)
+    return block_backward(dout, cache, dropout=True)
 
 
 def affine_batchnorm_relu_forward(x, w, b, gamma, beta, bn_param):
-    """Affine - batch norm - relu -> out (N, M), cache (fc_cache, norm_cache, out)."""
-    a, fc_cache = affine_forward(x, w, b)
-    normalized, norm_cache = batchnorm_forward(a, gamma, beta, bn_param)
-    out, _ = relu_forward(normalized)
-    return out, (fc_cache, norm_cache, out)
+    return block_forward(x, w, b, "batchnorm", (gamma, beta, bn_param))
 
 
 def affine_batchnorm_relu_backward(dout, cache):
-    fc_cache, norm_cache, out = cache
-    da, dgamma, dbeta = batchnorm_backward_alt(relu_backward(dout, out), norm_cache)
-    return *affine_backward(da, fc_cache), dgamma, dbeta
+    return block_backward(dout, cache, "batchnorm")
 
 
 def affine_batchnorm_relu_dropout_forward(x, w, b, gamma, beta, bn_param, dropout_param):
-    """Affine - batch norm - relu - dropout -> out (N, M), cache (fc_cache, norm_cache, out, scale)."""
-    kept, (fc_cache, norm_cache, _) = affine_batchnorm_relu_forward(x, w, b, gamma, beta, bn_param)
-    out, _ = dropout_forward(kept, dropout_param)
-    return out, (fc_cache, norm_cache, out, _scale(dropout_param))
+    return block_forward(x, w, b, "batchnorm", (gamma, beta, bn_param), dropout_param)
 
 
 def affine_batchnorm_relu_dropout_backward(dout, cache):
-    fc_cache, norm_cache, out, scale = cache
-    return affine_batchnorm_relu_backward(dout * scale, (fc_cache, norm_cache, out))
+    return block_backward(dout, cache, "batchnorm", dropout=True)
 
 
 def affine_layernorm_relu_forward(x, w, b, gamma, beta, ln_param):
-    """Affine - layer norm - relu -> out (N, M), cache (fc_cache, norm_cache, out)."""
-    a, fc_cache = affine_forward(x, w, b)
-    normalized, norm_cache = layernorm_forward(a, gamma, beta, ln_param)
-    out, _ = relu_forward(normalized)
-    return out, (fc_cache, norm_cache, out)
+    return block_forward(x, w, b, "layernorm", (gamma, beta, ln_param))
 
 
 def affine_layernorm_relu_backward(dout, cache):
-    fc_cache, norm_cache, out = cache
-    da, dgamma, dbeta = layernorm_backward(relu_backward(dout, out), norm_cache)
-    return *affine_backward(da, fc_cache), dgamma, dbeta
+    return block_backward(dout, cache, "layernorm")
 
 
 def affine_layernorm_relu_dropout_forward(x, w, b, gamma, beta, ln_param, dropout_param):
-    """Affine - layer norm - relu - dropout -> out (N, M), cache (fc_cache, norm_cache, out, scale)."""
-    kept, (fc_cache, norm_cache, _) = affine_layernorm_relu_forward(x, w, b, gamma, beta, ln_param)
-    out, _ = dropout_forward(kept, dropout_param)
-    return out, (fc_cache, norm_cache, out, _scale(dropout_param))
+    return block_forward(x, w, b, "layernorm", (gamma, beta, ln_param), dropout_param)
 
 
 def affine_layernorm_relu_dropout_backward(dout, cache):
-    fc_cache, norm_cache, out, scale = cache
-    return affine_layernorm_relu_backward(dout * scale, (fc_cache, norm_cache, out))
+    return block_backward(dout, cache, "layernorm", dropout=True)
 
 
 def _scale(dropout_param):

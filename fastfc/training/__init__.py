@@ -10,7 +10,7 @@ drive it from Python.
 import itertools
 from typing import TYPE_CHECKING
 
-from fastfc._threads import available_cpus, checked_count, get_num_threads
+from fastfc._runtime.threads import available_cpus, checked_count, get_num_threads
 from fastfc.training.capability import refusal
 
 if TYPE_CHECKING:

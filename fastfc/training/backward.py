@@ -3,13 +3,13 @@
 import numpy as np
 from numba.core import types
 
-from fastfc.kernels._barrier import meet
-from fastfc.kernels._jit import part
-from fastfc.kernels._linked import linked
-from fastfc.kernels._math import add, assign, clear
-from fastfc.kernels._matmul import multiply
-from fastfc.kernels._passes import batchnorm_gradient, gate_normalized_rows, gate_rows
-from fastfc.kernels._views import borrowed, flat, nth, reference_to, vector
+from fastfc.kernels.compiler.jit import part
+from fastfc.kernels.compiler.linked import linked
+from fastfc.kernels.lowering.barrier import meet
+from fastfc.kernels.lowering.math import add, assign, clear
+from fastfc.kernels.lowering.matmul import multiply
+from fastfc.kernels.lowering.passes import batchnorm_gradient, gate_normalized_rows, gate_rows
+from fastfc.kernels.lowering.views import borrowed, flat, nth, reference_to, vector
 from fastfc.kernels.norm import layer_input_gradient
 from fastfc.training import memory
 from fastfc.training.forward import rows_of, share_of_layer

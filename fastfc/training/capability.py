@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from fastfc._years import legacy_of
 from fastfc.backend import get_backend
+from fastfc.course.years import legacy_of
 
 __all__ = ["Methods", "refusal"]
 

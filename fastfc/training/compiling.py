@@ -13,7 +13,7 @@ import numpy as np
 from fastfc._runtime import kept, machine_code, processes, settings
 from fastfc._runtime.machine_code import symbol_of
 from fastfc._runtime.notice import notice
-from fastfc._threads import available_cpus, get_num_threads
+from fastfc._runtime.threads import available_cpus, get_num_threads
 
 # Of what Python calls: a plan, a member, and what there is to do.
 _KINDS = ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p
@@ -114,7 +114,7 @@ def compile_share(names: list[str], asked: str, dtype: str, path: str) -> None:
 
     It would not if the first process has other settings than its environment says, or other source text.
     """
-    from fastfc.kernels._vectors import vectors_supported
+    from fastfc.kernels.lowering.vectors import vectors_supported
 
     if str(machine_code.path(symbol_of(asked, np.dtype(dtype)))) == path:
         provide([name for name in names if name != "product" or vectors_supported()], np.dtype(dtype))

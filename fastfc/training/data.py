@@ -6,7 +6,7 @@ import numba
 import numpy as np
 from numba.extending import intrinsic
 
-from fastfc.kernels._jit import inline
+from fastfc.kernels.compiler.jit import inline
 
 
 def _plain_value_at(address, index, dtype):

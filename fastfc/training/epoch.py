@@ -8,16 +8,17 @@ so that a run repeats bit for bit with the same number of threads.
 import numpy as np
 from numba.core import types
 
-from fastfc.kernels._barrier import meet
-from fastfc.kernels._clock import ticks
-from fastfc.kernels._denormals import flush_denormals, restore
-from fastfc.kernels._jit import part
-from fastfc.kernels._linked import linked
-from fastfc.kernels._math import assign
-from fastfc.kernels._matmul import PRODUCTS
-from fastfc.kernels._random import choose
-from fastfc.kernels._vectors import vectors_supported
-from fastfc.kernels._views import borrowed, nth, reference_to, vector
+from fastfc.kernels.compiler.jit import part
+from fastfc.kernels.compiler.linked import linked
+from fastfc.kernels.lowering.barrier import meet
+from fastfc.kernels.lowering.clock import ticks
+from fastfc.kernels.lowering.denormals import flush_denormals, restore
+from fastfc.kernels.lowering.math import assign
+from fastfc.kernels.lowering.matmul import PRODUCTS
+from fastfc.kernels.lowering.random import choose
+from fastfc.kernels.lowering.vectors import vectors_supported
+from fastfc.kernels.lowering.views import borrowed, nth, reference_to, vector
+from fastfc.ops.rules import MOST_HYPERPARAMETERS
 from fastfc.training import memory
 from fastfc.training.backward import backward, call_backward, sums_of
 from fastfc.training.forward import (
@@ -79,8 +80,9 @@ def _train_steps(plan, thread, steps, control):
             progress[memory.TICKS] = ticks() - started
         done = steps.before + step + 1
         if done % steps.epoch == 0:
-            for i in range(thread.rates.size):
-                thread.rates[i] *= steps.lr_decay
+            # The first hyperparameter of every rule is its learning rate.
+            for i in range(0, thread.hyperparameters.size, MOST_HYPERPARAMETERS):
+                thread.hyperparameters[i] *= steps.lr_decay
         if steps.checked and (done == 1 or done % steps.epoch == 0):
             # Predictions are those of `predict`, which knows denormal numbers.
             restore(control)
@@ -162,7 +164,7 @@ def _loss(plan, step):
 
 
 def linked_kernel(name, dtype):
-    """The :class:`fastfc.kernels._linked.Linked` of a name and a dtype."""
+    """The :class:`fastfc.kernels.compiler.linked.Linked` of a name and a dtype."""
     if name == "product":
         return PRODUCTS[np.dtype(dtype)]
     return {"train_steps": train_steps, "backward": backward, "predict_rows": predict_rows}[name]

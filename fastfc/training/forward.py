@@ -4,15 +4,15 @@ The batch's rows are split among the threads; for a first layer with many weight
 features: each thread then has its features of all rows, and their weights.
 """
 
-from fastfc.kernels._jit import part
-from fastfc.kernels._math import add, assign
-from fastfc.kernels._matmul import multiply
-from fastfc.kernels._passes import batchnorm_relu, moments
-from fastfc.kernels._random import drop, skip_words
-from fastfc.kernels._views import flat, matrix, nth, vector
 from fastfc.kernels.activation import rectify
 from fastfc.kernels.affine import column_sums
+from fastfc.kernels.compiler.jit import part
 from fastfc.kernels.loss import softmax_row
+from fastfc.kernels.lowering.math import add, assign
+from fastfc.kernels.lowering.matmul import multiply
+from fastfc.kernels.lowering.passes import batchnorm_relu, moments
+from fastfc.kernels.lowering.random import drop, skip_words
+from fastfc.kernels.lowering.views import flat, matrix, nth, vector
 from fastfc.kernels.norm import inverse_std, merge_moments, move_running, scale_and_shift, standardize_row
 from fastfc.training import memory
 from fastfc.training.data import gather_row, standardize

@@ -3,12 +3,12 @@
 import numpy as np
 from numba.core import types
 
-from fastfc.kernels._barrier import dismissed
-from fastfc.kernels._jit import inline, part
-from fastfc.kernels._linked import linked
-from fastfc.kernels._math import assign, clear
-from fastfc.kernels._views import borrowed, flat, nth, reference_to, vector
+from fastfc.kernels.compiler.jit import inline, part
+from fastfc.kernels.compiler.linked import linked
 from fastfc.kernels.loss import softmax_scores
+from fastfc.kernels.lowering.barrier import dismissed
+from fastfc.kernels.lowering.math import assign, clear
+from fastfc.kernels.lowering.views import borrowed, flat, nth, reference_to, vector
 from fastfc.kernels.norm import inverse_std, standardize_row
 from fastfc.training import memory
 from fastfc.training.forward import activate_row, affine_rows, fetch, rows_of, standardize_and_activate

@@ -18,6 +18,8 @@ from fastfc._runtime.record import Buffer, Float64s, Int64s, Part, Reals, Record
 from fastfc._runtime.shared import PANEL, keep_threshold
 from fastfc._runtime.team import new_barrier
 from fastfc.layers import checked_dropout_param
+from fastfc.ops import rules
+from fastfc.ops.rules import MOST_HYPERPARAMETERS, NOTES, Rule
 from fastfc.params import aligned_zeros
 
 if TYPE_CHECKING:
@@ -26,18 +28,8 @@ if TYPE_CHECKING:
 NO_NORM, BATCH_NORM, LAYER_NORM = range(3)
 NORMS = {None: NO_NORM, "batchnorm": BATCH_NORM, "layernorm": LAYER_NORM}
 
-SGD, SGD_MOMENTUM, NESTEROV, RMSPROP, ADAGRAD, ADAM, ADAMW = range(7)
-
-#: Rule -> its code, and the hyperparameters that a Parameter's decay1 and decay2 are.
-RULES: dict[Callable, tuple[int, tuple[str, ...]]] = {
-    optim.sgd: (SGD, ()),
-    optim.sgd_momentum: (SGD_MOMENTUM, ("momentum",)),
-    optim.nesterov: (NESTEROV, ("momentum",)),
-    optim.rmsprop: (RMSPROP, ("decay_rate",)),
-    optim.adagrad: (ADAGRAD, ()),
-    optim.adam: (ADAM, ("beta1", "beta2")),
-    optim.adamw: (ADAMW, ("beta1", "beta2")),
-}
+#: The functions by which Solvers know the package's rules -> their records.
+RULES: dict[Callable, Rule] = {getattr(optim, name): rule for name, rule in rules.RULES.items()}
 PARAMETERS = ("W", "b", "gamma", "beta")
 WEIGHTS, BIAS, SCALE, SHIFT = range(4)
 
@@ -91,13 +83,7 @@ class Parameter(Record):
 
     value: Reals
     gradient: Reals  # (0,) where the rule is applied to a part of it at a time, and it is not stored
-    first: Reals  # the rule's state: velocity, cache or first moment; (0,) where the rule has none
-    second: Reals  # second moment; likewise
-    decay1: float  # momentum, decay_rate or beta1
-    decay2: float  # beta2
-    epsilon: float
-    weight_decay: float
-    taken: float  # steps before this call, where the rule counts them
+    state: Reals  # the rule's arrays, each as far behind the one before as the plan's `stride` says, and what follows
 
 
 @record
@@ -152,17 +138,12 @@ class Thread(Record):
     indices: Int64s  # (n,): each thread draws all of them
     stream: Uint32s  # (STREAM,): each thread follows the whole random stream
     sums: Float64s  # (2, SUMS)
-    rates: Float64s  # (L * 4,): learning rates, by layer and kind of parameter
-    # of Adam's last bias corrections, which most parameters share: two powers take as long as the update of a
-    # hundred weights
-    corrections: Float64s  # (CORRECTIONS,)
+    hyperparameters: Float64s  # (L, 4, MOST_HYPERPARAMETERS), by layer and kind of parameter
+    notes: Float64s  # (NOTES,): what the rule's kernel remembers
     first_sums: Reals  # (n, the first layer's d_out): its features' part of that layer's affine output
     gradient_chunk: Reals  # the gradient of the weights that are updated next
     packing_buffer: Reals  # (PANEL,): for a copy of a part of a matrix, or of a narrow gradient
     shares: Table[Share]  # by layer
-
-
-OF_DECAY1, OF_DECAY2, OF_STEP, M_CORRECTION, V_CORRECTION, CORRECTIONS = 0, 1, 2, 3, 4, 8
 
 
 @record
@@ -175,6 +156,7 @@ class Plan(Record):
     features: int
     norm: int
     rule: int
+    stride: int  # from one of the rule's arrays to the next
     dropout: bool
     seeded: bool  # the random stream starts anew at each dropout layer
     by_features: bool  # whether the threads split the first layer's product by features instead of rows
@@ -304,7 +286,8 @@ def make_plan(
     streams = [words.reserve(STREAM, STREAM_ROOM) for _ in range(threads)]
     seeded_stream = words.reserve(STREAM)
     sums = [
-        [numbers.reserve(size) for size in (2 * SUMS, CORRECTIONS, depth * len(PARAMETERS))] for _ in range(threads)
+        [numbers.reserve(size) for size in (2 * SUMS, NOTES, depth * len(PARAMETERS) * MOST_HYPERPARAMETERS)]
+        for _ in range(threads)
     ]
     indices = [integers.reserve(batch) for _ in range(threads)]
     real, word, float64, integer = reals.parts(), words.parts(), numbers.parts(), integers.parts()
@@ -346,8 +329,8 @@ def make_plan(
                 "indices": integer[indices[t]],
                 "stream": word[streams[t]],
                 "sums": float64[sums[t][0]],
-                "corrections": float64[sums[t][1]],
-                "rates": float64[sums[t][2]],
+                "notes": float64[sums[t][1]],
+                "hyperparameters": float64[sums[t][2]],
                 "first_sums": real[first_sums[t]],
                 "gradient_chunk": real[chunks[t]],
                 "packing_buffer": real[packing[t]],
@@ -363,7 +346,8 @@ def make_plan(
         depth=depth,
         features=dims[0],
         norm=NORMS[model.normalization],
-        rule=RULES[rule][0],
+        rule=RULES[rule].code,
+        stride=model.params.flat.size,
         dropout=False,
         seeded=False,
         by_features=by_features,
@@ -386,30 +370,26 @@ def make_plan(
 def _parameters(model: "FullyConnectedNet", rule: Callable, stores_gradients: bool) -> list[dict[str, Parameter]]:
     """Of each layer, its parameters by their kind; what the layer lacks is empty."""
     flat, shapes, offsets = model.params.flat, model.params.shapes, model.params.offsets
-    states = len(optim.STATE[rule.__name__])
-    needed = {"value": True, "gradient": stores_gradients, "first": states > 0, "second": states > 1}
-    buffers = {
-        name: Buffer(flat if name == "value" else aligned_zeros(flat.size if needed[name] else 0, flat.dtype))
-        for name in needed
-    }
+    value = Buffer(flat)
+    gradient = Buffer(aligned_zeros(flat.size if stores_gradients else 0, flat.dtype))
+    state_size = len(RULES[rule].state) * flat.size
+    state = Buffer(aligned_zeros(state_size, flat.dtype))
     # One stands for all that layers lack.
-    lacking = Parameter(flat.dtype, **{name: buffers[name].part(0, 0) for name in buffers}, **_NO_HYPERPARAMETERS)
+    lacking = Parameter(flat.dtype, value=value.part(0, 0), gradient=gradient.part(0, 0), state=state.part(0, 0))
     found = []
     for i in range(1, len(model.dims)):
         of_layer = dict.fromkeys(PARAMETERS, lacking)
         for kind in PARAMETERS:
             if f"{kind}{i}" in shapes:
                 start, size = offsets[f"{kind}{i}"], prod(shapes[f"{kind}{i}"])
-                arrays = {
-                    name: buffer.part(start, size) if needed[name] else buffer.part(0, 0)
-                    for name, buffer in buffers.items()
-                }
-                of_layer[kind] = Parameter(flat.dtype, **arrays, **_NO_HYPERPARAMETERS)
+                of_layer[kind] = Parameter(
+                    flat.dtype,
+                    value=value.part(start, size),
+                    gradient=gradient.part(start, size) if stores_gradients else gradient.part(0, 0),
+                    state=state.part(start, state_size - start) if state_size > 0 else state.part(0, 0),
+                )
         found.append(of_layer)
     return found
-
-
-_NO_HYPERPARAMETERS = dict.fromkeys(("decay1", "decay2", "epsilon", "weight_decay", "taken"), 0.0)
 
 
 def _by_features(batch: int, dims: Sequence[int], threads: int) -> bool:
@@ -498,21 +478,19 @@ def parameters_of(plan: Plan, model: "FullyConnectedNet") -> Iterator[tuple[str,
                 yield f"{kind}{i}", getattr(layer, kind)
 
 
+def state_arrays_of(parameter: Parameter, plan: Plan) -> list[np.ndarray]:
+    """The rule's arrays of a parameter, flat, in the order of the rule's record; views."""
+    size = parameter.value.size
+    return [parameter.state[k : k + size] for k in range(0, parameter.state.size, plan.stride)]
+
+
 def set_hyperparameters(plan: Plan, model: "FullyConnectedNet", rule: Callable, configs: Mapping[str, dict]) -> None:
     """Copy learning rates and the like from the Solver's configurations, which are complete."""
-    _, decays = RULES[rule]
-    rates = np.zeros((plan.depth, len(PARAMETERS)))
-    for i, layer in enumerate(plan.layers):
+    hyper = np.zeros((plan.depth, len(PARAMETERS), MOST_HYPERPARAMETERS))
+    for i in range(plan.depth):
         for kind, letter in enumerate(PARAMETERS):
             config = configs.get(f"{letter}{i + 1}")
-            if config is None:
-                continue
-            parameter = getattr(layer, letter)
-            rates[i, kind] = config["learning_rate"]
-            for field, key in zip(("decay1", "decay2"), decays, strict=False):
-                setattr(parameter, field, config[key])
-            parameter.epsilon = config.get("epsilon", 0)
-            parameter.weight_decay = config.get("weight_decay", 0)
-            parameter.taken = config.get("t", 0)
+            if config is not None:
+                hyper[i, kind, : len(RULES[rule].defaults)] = [config[key] for key in RULES[rule].defaults]
     for thread in plan.threads:
-        thread.rates[:] = rates.reshape(-1)
+        thread.hyperparameters[:] = hyper.reshape(-1)

@@ -6,7 +6,7 @@ import numpy as np
 
 from fastfc._runtime.blas import single_threaded
 from fastfc._runtime.team import Team
-from fastfc._threads import available_cpus, get_num_threads
+from fastfc._runtime.threads import available_cpus, get_num_threads
 from fastfc.layers import batchnorm_param, checked_eps, layernorm_param, write_back
 from fastfc.training.compiling import kernel
 from fastfc.training.memory import Predictions, examples_of, make_plan, readable, set_examples, set_standardization

@@ -11,7 +11,7 @@ from fastfc._arguments import labels
 from fastfc._runtime.blas import single_threaded
 from fastfc._runtime.record import Table
 from fastfc._runtime.team import Team
-from fastfc._threads import get_num_threads
+from fastfc._runtime.threads import get_num_threads
 from fastfc.layers import batchnorm_param, layernorm_param
 from fastfc.optim import STATE, checked_config, complete_config
 from fastfc.params import aligned_zeros
@@ -34,6 +34,7 @@ from fastfc.training.memory import (
     parameters_of,
     set_hyperparameters,
     set_training_options,
+    state_arrays_of,
 )
 
 # Return to Python after about this many seconds: for Ctrl-C, progress and printed lines.
@@ -150,7 +151,9 @@ class CompiledRun:
         for view, values in statistics:
             view[:] = values
         if plan.seeded:
-            plan.seeded_stream[:] = _words_of(cast(tuple, np.random.RandomState(model.dropout_param["seed"]).get_state()))
+            plan.seeded_stream[:] = _words_of(
+                cast(tuple, np.random.RandomState(model.dropout_param["seed"]).get_state())
+            )
         self._take_stream(cast(tuple, np.random.get_state()))
 
     def _normalized(self) -> list[Layer]:
@@ -181,10 +184,10 @@ class CompiledRun:
         rule = solver.update_rule.__name__
         configs = solver.optim_configs
         checked = {name: checked_config(rule, configs[name], params[name]) for name in params}
-        own = {name: (p.first, p.second) for name, p in parameters_of(self._plan, self._model)}
+        own = {name: state_arrays_of(p, self._plan) for name, p in parameters_of(self._plan, self._model)}
         moved = []
         for name, states in own.items():
-            for key, state in zip(STATE[rule], states, strict=False):
+            for key, state in zip(STATE[rule], states, strict=True):
                 view, given = state.reshape(params[name].shape), checked[name][key]
                 if given.__array_interface__["data"] == view.__array_interface__["data"]:
                     # It is there since the last time.

@@ -5,12 +5,13 @@ it never reaches memory as a whole. A plan that stores gradients keeps them inst
 applied when all of them are there: what looks at whole gradients stands between the two.
 """
 
-from fastfc.kernels._jit import inline, part
-from fastfc.kernels._math import add, assign
-from fastfc.kernels._matmul import multiply
-from fastfc.kernels._views import matrix, nth, vector
+from fastfc.kernels.compiler.jit import inline, part
 from fastfc.kernels.loss import l2_span
-from fastfc.kernels.optim import adagrad_span, adam_span, nesterov_span, rmsprop_span, sgd_momentum_span, sgd_span
+from fastfc.kernels.lowering.math import add, assign
+from fastfc.kernels.lowering.matmul import multiply
+from fastfc.kernels.lowering.views import matrix, nth, vector
+from fastfc.kernels.optim import apply_rule
+from fastfc.ops.rules import MOST_HYPERPARAMETERS
 from fastfc.training import memory
 from fastfc.training.forward import input_rows, share_of, share_of_layer
 
@@ -23,7 +24,7 @@ def update_weights(plan, thread, index, step):
     x, dout = input_rows(layer, 0, plan.batch), layer.dout
     first, end = share_of(plan, thread, layer.d_in)
     no_bias, packing_buffer = vector(W.value, 0, 0), thread.packing_buffer
-    rate = _rate(thread, index, memory.WEIGHTS)
+    hyper = _hyperparameters(thread, index, memory.WEIGHTS)
     for k in range(first, end, layer.chunk_rows):
         rows = min(layer.chunk_rows, end - k)
         start, size = k * d_out, rows * d_out
@@ -47,7 +48,7 @@ def update_weights(plan, thread, index, step):
         if plan.reg != 0:
             squares += l2_span(dw, vector(W.value, start, size), plan.reg)
         if not plan.stores_gradients:
-            update_chunk(plan, thread, W, dw, start, rate, step)
+            update_chunk(plan, thread, W, dw, start, hyper, step)
     return squares
 
 
@@ -63,7 +64,7 @@ def update_units(plan, thread, index, step):
         for other in range(1, plan.num_threads):
             add(gradient, vector(_published(plan, other, index, kind), first, gradient.size))
         if not plan.stores_gradients:
-            update_chunk(plan, thread, parameter, gradient, first, _rate(thread, index, kind), step)
+            update_chunk(plan, thread, parameter, gradient, first, _hyperparameters(thread, index, kind), step)
 
 
 @part
@@ -77,9 +78,10 @@ def _parameter(layer, kind):
 
 
 @part
-def _rate(thread, index, kind):
-    """The learning rate of a layer's parameter."""
-    return thread.rates[index * len(memory.PARAMETERS) + kind]
+def _hyperparameters(thread, index, kind):
+    """(MOST_HYPERPARAMETERS,): of a layer's parameter, as the thread has them."""
+    start = (index * len(memory.PARAMETERS) + kind) * MOST_HYPERPARAMETERS
+    return vector(thread.hyperparameters, start, MOST_HYPERPARAMETERS)
 
 
 @part
@@ -115,7 +117,7 @@ def update_from_gradients(plan, thread, step):
             for k in range(first, end, rows):
                 size = min(rows, end - k) * width
                 gradient = vector(parameter.gradient, k * width, size)
-                update_chunk(plan, thread, parameter, gradient, k * width, _rate(thread, index, kind), step)
+                update_chunk(plan, thread, parameter, gradient, k * width, _hyperparameters(thread, index, kind), step)
 
 
 @inline
@@ -127,45 +129,9 @@ def _copy_transposed(out, x):
 
 
 @part
-def update_chunk(plan, thread, parameter, dw, start, rate, step):
+def update_chunk(plan, thread, parameter, dw, start, hyper, step):
     """Applies the rule to the part of a parameter whose gradient is dw (n,)."""
     w = vector(parameter.value, start, dw.size)
-    first, second = _state(parameter.first, start, dw.size), _state(parameter.second, start, dw.size)
-    corrections = thread.corrections
-    _apply(plan.rule, w, dw, first, second, parameter, rate, step, corrections)
-
-
-@part
-def _state(values, start, size):
-    """(size,): a part of the rule's state, which is empty if the rule has none."""
-    return vector(values, min(start, values.size), min(size, values.size))
-
-
-@inline
-def _apply(rule, w, dw, first, second, parameter, rate, step, corrections):
-    """Arrays (n,); the parameter's numbers as before the first step of the call; corrections (CORRECTIONS,)."""
-    decay1, decay2, epsilon = parameter.decay1, parameter.decay2, parameter.epsilon
-    if rule == memory.SGD:
-        sgd_span(w, dw, rate)
-    elif rule == memory.SGD_MOMENTUM:
-        sgd_momentum_span(w, dw, first, rate, decay1)
-    elif rule == memory.NESTEROV:
-        nesterov_span(w, dw, first, rate, decay1)
-    elif rule == memory.RMSPROP:
-        rmsprop_span(w, dw, first, rate, decay1, epsilon)
-    elif rule == memory.ADAGRAD:
-        adagrad_span(w, dw, first, rate, epsilon)
-    else:
-        t = parameter.taken + (step + 1)
-        if (
-            corrections[memory.OF_STEP] != t
-            or corrections[memory.OF_DECAY1] != decay1
-            or corrections[memory.OF_DECAY2] != decay2
-        ):
-            corrections[memory.OF_DECAY1], corrections[memory.OF_DECAY2] = decay1, decay2
-            corrections[memory.OF_STEP] = t
-            corrections[memory.M_CORRECTION] = 1 / (1 - decay1**t)
-            corrections[memory.V_CORRECTION] = 1 / (1 - decay2**t)
-        m_correction, v_correction = corrections[memory.M_CORRECTION], corrections[memory.V_CORRECTION]
-        shrinkage = rate * parameter.weight_decay
-        adam_span(w, dw, first, second, rate, decay1, decay2, epsilon, m_correction, v_correction, shrinkage)
+    first = min(start, parameter.state.size)
+    state = vector(parameter.state, first, parameter.state.size - first)
+    apply_rule(plan.rule, w, dw, state, plan.stride, hyper, step, thread.notes)

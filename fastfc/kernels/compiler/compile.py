@@ -25,7 +25,7 @@ _LIBRARY_METHODS = (
     "get_pointer_to_function",
 )
 
-#: Names of the helpers that are optimized only in the place of their call; see :func:`fastfc.kernels._jit.part`.
+#: Names of helpers that are optimized only in the place of their call; see :func:`fastfc.kernels.compiler.jit.part`.
 put_in_place: set[str] = set()
 
 
@@ -89,7 +89,7 @@ class KernelCompiler(Compiler):
 
 
 class LinkedCompiler(Compiler):
-    """The same for a kernel whose machine code is made elsewhere, see :mod:`fastfc.kernels._linked`: none is, here."""
+    """The same for a kernel whose machine code is made elsewhere, see ``linked.py``: none is, here."""
 
     def compile_extra(self, func):
         with _helpers_untranslated(self.state.targetctx.codegen(), _of_linked):

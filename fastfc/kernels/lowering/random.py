@@ -16,8 +16,8 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from fastfc._runtime.shared import keep_threshold
-from fastfc.kernels._jit import inline, kernel
-from fastfc.kernels._vectors import (
+from fastfc.kernels.compiler.jit import inline, kernel
+from fastfc.kernels.lowering.vectors import (
     INDEX,
     VECTORS,
     WORD,

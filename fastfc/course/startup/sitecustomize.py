@@ -13,7 +13,7 @@ _folder = Path(__file__).resolve().parent
 sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != _folder]
 
 # From its own place, also where the program itself would not find it.
-sys.path.insert(0, str(_folder.parents[1]))
+sys.path.insert(0, str(_folder.parents[2]))
 try:
     import fastfc
 finally:

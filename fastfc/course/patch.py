@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from fastfc import layer_utils, layers, optim
-from fastfc._compare import (
+from fastfc.course.compare import (
     GROUPS,
     Differs,
     check_functions,
@@ -27,7 +27,7 @@ from fastfc._compare import (
     quiet,
     small_networks,
 )
-from fastfc._stand_in import StandIn
+from fastfc.course.stand_in import StandIn
 from fastfc.training import refusal
 
 __all__ = ["PatchWarning", "patch", "patched", "unpatch"]

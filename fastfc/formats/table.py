@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from fastfc._npz import check_declared
+from fastfc.formats.npz import check_declared
 
 __all__ = ["read_csv"]
 

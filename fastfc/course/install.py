@@ -100,7 +100,7 @@ def install(legacy: str | None = None) -> None:
                 name=name,
             )
     if legacy is not None:
-        importlib.import_module("fastfc._years").set_default_legacy(legacy)
+        importlib.import_module("fastfc.course.years").set_default_legacy(legacy)
     if _finder not in sys.meta_path:
         sys.meta_path.insert(0, _finder)
 

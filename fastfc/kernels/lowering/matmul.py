@@ -21,11 +21,11 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from fastfc._runtime.shared import PANEL
-from fastfc.kernels._blas import gemm
-from fastfc.kernels._jit import inline
-from fastfc.kernels._linked import linked
-from fastfc.kernels._math import assign
-from fastfc.kernels._vectors import (
+from fastfc.kernels.compiler.jit import inline
+from fastfc.kernels.compiler.linked import linked
+from fastfc.kernels.lowering.blas import gemm
+from fastfc.kernels.lowering.math import assign
+from fastfc.kernels.lowering.vectors import (
     BYTE,
     FLAG,
     INDEX,
@@ -42,7 +42,7 @@ from fastfc.kernels._vectors import (
     vector_type,
     vectors_supported,
 )
-from fastfc.kernels._views import vector
+from fastfc.kernels.lowering.views import vector
 
 # Behind each part of a copy, so that not all of them fall upon the same few places of a cache.
 _PAD = 16

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from fastfc._stand_in import StandIn, preserved_stream, twin_of
-from fastfc._tolerance import tolerance
-from fastfc.backend import OPS, use_backend
-from fastfc.cases import Case, Sizes, build, normal
+from fastfc.course.stand_in import StandIn, preserved_stream, twin_of
+from fastfc.ops.cases import Case, Sizes, build, normal
+from fastfc.ops.registry import OPS, use_backend
+from fastfc.ops.tolerance import tolerance
 from fastfc.optim import STATE
 
 __all__ = [

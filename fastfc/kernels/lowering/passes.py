@@ -13,9 +13,11 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from fastfc.kernels._jit import inline
-from fastfc.kernels._math import add, clear
-from fastfc.kernels._vectors import (
+from fastfc.kernels.activation import gate_in_place, rectify
+from fastfc.kernels.affine import column_sums
+from fastfc.kernels.compiler.jit import inline
+from fastfc.kernels.lowering.math import add, clear
+from fastfc.kernels.lowering.vectors import (
     FLAG,
     VECTORS,
     WORD,
@@ -27,8 +29,6 @@ from fastfc.kernels._vectors import (
     vector_type,
     vectors_supported,
 )
-from fastfc.kernels.activation import gate_in_place, rectify
-from fastfc.kernels.affine import column_sums
 from fastfc.kernels.norm import (
     add_parameter_gradients,
     batch_input_gradient,

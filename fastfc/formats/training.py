@@ -9,9 +9,9 @@ import numpy as np
 
 from fastfc import optim
 from fastfc._arguments import number, require_shape
-from fastfc._files import replaced_file
-from fastfc._npz import read_npz
 from fastfc.classifiers.fc_net import DAMAGE, FullyConnectedNet, TwoLayerNet, array_kinds, packed, unpacked
+from fastfc.formats.atomic import replaced_file
+from fastfc.formats.npz import read_npz
 
 if TYPE_CHECKING:
     from fastfc.solver import Solver

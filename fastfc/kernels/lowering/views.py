@@ -14,7 +14,7 @@ from numba.core.typing.templates import AttributeTemplate, infer_getattr
 from numba.extending import intrinsic, models, register_model
 
 from fastfc._runtime.record import Record, dtype_of, is_array, is_table, kind_of_rows
-from fastfc.kernels._jit import inline
+from fastfc.kernels.compiler.jit import inline
 
 _NUMBERS = {int: types.int64, float: types.float64, bool: types.boolean}
 

@@ -1,6 +1,6 @@
 """How kernels are compiled: the one place where compile options stand.
 
-Five decorators, and ``@linked`` of ``_linked.py``::
+Five decorators, and ``@linked`` of ``linked.py``::
 
     @kernel     an entry point, called from Python: compiled once per dtype, kept on disk
     @linked     a kernel that is called by its address: kept as machine code alone
@@ -19,8 +19,8 @@ import numba
 import numpy as np
 from numba.extending import register_jitable
 
-from fastfc.kernels._cache import KernelCache
-from fastfc.kernels._compile import KernelCompiler, LinkedCompiler, put_in_place
+from fastfc.kernels.compiler.cache import KernelCache
+from fastfc.kernels.compiler.compile import KernelCompiler, LinkedCompiler, put_in_place
 
 # Fused multiply-add is more exact than what it replaces. Nothing else is free to everybody:
 # 'reassoc' rewrites b * m + (1 - b) * g as g + b * (m - g), a thousand times less exact for
@@ -36,7 +36,7 @@ _ESTIMATES_FASTMATH = {"contract", "arcp", "ninf"}
 # Nobody calls a kernel from C, or a helper from Python: without the code for that they compile sooner.
 _OPTIONS = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
 _HELPER_OPTIONS = {**_OPTIONS, "no_cpython_wrapper": True, "forceinline": True}
-#: Of a :class:`fastfc.kernels._linked.Linked` kernel.
+#: Of a :class:`fastfc.kernels.compiler.linked.Linked` kernel.
 LINKED_OPTIONS = {**_OPTIONS, "no_cpython_wrapper": True, "fastmath": _FASTMATH, "pipeline_class": LinkedCompiler}
 
 

@@ -16,7 +16,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from fastfc._runtime.team import ABORT, ARRIVED, CROWDED, ROUND
-from fastfc.kernels._jit import inline
+from fastfc.kernels.compiler.jit import inline
 
 # Spins before the processor is offered to others, some 50 microseconds, and offers before it
 # is left for a moment: only a processor that idles takes over a member that waits for its turn

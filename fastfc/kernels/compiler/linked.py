@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 
 from fastfc._runtime import machine_code
 from fastfc._runtime.machine_code import Code, symbol_of
-from fastfc.kernels._jit import LINKED_OPTIONS, silent
+from fastfc.kernels.compiler.jit import LINKED_OPTIONS, silent
 
 # What `machine_code.function_at` takes for success.
 if (RETCODE_OK.constant, RETCODE_NONE.constant) != machine_code.SUCCESS:

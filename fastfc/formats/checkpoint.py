@@ -7,8 +7,15 @@ from typing import Any
 import numpy as np
 
 from fastfc import optim
-from fastfc._pickles import ArrayUnpickler, PickledDtype, Placeholder, RefusedPickleError, Standin, load_pickle_by
 from fastfc.classifiers.fc_net import FullyConnectedNet, TwoLayerNet, from_attributes
+from fastfc.formats.pickles import (
+    ArrayUnpickler,
+    PickledDtype,
+    Placeholder,
+    RefusedPickleError,
+    Standin,
+    load_pickle_by,
+)
 
 __all__ = ["load_checkpoint"]
 

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from fastfc._npz import check_declared
+from fastfc.formats.npz import check_declared
 
 __all__ = ["has_idx_files", "load_idx", "read_idx_folder"]
 

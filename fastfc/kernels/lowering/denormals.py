@@ -12,7 +12,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from fastfc.kernels._vectors import declared
+from fastfc.kernels.lowering.vectors import declared
 
 _WORD, _DOUBLE_WORD = ir.IntType(32), ir.IntType(64)
 # The bits that make zeros of denormal results, and of denormal operands.

@@ -4,7 +4,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from fastfc.kernels._jit import inline
+from fastfc.kernels.compiler.jit import inline
 
 
 def exp(x):

@@ -1,0 +1,1 @@
+"""For people who take the course: its years, its package's name, and their own code beside fastfc's."""

@@ -1,0 +1,1 @@
+"""How a kernel gets from source text to memory; README.md tells it in order."""
