@@ -15,6 +15,7 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
+from rule_lists import rates
 from threadpoolctl import threadpool_info
 
 import fastfc
@@ -26,15 +27,7 @@ from fastfc.training.memory import make_plan
 JIT = not numba.config.DISABLE_JIT
 needs_compiler = pytest.mark.skipif(not JIT, reason="needs the compiler")
 
-RULES = {
-    "sgd": 0.1,
-    "sgd_momentum": 0.02,
-    "nesterov": 0.02,
-    "rmsprop": 1e-3,
-    "adagrad": 1e-2,
-    "adam": 1e-3,
-    "adamw": 1e-3,
-}
+RULES = rates(sgd=0.1, adagrad=1e-2)
 NORMALIZATIONS = [None, "batchnorm", "layernorm"]
 ROWS, FEATURES, CLASSES, HIDDEN, BATCH = 41, 9, 4, (11, 7), 13
 # Features of which the members of a team each take some.

@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+from rule_lists import ADAPTIVE, OTHERS
 
 import fastfc
 from fastfc import DivergenceWarning, FullyConnectedNet, Solver, tolerance
@@ -144,7 +145,7 @@ def diverging(backend, **options):
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("rule", ["sgd", "sgd_momentum", "nesterov"])
+@pytest.mark.parametrize("rule", OTHERS)
 @pytest.mark.parametrize("normalization", [None, "batchnorm", "layernorm"])
 def test_a_diverging_training_warns_once_and_runs_to_its_end(normalization, rule, dtype, threads):
     """The L2 term alone blows the weights up by a factor of 1e20 a step, past everything that rounding decides."""
@@ -163,7 +164,7 @@ def test_a_diverging_training_warns_once_and_runs_to_its_end(normalization, rule
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("normalization", [None, "batchnorm", "layernorm"])
-@pytest.mark.parametrize("rule", ["adam", "adamw", "rmsprop", "adagrad"])
+@pytest.mark.parametrize("rule", ADAPTIVE)
 def test_data_that_is_not_finite(rule, normalization, value):
     """One bad number among the examples: the losses from its first draw on are the reference's."""
     X = np.random.default_rng(1).standard_normal((20, FEATURES))

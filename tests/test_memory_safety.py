@@ -21,6 +21,7 @@ import mmap
 import sys
 import numpy as np
 import fastfc
+from fastfc.ops import rules
 from fastfc.training import memory
 
 PAGE = mmap.PAGESIZE
@@ -62,7 +63,7 @@ KINDS = {
     "strided": lambda X: copied(np.repeat(X, 2, axis=1)[:, : 2 * X.shape[1] - 1])[:, ::2],
     "backwards": lambda X: copied(X[::-1].copy())[::-1],
 }
-RULES = ["sgd", "sgd_momentum", "nesterov", "rmsprop", "adagrad", "adam", "adamw"]
+RULES = list(rules.RULES)
 SHAPES = [((), 1, 1, 1), ((1,), 3, 2, 1), ((7, 5), 9, 3, 13), ((17, 33, 1), 31, 11, 29), ((65,), 67, 10, 7)]
 count = 0
 for hidden, features, classes, batch in SHAPES:

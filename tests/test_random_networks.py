@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from rule_lists import ADAPTIVE, rates
 
 import fastfc
 from fastfc import FullyConnectedNet, Solver, tolerance
@@ -18,17 +19,7 @@ from fastfc import FullyConnectedNet, Solver, tolerance
 # Without the compiler every step is plain Python.
 EXAMPLES = 15 if numba.config.DISABLE_JIT else max(300, settings.default.max_examples)
 
-RATES = {
-    "sgd": 0.05,
-    "sgd_momentum": 0.02,
-    "nesterov": 0.02,
-    "rmsprop": 1e-3,
-    "adagrad": 1e-2,
-    "adam": 1e-3,
-    "adamw": 1e-3,
-}
-# They divide by the gradient's own size: a gradient that is zero but for rounding becomes a whole step.
-ADAPTIVE = ("rmsprop", "adagrad", "adam", "adamw")
+RATES = rates(sgd=0.05, adagrad=1e-2)
 
 DATA = {
     "float64": lambda X: X,

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rule_lists import RULES
 
 import fastfc
 from fastfc import FullyConnectedNet, Solver, optim
@@ -20,7 +21,6 @@ from fastfc.classifiers.fc_net import TwoLayerNet
 
 ROWS, FEATURES, CLASSES, BATCH = 41, 6, 3, 13
 EPOCH = ROWS // BATCH
-RULES = ["sgd", "sgd_momentum", "nesterov", "rmsprop", "adagrad", "adam", "adamw"]
 
 
 def make_data(dtype=np.float64):

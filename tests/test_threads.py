@@ -86,6 +86,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import fastfc
+from fastfc.ops.rules import RULES
 
 rng = np.random.default_rng(0)
 X, y = rng.standard_normal((300, 20)), rng.integers(0, 4, 300)
@@ -110,7 +111,7 @@ def train(number):
             [9 + number, 7], 20, 4, normalization=[None, "batchnorm", "layernorm"][number % 3],
             dropout_keep_ratio=[1, 0.7][number % 2], dtype=np.float32, reg=0.01,
         )
-    rule = ["sgd", "sgd_momentum", "nesterov", "rmsprop", "adagrad", "adam", "adamw"][number % 7]
+    rule = list(RULES)[number % len(RULES)]
     solver = Seeded(net, data, update_rule=rule, num_epochs=30, batch_size=30, verbose=False, threads=1 + number % 3)
     solver.number = number
     solver.train()

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+from rule_lists import RULES, rates
 
 import fastfc
 from fastfc import FullyConnectedNet, Solver, tolerance
 
-RULES = ["sgd", "sgd_momentum", "nesterov", "rmsprop", "adagrad", "adam", "adamw"]
 NORMALIZATIONS = [None, "batchnorm", "layernorm"]
-LEARNING_RATES = {"sgd": 0.1, "sgd_momentum": 0.02, "nesterov": 0.02}
+LEARNING_RATES = rates(sgd=0.1)
 ROWS, FEATURES, CLASSES, HIDDEN, BATCH = 40, 9, 4, [11, 7], 13
 STEPS = 12
 
@@ -27,7 +27,7 @@ def train(backend, dtype, normalization, keep, rule, reg, seed=None):
         weight_scale=0.3, dtype=dtype, seed=seed,
     )  # fmt: skip
     solver = Solver(
-        net, data, update_rule=rule, optim_config={"learning_rate": LEARNING_RATES.get(rule, 1e-3)}, lr_decay=0.9,
+        net, data, update_rule=rule, optim_config={"learning_rate": LEARNING_RATES[rule]}, lr_decay=0.9,
         batch_size=BATCH, num_epochs=STEPS // (ROWS // BATCH), verbose=False,
     )  # fmt: skip
     with fastfc.use_backend(backend):

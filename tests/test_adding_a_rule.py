@@ -1,0 +1,155 @@
+"""A rule is added in four files, and everything else finds it: here AMSGrad, with three arrays of state, in a copy."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fastfc
+
+# File -> what is replaced there, and by what; an empty string stands for the file's end.
+ADDITIONS = {
+    "ops/rules.py": [
+        (
+            "_ADAM = {",
+            """def _amsgrad(config, w, dw, m, v, largest):
+    new_w, m, v = _adam({**config, "t": 1000}, w, dw, m, v)
+    return [new_w, m, v, v + largest]
+
+
+_ADAM = {""",
+        ),
+        (
+            '    Rule("adam", _ADAM',
+            """    Rule(
+        "amsgrad",
+        {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.99, "epsilon": 1e-8, "scale": 0.5, "shift": 0.25, "last": 2.0},
+        ("m", "v", "largest"),
+        _amsgrad,
+        _BETAS,
+    ),
+    Rule("adam", _ADAM""",
+        ),
+    ],
+    "optim.py": [
+        ('__all__ = ["adagrad"', '__all__ = ["amsgrad", "adagrad"'),
+        (
+            "@_takes_older_names\ndef adamw(",
+            '''@_takes_older_names
+def amsgrad(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[np.ndarray, _Config]:
+    """AMSGrad, with odd factors."""
+    return _update("amsgrad", w, dw, config)
+
+
+@_takes_older_names
+def adamw(''',
+        ),
+    ],
+    "reference/optim.py": [
+        (
+            "",
+            """
+
+def amsgrad(w, dw, config):
+    m, v, largest = config["m"], config["v"], config["largest"]
+    m *= config["beta1"]
+    m += (1 - config["beta1"]) * dw
+    v *= config["beta2"]
+    v += (1 - config["beta2"]) * dw**2
+    np.maximum(largest, v, out=largest)
+    rate = config["learning_rate"] * (config["scale"] + config["shift"]) * config["last"]
+    w -= rate * m / (np.sqrt(largest) + config["epsilon"])
+    return w, config
+""",
+        )
+    ],
+    "kernels/optim.py": [
+        (
+            "def _one_of(",
+            """def amsgrad(w, dw, config):
+    state = [config[key].reshape(-1) for key in ("m", "v", "largest")]
+    numbers = [config[key] for key in ("beta1", "beta2", "epsilon")]
+    rate = config["learning_rate"] * (config["scale"] + config["shift"]) * config["last"]
+    _amsgrad(w.reshape(-1), dw.reshape(-1), *state, rate, *numbers)
+    return w, config
+
+
+@inline
+def amsgrad_span(w, dw, m, v, largest, rate, beta1, beta2, epsilon):
+    rest1, rest2 = w.dtype.type(1 - beta1), w.dtype.type(1 - beta2)
+    rate, beta1, beta2, epsilon = w.dtype.type(rate), w.dtype.type(beta1), w.dtype.type(beta2), w.dtype.type(epsilon)
+    for i in range(w.size):
+        m[i] = beta1 * m[i] + rest1 * dw[i]
+        v[i] = beta2 * v[i] + rest2 * (dw[i] * dw[i])
+        if v[i] > largest[i] or np.isnan(v[i]):
+            largest[i] = v[i]
+        w[i] -= rate * m[i] / (np.sqrt(largest[i]) + epsilon)
+
+
+@part
+def amsgrad_rule(w, dw, state, stride, hyper, step, notes):
+    m, v, largest = (vector(state, 0, w.size), vector(state, stride, w.size), vector(state, 2 * stride, w.size))
+    rate = hyper[0] * (hyper[4] + hyper[5]) * hyper[6]
+    amsgrad_span(w, dw, m, v, largest, rate, hyper[1], hyper[2], hyper[3])
+
+
+@kernel
+def _amsgrad(w, dw, m, v, largest, rate, beta1, beta2, epsilon):
+    amsgrad_span(w, dw, m, v, largest, rate, beta1, beta2, epsilon)
+
+
+def _one_of(""",
+        )
+    ],
+}
+
+# The same tests as for every other rule.
+TESTS = ["test_records.py", "test_training.py", "test_resume.py", "test_checkpoints.py", "test_twins.py"]
+
+
+@pytest.fixture(scope="module")
+def extended(tmp_path_factory):
+    """A folder with the extended package, and the tests beside it."""
+    root = tmp_path_factory.mktemp("extended")
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(Path(fastfc.__file__).parent, root / "fastfc", ignore=ignored)
+    shutil.copytree(Path(__file__).parent, root / "tests", ignore=ignored)
+    for name, replacements in ADDITIONS.items():
+        path = root / "fastfc" / name
+        text = path.read_text(encoding="utf-8")
+        for old, new in replacements:
+            assert not old or text.count(old) == 1
+            text = text.replace(old, new) if old else text + new
+        path.write_text(text, encoding="utf-8")
+    return root
+
+
+def run(root, *arguments):
+    environment = {**os.environ, "PYTHONPATH": str(root), "FASTFC_QUIET": "1", "COLUMNS": "200"}
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=root, env=environment, capture_output=True, text=True, timeout=900
+    )
+
+
+def test_four_files():
+    assert len(ADDITIONS) <= 4
+
+
+def test_its_tests_are_there_and_pass(extended):
+    files = [f"tests/{name}" for name in TESTS]
+    done = run(extended, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-k", "amsgrad", *files)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name in TESTS:
+        assert any(line.startswith(f"tests/{name}") and "PASSED" in line for line in done.stdout.splitlines()), name
+    assert "test_the_compiled_run_knows_every_rule[amsgrad] PASSED" in done.stdout
+
+
+def test_the_command_line_knows_it(extended):
+    assert "amsgrad" in run(extended, "-m", "fastfc", "train", "--help").stdout
+    options = ["--rule", "amsgrad", "--epochs", "1", "--hidden", "8", "--out", "model.npz"]
+    done = run(extended, "-m", "fastfc", "train", *options)
+    assert done.returncode == 0, done.stderr
+    assert "test accuracy" in done.stdout
