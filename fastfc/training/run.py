@@ -154,7 +154,7 @@ class CompiledRun:
             plan.seeded_stream[:] = _words_of(
                 cast(tuple, np.random.RandomState(model.dropout_param["seed"]).get_state())
             )
-        self._take_stream(cast(tuple, np.random.get_state()))
+        self.take_stream()
 
     def _normalized(self) -> list[Layer]:
         """The layers that are normalized, in the order of the model's ``bn_params``."""
@@ -215,8 +215,12 @@ class CompiledRun:
         if self.fits:
             self._adopt()
 
-    def _take_stream(self, state: tuple) -> None:
-        """Go on from a state of NumPy's random stream."""
+    def take_stream(self) -> None:
+        """Go on where NumPy's global random stream stands."""
+        self._go_on_from(cast(tuple, np.random.get_state()))
+
+    def _go_on_from(self, state: tuple) -> None:
+        """Go on from a state of a random stream."""
         words, self._gaussian = _words_of(state), state[3:]
         for thread in self._plan.threads:
             thread.stream[:] = words
@@ -392,7 +396,7 @@ class CompiledRun:
         if num_samples is not None and n > num_samples:
             self._generator.set_state(self.stream_state())
             subset = self._generator.choice(n, num_samples)
-            self._take_stream(cast(tuple, self._generator.get_state()))
+            self._go_on_from(cast(tuple, self._generator.get_state()))
             n, y = num_samples, y[subset]
         if n == 0:
             self._check_seconds[split] = 0.0
