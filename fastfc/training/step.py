@@ -20,7 +20,6 @@ from fastfc.kernels.lowering.barrier import meet
 from fastfc.kernels.lowering.denormals import flush_denormals, restore
 from fastfc.kernels.lowering.math import add, assign, clear
 from fastfc.kernels.lowering.matmul import PRODUCTS, multiply
-from fastfc.kernels.lowering.passes import batchnorm_gradient, batchnorm_relu, gate_normalized_rows, gate_rows, moments
 from fastfc.kernels.lowering.random import choose, drop, skip_words
 from fastfc.kernels.lowering.vectors import vectors_supported
 from fastfc.kernels.lowering.views import borrowed, flat, matrix, reference_to, vector
@@ -37,6 +36,7 @@ from fastfc.ops.rules import MOST_HYPERPARAMETERS, NOTES
 from fastfc.training import layout
 from fastfc.training.data import gather_row, standardize
 from fastfc.training.layout import Plan, Predictions, Steps
+from fastfc.training.passes import batchnorm_gradient, batchnorm_relu, gate_normalized_rows, gate_rows, moments
 
 # Of so few columns, a gradient of weights is computed transposed: the other way round, rows fill vectors badly.
 _NARROW = 16
