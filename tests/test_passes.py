@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from fastfc import tolerance
-from fastfc.kernels.lowering import passes
 from fastfc.kernels.lowering.vectors import vectors_supported
+from fastfc.training import passes
 
 pytestmark = pytest.mark.skipif(not vectors_supported(), reason="no vectors for passes on this machine, or no compiler")
 

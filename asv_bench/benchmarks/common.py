@@ -16,7 +16,12 @@ import scipy.linalg.cython_blas  # noqa: F401
 from threadpoolctl import threadpool_limits
 
 import fastfc
-from fastfc._runtime.threads import available_cpus
+
+try:
+    from fastfc._runtime.threads import available_cpus
+except ModuleNotFoundError:
+    # Of an older commit, on which these benchmarks are run too for a comparison with it.
+    from fastfc._threads import available_cpus
 
 #: Carries out a number of calls.
 Run = Callable[[int], object]

@@ -8,13 +8,10 @@ drive it from Python.
 """
 
 import itertools
-from typing import TYPE_CHECKING
 
 from fastfc._runtime.threads import available_cpus, checked_count, get_num_threads
 from fastfc.training.capability import refusal
-
-if TYPE_CHECKING:
-    from fastfc.classifiers.fc_net import FullyConnectedNet
+from fastfc.training.network import Network
 
 __all__ = ["refusal", "threads_for"]
 
@@ -22,7 +19,7 @@ __all__ = ["refusal", "threads_for"]
 _WORK_PER_THREAD = 3e6
 
 
-def threads_for(model: "FullyConnectedNet", batch: int, threads: int | None = None) -> int:
+def threads_for(model: Network, batch: int, threads: int | None = None) -> int:
     """How many threads a run takes: `threads` if given, else the process's choice, else what pays."""
     chosen = checked_count("threads", threads) if threads is not None else get_num_threads()
     if chosen is None:

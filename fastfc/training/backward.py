@@ -8,12 +8,12 @@ from fastfc.kernels.compiler.linked import linked
 from fastfc.kernels.lowering.barrier import meet
 from fastfc.kernels.lowering.math import add, assign, clear
 from fastfc.kernels.lowering.matmul import multiply
-from fastfc.kernels.lowering.passes import batchnorm_gradient, gate_normalized_rows, gate_rows
 from fastfc.kernels.lowering.views import borrowed, flat, nth, reference_to, vector
 from fastfc.kernels.norm import layer_input_gradient
 from fastfc.training import memory
 from fastfc.training.forward import rows_of, share_of_layer
 from fastfc.training.memory import Plan
+from fastfc.training.passes import batchnorm_gradient, gate_normalized_rows, gate_rows
 from fastfc.training.update import update_from_gradients, update_units, update_weights
 
 

@@ -10,12 +10,12 @@ from fastfc.kernels.compiler.jit import part
 from fastfc.kernels.loss import softmax_row
 from fastfc.kernels.lowering.math import add, assign
 from fastfc.kernels.lowering.matmul import multiply
-from fastfc.kernels.lowering.passes import batchnorm_relu, moments
 from fastfc.kernels.lowering.random import drop, skip_words
 from fastfc.kernels.lowering.views import flat, matrix, nth, vector
 from fastfc.kernels.norm import inverse_std, merge_moments, move_running, scale_and_shift, standardize_row
 from fastfc.training import memory
 from fastfc.training.data import gather_row, standardize
+from fastfc.training.passes import batchnorm_relu, moments
 
 
 @part

@@ -8,7 +8,7 @@ integer codes, and every array is a part of a few buffers that are allocated onc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from math import prod
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -21,9 +21,7 @@ from fastfc.layers import checked_dropout_param
 from fastfc.ops import rules
 from fastfc.ops.rules import MOST_HYPERPARAMETERS, NOTES, Rule
 from fastfc.params import aligned_zeros
-
-if TYPE_CHECKING:
-    from fastfc.classifiers.fc_net import FullyConnectedNet
+from fastfc.training.network import Network
 
 NO_NORM, BATCH_NORM, LAYER_NORM = range(3)
 NORMS = {None: NO_NORM, "batchnorm": BATCH_NORM, "layernorm": LAYER_NORM}
@@ -249,7 +247,7 @@ class _Sizes:
 
 
 def make_plan(
-    model: "FullyConnectedNet",
+    model: Network,
     batch: int,
     threads: int,
     rule: Callable = optim.sgd,
@@ -367,7 +365,7 @@ def make_plan(
     return plan
 
 
-def _parameters(model: "FullyConnectedNet", rule: Callable, stores_gradients: bool) -> list[dict[str, Parameter]]:
+def _parameters(model: Network, rule: Callable, stores_gradients: bool) -> list[dict[str, Parameter]]:
     """Of each layer, its parameters by their kind; what the layer lacks is empty."""
     flat, shapes, offsets = model.params.flat, model.params.shapes, model.params.offsets
     value = Buffer(flat)
@@ -421,7 +419,7 @@ def _chunk_rows(share: int, d_out: int) -> int:
     return -(-share // -(-share // most))
 
 
-def set_training_options(plan: Plan, model: "FullyConnectedNet") -> None:
+def set_training_options(plan: Plan, model: Network) -> None:
     """Copy what a step reads of the model's dropout, L2 strength and standardization, which may change in a run."""
     dropout: dict[str, Any] = {"p": 1.0, "seed": None}
     plan.dropout = bool(model.use_dropout) and plan.depth > 1
@@ -434,7 +432,7 @@ def set_training_options(plan: Plan, model: "FullyConnectedNet") -> None:
     set_standardization(plan, model)
 
 
-def set_standardization(plan: Plan, model: "FullyConnectedNet") -> None:
+def set_standardization(plan: Plan, model: Network) -> None:
     """Copy the model's input_mean and input_scale."""
     for name, default in (("input_mean", 0), ("input_scale", 1)):
         getattr(plan, name)[:] = default if getattr(model, name) is None else model.per_feature(name, (plan.features,))
@@ -470,7 +468,7 @@ def readable(X: Any) -> bool:
     return X.dtype in KINDS
 
 
-def parameters_of(plan: Plan, model: "FullyConnectedNet") -> Iterator[tuple[str, Parameter]]:
+def parameters_of(plan: Plan, model: Network) -> Iterator[tuple[str, Parameter]]:
     """The network's parameters by name."""
     for i, layer in enumerate(plan.layers, start=1):
         for kind in PARAMETERS:
@@ -484,7 +482,7 @@ def state_arrays_of(parameter: Parameter, plan: Plan) -> list[np.ndarray]:
     return [parameter.state[k : k + size] for k in range(0, parameter.state.size, plan.stride)]
 
 
-def set_hyperparameters(plan: Plan, model: "FullyConnectedNet", rule: Callable, configs: Mapping[str, dict]) -> None:
+def set_hyperparameters(plan: Plan, model: Network, rule: Callable, configs: Mapping[str, dict]) -> None:
     """Copy learning rates and the like from the Solver's configurations, which are complete."""
     hyper = np.zeros((plan.depth, len(PARAMETERS), MOST_HYPERPARAMETERS))
     for i in range(plan.depth):

@@ -1,7 +1,5 @@
 """Compiled prediction: the scores of a network in test mode, in one call."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from fastfc._runtime.blas import single_threaded
@@ -10,9 +8,7 @@ from fastfc._runtime.threads import available_cpus, get_num_threads
 from fastfc.layers import batchnorm_param, checked_eps, layernorm_param, write_back
 from fastfc.training.compiling import kernel
 from fastfc.training.memory import Predictions, examples_of, make_plan, readable, set_examples, set_standardization
-
-if TYPE_CHECKING:
-    from fastfc.classifiers.fc_net import FullyConnectedNet
+from fastfc.training.network import Network
 
 # Rows that go through the net at a time, when there are more than one.
 _ROWS = 256
@@ -27,7 +23,7 @@ _TEAM_WORK = 10**8
 _NONE = np.zeros(0, np.int64)
 
 
-def predict_scores(model: "FullyConnectedNet", X: np.ndarray, softmax: bool = False) -> np.ndarray:
+def predict_scores(model: Network, X: np.ndarray, softmax: bool = False) -> np.ndarray:
     """Scores (N, C) of examples X (N, ...), whose shape and kind have been checked; their softmax on request."""
     if not readable(X):
         X = X.astype(model.dtype)
@@ -66,13 +62,13 @@ def predict_scores(model: "FullyConnectedNet", X: np.ndarray, softmax: bool = Fa
             pool.append((plan, run, job))
 
 
-def _rows(model: "FullyConnectedNet") -> int:
+def _rows(model: Network) -> int:
     """Rows that go through the net at a time, for each member: fewer where they are very wide."""
     row_bytes = sum(model.dims) * np.dtype(model.dtype).itemsize
     return max(_LEAST_ROWS, min(_ROWS, _ROOM_BYTES // row_bytes))
 
 
-def _make(model: "FullyConnectedNet", X: np.ndarray, threads: int):
+def _make(model: Network, X: np.ndarray, threads: int):
     """A plan, the kernel, and its job."""
     rows = 1 if len(X) == 1 else _rows(model) * threads
     plan = make_plan(model, rows, threads)

@@ -1,1 +1,1 @@
-"""The parts that kernels are made of: products, passes, vectors, random numbers, views, the barrier."""
+"""The parts that kernels are made of: products, vectors, random numbers, views, the barrier."""

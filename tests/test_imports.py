@@ -1,0 +1,22 @@
+"""What the contracts in pyproject.toml cannot say of imports."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+import fastfc
+
+REFERENCE = Path(fastfc.__file__).parent / "reference"
+
+
+@pytest.mark.parametrize("path", sorted(REFERENCE.rglob("*.py")), ids=lambda path: path.stem)
+def test_the_reference_imports_numpy_alone(path):
+    """Whatever else there is: a contract can only list what must not be imported."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = [node.module] if isinstance(node, ast.ImportFrom) else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        for name in names:
+            top = name.partition(".")[0]
+            assert top in ("numpy", *sys.stdlib_module_names) or name.startswith("fastfc.reference."), name
