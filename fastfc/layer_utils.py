@@ -147,21 +147,22 @@ def affine_layernorm_relu_dropout_backward(dout: ArrayLike, cache: tuple) -> _Gr
 
 def _block_forward(x, w, b, norm=None, norm_args=(), dropout_args=()):
     """A block's forward pass: norm_args are gamma, beta and the normalization's dictionary, dropout_args dropout's."""
-    dropout = [checked_dropout_param(param) for param in dropout_args]
-    if any(param["legacy"] for param in dropout):
-        return _with_legacy_dropout(_block_forward(x, w, b, norm, norm_args), *dropout)
+    if dropout_args:
+        dropout = checked_dropout_param(*dropout_args)
+        if dropout["legacy"]:
+            return _with_legacy_dropout(_block_forward(x, w, b, norm, norm_args), dropout)
+        dropout_args = (dropout,)
     if norm is None:
         (x, w, b), half = float_arrays(x=x, w=w, b=b)
         check_affine(x, w, b)
-        normalization = []
     else:
         gamma, beta, given = norm_args
         (x, w, b, gamma, beta), half = float_arrays(x=x, w=w, b=b, gamma=gamma, beta=beta)
         check_affine(x, w, b)
         check_scale_and_shift(gamma, beta, w.shape[1])
         param = batchnorm_param(given, len(x), gamma) if norm == "batchnorm" else layernorm_param(given, gamma)
-        normalization = [gamma, beta, param]
-    out, cache = implementation(block_name(norm, bool(dropout), "forward"))(x, w, b, *normalization, *dropout)
+        norm_args = (gamma, beta, param)
+    out, cache = implementation(block_name(norm, bool(dropout_args), "forward"))(x, w, b, *norm_args, *dropout_args)
     if norm == "batchnorm":
         write_back(given, param)
     return cast(out, half), cache

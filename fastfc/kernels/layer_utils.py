@@ -32,17 +32,16 @@ _BATCH_TRAIN, _BATCH_TEST, _LAYER = range(3)
 
 def block_forward(x, w, b, norm=None, norm_args=(), dropout_param=None):
     if dropout_param is None:
-        out, *cache = _FORWARD[norm](x, w, b, *norm_args, None)
+        out, cache = _FORWARD[norm](x, w, b, *norm_args, None)
         return out, (*cache, out)
     mask, scale = _dropout((len(x), w.shape[1]), x.dtype, dropout_param)
-    out, *cache = _FORWARD[norm](x, w, b, *norm_args, mask)
+    out, cache = _FORWARD[norm](x, w, b, *norm_args, mask)
     return out, (*cache, out, scale)
 
 
 def block_backward(dout, cache, norm=None, dropout=False):
-    *parts, scale = cache if dropout else (*cache, 1.0)
     backward: Callable = _plain_backward if norm is None else _norm_backward
-    return backward(dout, *parts, scale)
+    return backward(dout, *cache) if dropout else backward(dout, *cache, 1.0)
 
 
 def affine_relu_forward(x, w, b):
@@ -115,7 +114,7 @@ def _mask_argument(mask, x):
 def _plain_forward(x, w, b, mask):
     out = np.empty((len(x), w.shape[1]), x.dtype)
     _forward_plain(out, _rows(x, w), w, b, _mask_argument(mask, x))
-    return out, (x, w, b)
+    return out, ((x, w, b),)
 
 
 def _batchnorm_forward(x, w, b, gamma, beta, bn_param, mask):
@@ -128,7 +127,7 @@ def _batchnorm_forward(x, w, b, gamma, beta, bn_param, mask):
         eps, momentum, mode == "train", _mask_argument(mask, x),
     )  # fmt: skip
     bn_param["running_mean"], bn_param["running_var"] = running_mean, running_var
-    return out, (x, w, b), (mode, x_hat, inv_std, gamma)
+    return out, ((x, w, b), (mode, x_hat, inv_std, gamma))
 
 
 def _layernorm_forward(x, w, b, gamma, beta, ln_param, mask):
@@ -136,7 +135,7 @@ def _layernorm_forward(x, w, b, gamma, beta, ln_param, mask):
     x_hat, inv_std = np.empty_like(out), np.empty((len(x), 1), x.dtype)
     eps = ln_param.get("eps", 1e-5)
     _forward_layernorm(out, x_hat, inv_std, _rows(x, w), w, b, gamma, beta, eps, _mask_argument(mask, x))
-    return out, (x, w, b), ("layer", x_hat, inv_std, gamma)
+    return out, ((x, w, b), ("layer", x_hat, inv_std, gamma))
 
 
 def _plain_backward(dout, fc_cache, out, scale):
