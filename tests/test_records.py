@@ -18,7 +18,7 @@ from fastfc.ops.norms import NORMS
 from fastfc.ops.registry import BACKENDS, OPS
 from fastfc.ops.rules import MOST_HYPERPARAMETERS, RUN_KERNELS
 from fastfc.ops.rules import RULES as RECORDS
-from fastfc.training import layout, plan
+from fastfc.training import memory
 
 
 def functions(module):
@@ -87,7 +87,7 @@ def test_a_rules_record(name):
 @pytest.mark.parametrize("name", RULES)
 def test_the_compiled_run_knows_every_rule(name):
     """And gives the reference's numbers; a rule that it did not know would train by the generic loop, slowly."""
-    assert plan.RULES[getattr(optim, name)] is RECORDS[name]
+    assert memory.RULES[getattr(optim, name)] is RECORDS[name]
     X, y = np.random.default_rng(0).standard_normal((12, 3)), np.arange(12) % 2
     found = {}
     for backend in ("reference", "fast"):
@@ -115,7 +115,7 @@ def test_the_compiled_run_knows_every_rule(name):
 
 
 def test_normalizations_are_those_that_users_see():
-    assert set(layout.NORMS) == set(fc_net._NORMALIZATIONS) == {norm for norm, _ in BLOCKS} == {None, *NORMS}
+    assert set(memory.NORMS) == set(fc_net._NORMALIZATIONS) == {norm for norm, _ in BLOCKS} == {None, *NORMS}
 
 
 def test_the_blocks_names():
