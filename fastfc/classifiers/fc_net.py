@@ -362,22 +362,24 @@ class FullyConnectedNet:
     def _inputs(self, X: ArrayLike) -> np.ndarray:
         """X in the model's dtype, standardized if the model does that."""
         x = self._checked_inputs(X)
-        x = x.astype(self.dtype, order="C", copy=False)
-        if self.input_mean is not None:
-            x = x - self.per_feature("input_mean", x.shape[1:])
-        if self.input_scale is not None:
-            x = x * self.per_feature("input_scale", x.shape[1:])
-        return x
+        if self.input_mean is not None or self.input_scale is not None:
+            # In float64 until it is standardized: what tells values apart may be far smaller than their mean.
+            x = x.astype(np.float64)
+            if self.input_mean is not None:
+                x -= self.per_feature("input_mean", x.shape[1:])
+            if self.input_scale is not None:
+                x *= self.per_feature("input_scale", x.shape[1:])
+        return x.astype(self.dtype, order="C", copy=False)
 
     def per_feature(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        """input_mean or input_scale in the shape of an example, or a number."""
+        """input_mean or input_scale in the shape of an example, or a number; float64."""
         array = np.asarray(getattr(self, name))
         if array.dtype.kind not in "biuf" or array.size not in (1, self.dims[0]):
             raise ValueError(
                 f"{name}: expected a number or {self.dims[0]} numbers, one per feature, "
                 f"got shape {array.shape} and dtype {array.dtype}"
             )
-        return array.astype(self.dtype).reshape(() if array.size == 1 else shape)
+        return array.astype(np.float64).reshape(() if array.size == 1 else shape)
 
     def _block(self):
         norm = "" if self.normalization is None else f"{self.normalization}_"

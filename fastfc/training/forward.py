@@ -14,7 +14,7 @@ from fastfc.kernels.lowering.random import drop, skip_words
 from fastfc.kernels.lowering.views import flat, matrix, nth, vector
 from fastfc.kernels.norm import inverse_std, merge_moments, move_running, scale_and_shift, standardize_row
 from fastfc.training import memory
-from fastfc.training.data import gather_row, standardize
+from fastfc.training.data import gather_row, gather_standardized
 from fastfc.training.passes import batchnorm_relu, moments
 
 
@@ -54,9 +54,14 @@ def fetch_batch(plan, thread, examples):
 @part
 def fetch(plan, out, examples, example, first):
     """Overwrites out (n,) with an example's features from `first` on, standardized."""
-    gather_row(out, examples.address + example * examples.row_bytes, examples.offsets, examples.kind, first)
+    address = examples.address + example * examples.row_bytes
     if plan.standardized:
-        standardize(out, vector(plan.input_mean, first, out.size), vector(plan.input_scale, first, out.size))
+        gather_standardized(
+            out, address, examples.offsets, examples.kind, first, vector(plan.input_mean, first, out.size),
+            vector(plan.input_mean_rest, first, out.size), vector(plan.input_scale, first, out.size),
+        )  # fmt: skip
+    else:
+        gather_row(out, address, examples.offsets, examples.kind, first)
 
 
 # --------------------------------------------------------------------------------------------- affine products

@@ -60,8 +60,9 @@ _LEAST_FEATURES = 64
 # Values in a row of the batch from which on a gap between rows does not matter.
 _LONG_ROW = 256
 
+_INTEGERS = ("int8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
 #: The dtypes that examples may have, each named by its place.
-KINDS = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.uint8), np.dtype(np.bool_))
+KINDS = tuple(map(np.dtype, ("float32", "float64", "uint8", "bool", *_INTEGERS, "float16")))
 _ADJACENT = np.zeros(0, np.int64)
 
 
@@ -164,6 +165,7 @@ class Plan(Record):
     keep_scale: float  # 1 / p
     reg: float
     input_mean: Reals  # (features,)
+    input_mean_rest: Reals  # (features,): what the mean has beyond the digits of its dtype
     input_scale: Reals  # (features,)
     seeded_stream: Uint32s  # (STREAM,): what a seeded dropout layer starts from
     layers: Table[Layer]
@@ -270,7 +272,7 @@ def make_plan(
 
     # The order is that in which a step comes across the parts.
     reals = _Sizes(dtype)
-    x, mean, scale = reals.reserve(batch * x_row), reals.reserve(dims[0]), reals.reserve(dims[0])
+    x, mean, rest, scale = (reals.reserve(size) for size in (batch * x_row, dims[0], dims[0], dims[0]))
     gradients = [reals.reserve(batch * max(widths)) for _ in range(GRADIENTS)]
     first_sums = [reals.reserve(batch * dims[1] if by_features else 0) for _ in range(threads)]
     row_inv_std = [reals.reserve(batch) for _ in range(depth)]
@@ -355,6 +357,7 @@ def make_plan(
         keep_scale=1,
         reg=0,
         input_mean=real[mean],
+        input_mean_rest=real[rest],
         input_scale=real[scale],
         seeded_stream=word[seeded_stream],
         layers=layers,
@@ -434,8 +437,15 @@ def set_training_options(plan: Plan, model: Network) -> None:
 
 def set_standardization(plan: Plan, model: Network) -> None:
     """Copy the model's input_mean and input_scale."""
-    for name, default in (("input_mean", 0), ("input_scale", 1)):
-        getattr(plan, name)[:] = default if getattr(model, name) is None else model.per_feature(name, (plan.features,))
+    mean, scale = (
+        default if getattr(model, name) is None else model.per_feature(name, (plan.features,))
+        for name, default in (("input_mean", 0.0), ("input_scale", 1.0))
+    )
+    plan.input_mean[:] = mean
+    # An infinite mean leaves nothing.
+    with np.errstate(invalid="ignore", over="ignore"):
+        plan.input_mean_rest[:] = np.where(np.isfinite(plan.input_mean), mean - plan.input_mean.astype(np.float64), 0)
+    plan.input_scale[:] = scale
 
 
 def examples_of(X: np.ndarray, dtype: np.dtype) -> Examples:
