@@ -20,7 +20,7 @@ optimizer traffic per parameter at the bandwidth of a triad; both take part in t
 
 A row of the table is a variant and a shape. ``--into`` writes each row as soon as it is measured in
 place of the one that the file has, so that a table can be collected over several quiet spells.
-``tables.py`` brings the files of the repository into the README.
+``tables.py`` brings the files of the repository into the README and the documentation.
 
 The wheels of MLX for Linux carry a reference BLAS. Give ``--mlx-blas`` the path of an OpenBLAS that
 exports the usual names; one that the system's linker knows is found without.

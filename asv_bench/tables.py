@@ -1,9 +1,9 @@
-"""Writes the README's tables, between their markers, from the comparisons in ``results/``.
+"""Writes the measured tables of the README and the documentation, between their markers, from ``results/``.
 
     python asv_bench/tables.py
     python asv_bench/tables.py --check
 
-With ``--check`` nothing is written; the exit code is 1 if the README says something else.
+With ``--check`` nothing is written; the exit code is 1 if a page says something else.
 """
 
 import argparse
@@ -15,43 +15,65 @@ from pathlib import Path
 from report import FAMILIES, tables
 
 FOLDER = Path(__file__).parent
-README = FOLDER.parent / "README.md"
-#: Name in the marker -> file.
-SOURCES = {name: FOLDER / "results" / f"{name}.json" for name in ("steps", "steps_avx2", "steps_intel", "kernels")}
+#: The pages with tables. A table has its place, its two markers, once in all of them.
+PAGES = [FOLDER.parent / "README.md", FOLDER.parent / "docs" / "performance.md"]
+#: Name in the marker -> name of the comparison in ``results/``, and the variants that are shown; None for all.
+SOURCES: dict[str, tuple[str, tuple[str, ...] | None]] = {
+    "steps": ("steps", ("batchnorm + dropout", "plain")),
+    "all_steps": ("steps", None),
+    "steps_avx2": ("steps_avx2", None),
+    "steps_intel": ("steps_intel", None),
+    "kernels": ("kernels", None),
+}
 
 
-def with_tables(text: str, found: dict[str, str]) -> str:
-    """The text with what stands between ``<!-- table: NAME -->`` and ``<!-- end -->`` replaced.
+def table_of(source: str, variants: tuple[str, ...] | None) -> str:
+    """A comparison's table, of some variants or of all."""
+    comparison = json.loads((FOLDER / "results" / f"{source}.json").read_text(encoding="utf-8"))
+    if variants is not None:
+        comparison["rows"] = [row for row in comparison["rows"] if row["variant"] in variants]
+    return tables(comparison, FAMILIES)
+
+
+def with_tables(texts: list[str], found: dict[str, str]) -> list[str]:
+    """The texts with everything between ``<!-- table: NAME -->`` and ``<!-- end -->`` replaced.
 
     Raises
     ------
     ValueError
-        If a table has not exactly one place.
+        If a table has not exactly one place in all of the texts.
     """
+    texts = list(texts)
     for name, table in found.items():
         place = re.compile(rf"(<!-- table: {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
-        # A function: backslashes in a table mean nothing.
-        text, count = place.subn(lambda match, table=table: f"{match[1]}\n{table}\n{match[2]}", text)
-        if count != 1:
-            raise ValueError(f"expected the markers of table {name} once, found them {count} times")
-    return text
+        total = 0
+        for i, text in enumerate(texts):
+            # A function: backslashes in a table mean nothing.
+            texts[i], count = place.subn(lambda match, table=table: f"{match[1]}\n{table}\n{match[2]}", text)
+            total += count
+        if total != 1:
+            raise ValueError(f"expected the markers of table {name} once, found them {total} times")
+    return texts
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="only say whether they agree")
     options = parser.parse_args(argv)
-    text = README.read_text(encoding="utf-8")
-    found = {name: tables(json.loads(path.read_text(encoding="utf-8")), FAMILIES) for name, path in SOURCES.items()}
+    names = " and ".join(page.name for page in PAGES)
+    texts = [page.read_text(encoding="utf-8") for page in PAGES]
     try:
-        wanted = with_tables(text, found)
+        wanted = with_tables(texts, {name: table_of(*source) for name, source in SOURCES.items()})
     except ValueError as error:
-        print(f"{README.name}: {error}", file=sys.stderr)
+        print(f"{names}: {error}", file=sys.stderr)
         return 1
+    changed = [(page, new) for page, old, new in zip(PAGES, texts, wanted, strict=True) if old != new]
     if not options.check:
-        README.write_text(wanted, encoding="utf-8")
-    elif wanted != text:
-        print(f"{README.name} and asv_bench/results disagree; run python asv_bench/tables.py", file=sys.stderr)
+        for page, new in changed:
+            page.write_text(new, encoding="utf-8")
+    elif changed:
+        wrong = ", ".join(page.name for page, _ in changed)
+        print(f"{wrong} and asv_bench/results disagree; run python asv_bench/tables.py", file=sys.stderr)
         return 1
     return 0
 

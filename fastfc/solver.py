@@ -66,7 +66,7 @@ class Solver:
         The same for validation. Default None.
     checkpoint_name : str or None
         If given, ``<name>_epoch_<n>.pkl`` is written at every accuracy check; see
-        :func:`load_checkpoint`.
+        :func:`fastfc.solver.load_checkpoint`.
     print_every : int
         Iterations between printed losses. Default 10.
     verbose : bool

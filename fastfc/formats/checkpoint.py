@@ -110,7 +110,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     the package's update rules, arrays and builtin containers, and refuses everything else. A
     checkpoint of a model or a rule of your own can therefore only be read by ``pickle.load``; do that
     with files that you wrote yourself and nobody else could have changed since. To go on with a
-    training, use :meth:`fastfc.solver.Solver.resume`, whose files have no pickles.
+    training, use :meth:`fastfc.Solver.resume`, whose files have no pickles.
 
     Parameters
     ----------

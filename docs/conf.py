@@ -1,0 +1,38 @@
+"""Configuration of the documentation: python -m sphinx -W --keep-going -b html docs docs/_build/html"""
+
+import fastfc
+
+project = "fastfc"
+author = "The fastfc authors"
+project_copyright = "2026, The fastfc authors"
+version = release = fastfc.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+exclude_patterns = ["_build"]
+
+# The docstrings write arguments in single backticks.
+default_role = "code"
+# Names in the docstrings that sphinx cannot find would pass unnoticed.
+nitpicky = True
+nitpick_ignore_regex = [
+    # The types of parameters are written for people ("float or None", "array (N, D)").
+    ("py:class", r".*"),
+    # Other projects' functions.
+    ("py:(func|meth|data|mod)", r"(numpy|np|numba)\..*"),
+    # Developers' names: they are explained where they stand, and have no page.
+    ("py:.*", r"fastfc\.(_|kernels|reference|training).*"),
+]
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"
+napoleon_google_docstring = False
+napoleon_use_rtype = False
+napoleon_use_ivar = True
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+
+html_theme = "furo"
+html_title = f"fastfc {release}"
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
