@@ -1,6 +1,6 @@
 """The choice between the two implementations of every operation, under its public name.
 
-:mod:`fastfc.ops.registry` has the registry itself.
+``fastfc.ops.registry`` has the registry itself.
 """
 
 from fastfc.ops.registry import BACKENDS, OPS, Operation, get_backend, implementation, use_backend

@@ -1,4 +1,4 @@
-"""Inputs for every operation, under their public name; :mod:`fastfc.ops.cases` makes them."""
+"""Inputs for every operation, under their public name; ``fastfc.ops.cases`` makes them."""
 
 from fastfc.ops.cases import BUILDERS, Case, Sizes, build, largest_error, normal
 

@@ -1,4 +1,4 @@
-"""``fastfc check`` under its public name; :mod:`fastfc.ops.check` carries it out."""
+"""``fastfc check`` under its public name; ``fastfc.ops.check`` carries it out."""
 
 from fastfc.ops.check import run
 

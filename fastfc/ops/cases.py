@@ -79,7 +79,7 @@ def build(name: str, sizes: Sizes, dtype: DTypeLike, seed: int = 0, sample: Samp
 
 
 def largest_error(got: list[Array], expected: list[Array], case: Case) -> float:
-    """The largest deviation relative to what :func:`tolerance` allows; at most 1 is within tolerance.
+    """The largest deviation relative to what :func:`fastfc.tolerance` allows; at most 1 is within tolerance.
 
     NaN must meet NaN, and infinity the same infinity; else the error is infinite.
     """

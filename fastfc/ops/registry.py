@@ -1,6 +1,6 @@
 """The registry of operations, and the choice between their two implementations.
 
-Every operation stands once in :data:`OPS` and twice in the package: in plain NumPy under
+Every operation stands once in ``OPS`` and twice in the package: in plain NumPy under
 ``fastfc/reference/`` and compiled under ``fastfc/kernels/``, in modules and functions of
 the same names. The backend ``"fast"`` (the default) runs the kernels, ``"reference"``
 runs NumPy.
@@ -118,7 +118,7 @@ class use_backend:
 
 
 def implementation(name: str) -> Callable:
-    """The function that carries out operation `name` (a key of :data:`OPS`) in the calling thread."""
+    """The function that carries out operation `name` (a key of ``OPS``) in the calling thread."""
     key = (_state.backend, name)
     twin = _twins.get(key)
     if twin is None:
