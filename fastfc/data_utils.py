@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from fastfc._csv_table import read_csv
 from fastfc._idx import has_idx_files, load_idx, read_idx_folder
 from fastfc._npz import read_npz
+from fastfc._npz_data import read_npz_data
 from fastfc._pickles import MAX_PICKLE_BYTES as MAX_PICKLE_BYTES
 from fastfc._pickles import MAX_PICKLE_OPCODES as MAX_PICKLE_OPCODES
 from fastfc._pickles import RefusedPickleError, load_pickle
@@ -377,12 +378,9 @@ def _load(
     if not path.exists():
         raise FileNotFoundError(f"no such file or folder: {path} (data sets by name: {', '.join(_DATASETS)})")
     if path.suffix.lower() == ".npz":
-        with open(path, "rb") as f:
-            raw = read_npz(f, path, _NPZ_KINDS.get)
-        names = raw.get("class_names")
-        if names is not None and names.ndim != 1:
-            raise ValueError(f"{path}: class_names must have shape (C,), found {names.shape}")
-        return _finish(raw, None if names is None else names.tolist(), path)
+        raw, names, notes = read_npz_data(path, labels_needed=labels_needed)
+        data = _finish(raw, names, path)
+        return data | {"notes": notes} if notes else data
     if is_csv:
         X, y, class_names = read_csv(path, target, num_features, labels_needed=labels_needed)
         return _finish({"X": X} if y is None else {"X": X, "y": y}, class_names, path)

@@ -563,7 +563,7 @@ def _made_from(
     if set(options.pop("arrays")) != set(arrays):
         raise ValueError("arrays are missing or have other names")
     class_names, bn_params = options.pop("class_names"), options.pop("bn_params")
-    column_names = [options.pop(key, None) for key in _COLUMN_NAMES]
+    feature_names, target_name = (options.pop(key, None) for key in _COLUMN_NAMES)
     params = {name.removeprefix("params."): array for name, array in arrays.items() if name.startswith("params.")}
     # Before any memory is taken: the sizes that the options ask for are those of the arrays at hand.
     dims = [options["input_dim"], *options["hidden_dims"], options["num_classes"]]
@@ -573,7 +573,7 @@ def _made_from(
     net._build(**options)
     net.params = params
     net.class_names = _checked_class_names(class_names, dims[-1])
-    for key, value in _column_names(*column_names, dims[0]).items():
+    for key, value in _column_names(feature_names, target_name, dims[0]).items():
         setattr(net, key, value)
     for i, (bn_param, numbers) in enumerate(zip(net.bn_params, bn_params, strict=True), start=1):
         bn_param.update({key: number(key, numbers[key]) for key in _NORM_NUMBERS if key in numbers})
