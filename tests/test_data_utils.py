@@ -663,7 +663,7 @@ def test_npz_class_names(tmp_path):
     ("arrays", "message"),
     [
         ({"X": X4, "y": Y4[:3]}, r"y must have shape \(4,\)"),
-        ({"X": X4, "y": Y4.reshape(4, 1)}, r"found \(4, 1\)"),
+        ({"X": X4, "y": Y4.reshape(2, 2)}, r"found \(2, 2\)"),
         ({"X": X4, "y": Y4 + 0.5}, "whole numbers or names, found 0.5"),
         ({"X": X4, "y": np.array([0, 1, np.nan, 1])}, "found nan"),
         ({"X": X4, "y": np.array([0, 1, 1, 2**63], np.uint64)}, "found 9223372036854775808"),

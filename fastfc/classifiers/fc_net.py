@@ -35,6 +35,8 @@ _FILE_FORMAT = "fastfc model 1"
 # What a normalization's dictionary may hold besides its mode.
 _STATISTICS = ("running_mean", "running_var")
 _NORM_NUMBERS = ("eps", "momentum")
+# Names of the columns of the training table.
+_COLUMN_NAMES = ("feature_names", "target_name")
 
 
 class FullyConnectedNet:
@@ -85,6 +87,11 @@ class FullyConnectedNet:
     input_mean, input_scale : array or None
         If set, an example enters the network as ``(X - input_mean) * input_scale``; arrays
         with one value per feature, or numbers.
+    feature_names : list of str or None
+        The columns of the table that the network was trained on, in their order, one per
+        feature. Saved with the network, so that tables to predict from can be read by name.
+    target_name : str or None
+        The column of that table that held the labels.
     normalization, use_batchnorm, use_dropout, reg, num_layers, dtype, class_names
 
     Raises
@@ -109,6 +116,9 @@ class FullyConnectedNet:
     # What compiled scores stand for; with `loss`, what compiled trainings and predictions stand for.
     _scoring: ClassVar[Methods]
     _training: ClassVar[Methods]
+    # Of the class too, for networks that were pickled before they had them.
+    feature_names: list[str] | None = None
+    target_name: str | None = None
 
     def __init__(
         self,
@@ -174,6 +184,8 @@ class FullyConnectedNet:
         self.input_mean: ArrayLike | None = None
         self.input_scale: ArrayLike | None = None
         self.class_names: list[str] | None = None
+        self.feature_names = None
+        self.target_name = None
 
         shapes: dict[str, tuple[int, ...]] = {}
         for i in range(1, self.num_layers + 1):
@@ -398,7 +410,7 @@ class FullyConnectedNet:
         """Write the network as an ``.npz`` file without pickles, under exactly this name.
 
         The file holds what :func:`load_model` needs to make the same network: parameters,
-        running statistics, options, input standardization and class names. An older file
+        running statistics, options, input standardization, and the names of classes and columns. An older file
         of that name is replaced only once the new one is whole.
 
         Raises
@@ -406,7 +418,7 @@ class FullyConnectedNet:
         OSError
             If the file cannot be written; an older one is still there then.
         ValueError
-            If class_names, input_mean or input_scale do not fit the network.
+            If class_names, feature_names, target_name, input_mean or input_scale do not fit the network.
         """
         arrays = packed(self)
         with replaced_file(fname) as file:
@@ -438,6 +450,7 @@ class FullyConnectedNet:
             mine.update({key: value for key, value in theirs.items() if key != "mode"})
         self.input_mean, self.input_scale = other.input_mean, other.input_scale
         self.class_names = other.class_names
+        self.feature_names, self.target_name = other.feature_names, other.target_name
         return True
 
 
@@ -520,6 +533,9 @@ def packed(model: FullyConnectedNet) -> dict[str, np.ndarray]:
     }
     if model.use_dropout and legacy_of(model.dropout_param):
         options["legacy"] = legacy_of(model.dropout_param)
+    # Left out where there are none: earlier versions read such a file too.
+    names = _column_names(model.feature_names, model.target_name, model.dims[0])
+    options |= {key: value for key, value in names.items() if value is not None}
     arrays = {f"params.{name}": model.params[name] for name in model.params.shapes}
     for i, bn_param in enumerate(model.bn_params, start=1):
         for key in _STATISTICS:
@@ -561,6 +577,7 @@ def from_attributes(kind: type[FullyConnectedNet], attributes: dict[str, Any]) -
         "dropout_keep_ratio": dropout_param.get("p", 1),
         "seed": dropout_param.get("seed"),
         **{key: rest.pop(key) for key in ("normalization", "reg", "dtype", "class_names")},
+        **{key: rest.pop(key, None) for key in _COLUMN_NAMES},
         "bn_params": bn_params,
         "arrays": list(arrays),
     }
@@ -588,6 +605,7 @@ def _made_from(
     if set(options.pop("arrays")) != set(arrays):
         raise ValueError("arrays are missing or have other names")
     class_names, bn_params = options.pop("class_names"), options.pop("bn_params")
+    feature_names, target_name = (options.pop(key, None) for key in _COLUMN_NAMES)
     params = {name.removeprefix("params."): array for name, array in arrays.items() if name.startswith("params.")}
     # Before any memory is taken: the sizes that the options ask for are those of the arrays at hand.
     dims = [options["input_dim"], *options["hidden_dims"], options["num_classes"]]
@@ -597,6 +615,8 @@ def _made_from(
     net._build(**options)
     net.params = params
     net.class_names = _checked_class_names(class_names, dims[-1])
+    for key, value in _column_names(feature_names, target_name, dims[0]).items():
+        setattr(net, key, value)
     for i, (bn_param, numbers) in enumerate(zip(net.bn_params, bn_params, strict=True), start=1):
         bn_param.update({key: number(key, numbers[key]) for key in _NORM_NUMBERS if key in numbers})
         for key in _STATISTICS:
@@ -612,10 +632,21 @@ def _made_from(
 
 def _checked_class_names(names: Any, count: int) -> list[str] | None:
     """Names as a list of `count` strings, or None."""
+    return _checked_names("class_names", names, count)
+
+
+def _column_names(feature_names: Any, target_name: Any, inputs: int) -> dict[str, Any]:
+    """The names of a table's columns as a file holds them, checked."""
+    if not (target_name is None or isinstance(target_name, str)):
+        raise ValueError(f"target_name: expected a string, got {target_name!r:.80}")
+    return dict(zip(_COLUMN_NAMES, (_checked_names("feature_names", feature_names, inputs), target_name), strict=True))
+
+
+def _checked_names(argument: str, names: Any, count: int) -> list[str] | None:
     if names is None:
         return None
     if not isinstance(names, (list, tuple)) or len(names) != count or not all(isinstance(n, str) for n in names):
-        raise ValueError(f"class_names: expected {count} strings")
+        raise ValueError(f"{argument}: expected {count} strings")
     return list(names)
 
 

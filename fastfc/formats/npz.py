@@ -1,5 +1,6 @@
 """Reading `.npz` files that nobody vouches for: no pickles, no surprises in memory."""
 
+import contextlib
 import math
 import os
 import re
@@ -7,13 +8,13 @@ import struct
 import sys
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import IO, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MAX_DATA_BYTES", "MAX_RATIO", "RATIO_FREE_BYTES", "check_declared", "read_npz"]
+__all__ = ["MAX_DATA_BYTES", "MAX_RATIO", "RATIO_FREE_BYTES", "check_declared", "npz_names", "read_npz"]
 
 MAX_DATA_BYTES = 8 * 2**30  # what one file may declare, all its arrays together
 MAX_RATIO = 200  # declared bytes per stored byte; deflate can reach 1032
@@ -25,7 +26,14 @@ _FIELD = rf"\s*'(descr|fortran_order|shape)'\s*:\s*('[^']{{1,20}}'|True|False|{_
 _HEADER = re.compile(rf"{{(?:{_FIELD}){{3}}\s*}}\s*", re.ASCII)
 _LENGTHS = {b"\x93NUMPY\x01\x00": "<H", b"\x93NUMPY\x02\x00": "<I"}
 _MAX_HEADER, _MAX_AXES, _CHUNK = 10_000, 32, 2**20
-_EXPECTED = {"U": "strings", "biuf": "numbers", "biufU": "numbers or strings"}
+_EXPECTED = {"U": "strings", "US": "strings", "biuf": "numbers", "biufUS": "numbers or strings"}
+# Advice for arrays of Python objects, by what was expected.
+_SAVED = {
+    "U": "array.astype(str)",
+    "US": "array.astype(str)",
+    "biuf": "array.astype(float64), with rows of one length",
+    "biufUS": "array.astype(str), or of int64",
+}
 
 
 def check_declared(declared: int, stored: int, source: object) -> None:
@@ -59,18 +67,30 @@ def read_npz(f: BinaryIO, source: object, kinds: Callable[[str], str | None]) ->
     """
     stored = f.seek(0, os.SEEK_END)
     f.seek(0)
+    with _told_of_damage(source), zipfile.ZipFile(f) as archive:
+        found = {}
+        for info in archive.infolist():
+            key = info.filename.removesuffix(".npy")
+            kind = kinds(key)
+            if kind is not None and key != info.filename:
+                if key in found:
+                    raise ValueError(f"{source} has {key!r:.80} twice")
+                found[key] = info, kind
+        check_declared(sum(info.file_size for info, _ in found.values()), stored, source)
+        return {key: _read_npy(archive, info, kind, f"{source}: {key}") for key, (info, kind) in found.items()}
+
+
+def npz_names(f: BinaryIO, source: object) -> list[str]:
+    """The names of all arrays in an npz file; ValueError if it is damaged."""
+    f.seek(0)
+    with _told_of_damage(source), zipfile.ZipFile(f) as archive:
+        return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+
+
+@contextlib.contextmanager
+def _told_of_damage(source: object) -> Iterator[None]:
     try:
-        with zipfile.ZipFile(f) as archive:
-            found = {}
-            for info in archive.infolist():
-                key = info.filename.removesuffix(".npy")
-                kind = kinds(key)
-                if kind is not None and key != info.filename:
-                    if key in found:
-                        raise ValueError(f"{source} has {key!r:.80} twice")
-                    found[key] = info, kind
-            check_declared(sum(info.file_size for info, _ in found.values()), stored, source)
-            return {key: _read_npy(archive, info, kind, f"{source}: {key}") for key, (info, kind) in found.items()}
+        yield
     except (
         zipfile.BadZipFile,
         zlib.error,
@@ -92,8 +112,8 @@ def _read_npy(archive: zipfile.ZipFile, info: zipfile.ZipInfo, kinds: str, sourc
         raise ValueError(f"{source} is encrypted or packed by another method than deflate")
     with archive.open(info) as member:
         shape, dtype, fortran, start = _read_header(member, source)
-        if dtype.kind not in kinds or (dtype.kind != "U" and dtype.itemsize > 8):
-            raise ValueError(f"{source} has dtype {dtype}; expected {_EXPECTED[kinds]}")
+        if dtype.kind not in kinds or (dtype.kind not in "US" and dtype.itemsize > 8):
+            raise ValueError(f"{source} has dtype {dtype}; expected {_EXPECTED[kinds]}{_advice(dtype, kinds)}")
         declared = math.prod(shape) * dtype.itemsize
         # NumPy multiplies the axes' lengths even where one of them is 0.
         largest = math.prod(max(n, 1) for n in shape) * max(dtype.itemsize, 1)
@@ -111,6 +131,13 @@ def _read_npy(archive: zipfile.ZipFile, info: zipfile.ZipInfo, kinds: str, sourc
     if dtype.kind == "U" and declared and array.view(dtype.byteorder.replace("|", "=") + "u4").max() > sys.maxunicode:
         raise ValueError(f"{source} has text that is not Unicode")
     return array.reshape(shape, order="F" if fortran else "C")
+
+
+def _advice(dtype: np.dtype[Any], kinds: str) -> str:
+    """How to save an array of Python objects, which NumPy pickles."""
+    if dtype.kind != "O":
+        return ""
+    return f"; Python objects are pickled, and pickles are never read from npz files: save {_SAVED[kinds]}"
 
 
 def _read_header(member: IO[bytes], source: str) -> tuple[tuple[int, ...], np.dtype[Any], bool, int]:
