@@ -257,10 +257,10 @@ class _Reader:
                 rest = io.BytesIO(block[stop:])
                 if b'"' in block[stop:]:
                     # A cell in quotes may go on in the next block.
-                    lines: Iterable[str] = chain(self._text_of(rest, line), self._text_of(file, line))
+                    lines: Iterable[str] = chain(self._text_of(rest), self._text_of(file))
                     self.add(records(lines, layout.dialect.separator, layout.path, line))
                     return
-                self.add(records(self._text_of(rest, line), layout.dialect.separator, layout.path, line))
+                self.add(records(self._text_of(rest), layout.dialect.separator, layout.path, line))
                 line += rows - read
 
     def _float(self, block: bytes, start: int, end: int, line: int, column: int) -> float:
@@ -276,13 +276,11 @@ class _Reader:
         except UnicodeDecodeError as error:
             raise not_decoded(self.layout.path, self.layout.encoding, error, line) from error
 
-    def _text_of(self, file: Any, before: int) -> Iterator[str]:
-        """The lines of a file; an error tells roughly where."""
-        line = before
+    def _text_of(self, file: Any) -> Iterator[str]:
+        """The lines of a file, which is closed behind the last one."""
         try:
-            for text in text_lines(file, self.layout.encoding):
-                line += 1
-                yield text
+            with text_lines(file, self.layout.encoding) as lines:
+                yield from lines
         except UnicodeDecodeError as error:
             raise not_decoded(self.layout.path, self.layout.encoding, error, None) from error
 
@@ -305,7 +303,7 @@ def read_rows(layout: Layout) -> Rows:
             and get_backend() == "fast"
             and not settings.compiler_disabled()
         )
-        lines = reader._text_of(file, 0)
+        lines = reader._text_of(file)
         if compiled:
             for _ in range(layout.start):
                 file.readline()
