@@ -626,7 +626,8 @@ def _made_from(
     for name in ("input_mean", "input_scale"):
         if name in arrays:
             setattr(net, name, arrays[name])
-            net.per_feature(name, (dims[0],))
+            # An error for numbers beyond its dtype.
+            net.per_feature(name, (dims[0],)).astype(net.dtype)
     return net
 
 

@@ -203,7 +203,7 @@ def _look(
             found[0], hashed = (line, cells), True
             break
         del found[0]
-    widths = Counter(len(cells) for _, cells in found[1:] or found)
+    widths = Counter(len(cells) for _, cells in found)
     width = widths.most_common(1)[0][0]
     rows = [cells for _, cells in found]
     if len(rows[0]) == width - 1 and len(rows) > 1:
@@ -327,7 +327,7 @@ def _columns_to_train_on(look: _Look, options: TableOptions, labels_needed: bool
             if label is None:
                 raise ValueError(f"{look.path}: {why}; target=... (--target COLUMN) says which has the labels")
     elif labels_needed:
-        raise ValueError(f"target='none': {look.path} has to bring labels")
+        raise ValueError(f"{look.path} has no training data with labels where target is 'none'")
     _leave_out_indices(look, label)
     return label, [i for i in look.candidates() if i != label]
 
@@ -372,8 +372,11 @@ def _columns_by_place(look: _Look, options: TableOptions, model: ModelColumns) -
         named = [i for i in candidates if look.names is not None and look.names[i].casefold() in LABEL_NAMES]
         if len(named) == 1:
             label = named[0]
-        elif model.num_features is not None and len(candidates) > model.num_features:
-            label = _label_beside_features(look, model)
+        elif model.num_features is not None:
+            if len(candidates) == model.num_features + 2:
+                _leave_out_indices(look, candidates[-1])
+            if len(look.candidates()) == model.num_features + 1:
+                label = _label_beside_features(look, model)
     features = [i for i in look.candidates() if i != label]
     if model.num_features is not None and len(features) > model.num_features:
         _leave_out_indices(look, label)
@@ -387,12 +390,15 @@ def _columns_by_place(look: _Look, options: TableOptions, model: ModelColumns) -
 
 
 def _label_beside_features(look: _Look, model: ModelColumns) -> int | None:
-    """The column with the model's classes, among one or two more than its features."""
+    """The column with the model's classes, by name or by number, among one more than its features."""
     classes = set(model.class_names or ())
-    fitting = [i for i in look.candidates() if set(filter(None, look.columns[i].cells)) <= classes]
+    known = classes | set(map(str, range(len(classes))))
+    fitting = [i for i in look.candidates() if set(filter(None, look.columns[i].cells)) <= known]
     for place in (-1, 0):
-        if look.candidates()[place] in fitting or (not classes and place == -1):
-            return look.candidates()[place]
+        column = look.candidates()[place]
+        # Words can be nothing else, whether the model knows them or not.
+        if column in fitting or look.columns[column].kind == "words" or (not classes and place == -1):
+            return column
     return None
 
 

@@ -230,7 +230,8 @@ def first_records(head: Head, dialect: Dialect, path: Path) -> list[Record]:
         for record in islice(records(lines, dialect.separator, path, dialect.skipped), 1000):
             found.append(record)
     except ValueError:
-        if not found:
+        # A later one is told of when the table is read.
+        if len(found) < 2:
             raise
     if not found:
         raise ValueError(f"{path} is empty")
