@@ -68,9 +68,7 @@ def contiguous(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 def labels(y, n: int, classes: int) -> np.ndarray:
     """Class labels y (n,) as int64, each known to lie in [0, classes)."""
-    array = as_array("y", y)
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"y: expected integer labels, got dtype {array.dtype}")
+    array = class_labels("y", y)
     if array.shape != (n,):
         raise ValueError(f"y: expected shape {(n,)}, one label per row of x, got {array.shape}")
     if n > 0:
@@ -80,6 +78,69 @@ def labels(y, n: int, classes: int) -> np.ndarray:
                 f"y: expected labels from 0 to {classes - 1} for {classes} columns of scores, got {low} to {high}"
             )
     return contiguous(array, np.dtype(np.int64))
+
+
+def class_labels(name: str, y, *, whole_floats: bool = False) -> np.ndarray:
+    """Class labels as an array of integers, by position.
+
+    Raises TypeError for what is neither integer nor boolean, nor whole floats where these are allowed, and
+    ValueError for a column of labels or one-hot rows.
+    """
+    array = as_array(name, y)
+    if whole_floats and array.dtype.kind == "f" and np.array_equal(array, np.rint(array)):
+        array = array.astype(np.int64)
+    if array.dtype.kind == "b":
+        # A bool may hold any byte; NumPy takes all but 0 for true.
+        array = (array != 0).astype(np.int64)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name}: expected integer labels, got dtype {array.dtype}{_advice(name, array)}")
+    if array.ndim == 2 and array.shape[1] == 1:
+        raise ValueError(f"{name}: expected shape ({len(array)},), got {array.shape}; {name}.ravel() makes it that")
+    if array.ndim == 2 and array.size > 0 and np.isin(array, (0, 1)).all() and (array.sum(axis=1) == 1).all():
+        raise ValueError(
+            f"{name}: expected integer labels of shape ({len(array)},), got one-hot rows {array.shape}; "
+            f"{name}.argmax(axis=1) makes labels of them"
+        )
+    return array
+
+
+def _advice(name: str, array: np.ndarray) -> str:
+    """How labels are made of an array of another dtype."""
+    if array.dtype.kind in "USO":
+        return f"; np.unique({name}, return_inverse=True) makes labels of words"
+    if array.dtype.kind != "f" or array.size == 0:
+        return ""
+    if array.ndim == 2 and array.shape[1] > 1 and np.isin(array, (0, 1)).all() and (array.sum(axis=1) == 1).all():
+        return f"; {name}.argmax(axis=1) makes labels of one-hot rows"
+    with np.errstate(invalid="ignore"):
+        whole = np.array_equal(array, np.rint(array))
+    return f"; {name}.astype(int) makes labels of whole numbers" if whole else "; networks here are classifiers"
+
+
+def by_position(name: str, value):
+    """A table or a list as an array, by position; what NumPy indexes by itself as it is.
+
+    Raises ValueError for a sparse matrix, and TypeError where columns hold no numbers.
+    """
+    if isinstance(value, np.ndarray):
+        return value
+    if hasattr(value, "toarray") and hasattr(value, "nnz"):
+        raise ValueError(f"{name}: expected an array, got a sparse {type(value).__name__}; {name}.toarray() makes one")
+    module = type(value).__module__.partition(".")[0]
+    if isinstance(value, (list, tuple, range)) or module in ("pandas", "polars", "pyarrow", "modin", "cudf"):
+        array = as_array(name, value)
+        if array.dtype.kind == "O" and array.ndim == 2:
+            columns = [str(column) for column in getattr(value, "columns", range(array.shape[1]))]
+            others = [column for column, cells in zip(columns, array.T, strict=False) if not _all_real(cells)]
+            if others:
+                raise TypeError(f"{name}: expected numbers, got columns {', '.join(map(repr, others[:10]))} of others")
+            array = array.astype(np.float64)
+        return array
+    return value
+
+
+def _all_real(cells: np.ndarray) -> bool:
+    return all(isinstance(cell, (numbers.Real, np.bool_)) for cell in cells)
 
 
 def require_shape(name: str, array: np.ndarray, shape: tuple[int, ...], reason: str) -> None:

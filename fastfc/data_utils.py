@@ -411,7 +411,8 @@ def load_dataset(
         packed or not) or with CIFAR-10 or CIFAR-100 (pickles or the binary version), itself or in a folder below;
         `FOLDER/PREFIX` where a folder has idx files of several prefixes; an `.npz` file with `X_train, y_train` (and
         `X_val, y_val`, `X_test, y_test`, `class_names` if it has them) or `X, y`, or with the names of public data
-        sets such as `x_train` or `train_images, train_labels`; or a `.csv` file of numbers, with or without a header line.
+        sets such as `x_train` or `train_images, train_labels`; or a text table (`.csv`, `.tsv`, `.txt`, plain or
+        packed by gzip) of numbers, with or without a header line.
     target : str or int, optional
         The label column of a `.csv` file: its name, or its number counted from 0, from the end if negative. By
         default the column that is named label, target, class or y, else the last one.

@@ -17,7 +17,9 @@ added here work too, and pickles them by reference.
 """
 
 import functools
-from collections.abc import Callable
+import sys
+import warnings
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -158,6 +160,41 @@ def adamw(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple
     :func:`adam`. Source: Loshchilov and Hutter 2019.
     """
     return _update("adamw", w, dw, config)
+
+
+def rule_of(name: Any) -> Callable[..., Any]:
+    """The rule of a name; ValueError if this module has none, though it may have something else of that name."""
+    rule = globals().get(name) if isinstance(name, str) else None
+    imported = getattr(rule, "__module__", "").partition(".")[0] in ("fastfc", *sys.stdlib_module_names)
+    if (
+        not callable(rule)
+        or isinstance(rule, type)
+        or name.startswith("_")
+        or name in _HELPERS
+        or (imported and rule.__module__ not in (__name__, "__main__"))
+    ):
+        raise ValueError(f'Invalid update_rule "{name}"')
+    return rule
+
+
+def warn_of_unknown_keys(rule: Callable[..., Any], config: Mapping[str, Any]) -> None:
+    """Warn of keys that one of the package's rules does not know, and ignores as the course's own do."""
+    name = getattr(rule, "__name__", None)
+    if name not in RULES or globals().get(name) is not rule:
+        return
+    known = [*RULES[name].defaults, *RULES[name].state]
+    unknown = [key for key in config if key not in known]
+    if unknown:
+        hints = {"lr": "learning_rate is meant most likely", "lr_decay": "lr_decay is the Solver's most likely"}
+        told = "".join(f"; {hints[key]}" for key in unknown if key in hints)
+        warnings.warn(
+            f"optim_config: {name} ignores {', '.join(map(repr, unknown))}; it knows {', '.join(known)}{told}",
+            stacklevel=3,
+        )
+
+
+# Functions of this module that are no rules, whatever rules somebody adds to it.
+_HELPERS = frozenset({"checked_config", "complete_config", "rule_of", "warn_of_unknown_keys"})
 
 
 def checked_config(name: str, config: _Config, w: np.ndarray, *others: np.ndarray) -> _Config:

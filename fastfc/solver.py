@@ -1,7 +1,6 @@
 """The course's Solver: trains a model on a data set and keeps the best parameters."""
 
 import contextlib
-import errno
 import logging
 import os
 import pickle
@@ -14,10 +13,11 @@ from typing import Any, ClassVar, cast
 import numpy as np
 
 from fastfc import optim
-from fastfc._arguments import require_mapping
+from fastfc._arguments import by_position, class_labels, number, require_mapping
 from fastfc._runtime.threads import checked_count
 from fastfc.backend import get_backend
-from fastfc.formats.atomic import replaced_file
+from fastfc.classifiers.fc_net import FullyConnectedNet
+from fastfc.formats.atomic import rehearse, replaced_file
 from fastfc.formats.checkpoint import load_checkpoint
 from fastfc.formats.training import digests, load_training, require_savable, save_training, stream_state
 from fastfc.training.capability import Methods
@@ -28,7 +28,11 @@ logger = logging.getLogger("fastfc")
 
 
 class DivergenceWarning(RuntimeWarning):
-    """A loss is infinite or NaN; :class:`Solver` says so once per training, and goes on."""
+    """A loss is NaN, infinite, or a million times as large as the first one; said once per training, which goes on."""
+
+
+# How many times as large as the first loss one is that has diverged: no training comes back from there.
+_DIVERGED = 1e6
 
 
 class Solver:
@@ -102,7 +106,10 @@ class Solver:
     Warns
     -----
     DivergenceWarning
-        Once per training, if a loss is infinite or NaN; the training goes on.
+        Once per training, if a loss is NaN, infinite, or more than a million times as large as the
+        first one (or as 1, if that is more); the training goes on.
+    UserWarning
+        For a key of `optim_config` that the rule does not know.
 
     Notes
     -----
@@ -149,25 +156,41 @@ class Solver:
             raise ValueError(f"Unrecognized arguments {extra}")
 
         require_mapping("optim_config", self.optim_config)
-        rule = getattr(optim, self.update_rule, None) if isinstance(self.update_rule, str) else None
-        if not callable(rule):
-            raise ValueError(f'Invalid update_rule "{self.update_rule}"')
-        self.update_rule = rule
+        self.update_rule = optim.rule_of(self.update_rule)
+        optim.warn_of_unknown_keys(self.update_rule, self.optim_config)
         self._reset()
         self._require_runnable()
 
     def _require_runnable(self) -> None:
         """An error for data or options that no engine can work with: given so, or changed to it since."""
         for split in ("train", "val"):
-            rows, labels = len(getattr(self, f"X_{split}")), len(getattr(self, f"y_{split}"))
-            if rows != labels:
-                raise ValueError(f"data: expected as many labels as examples, got X_{split} {rows}, y_{split} {labels}")
+            X, y = f"X_{split}", f"y_{split}"
+            for name in (X, y):
+                setattr(self, name, by_position(name, getattr(self, name)))
+            rows, count = len(getattr(self, X)), len(getattr(self, y))
+            if rows != count:
+                raise ValueError(f"data: expected as many labels as examples, got {X} {rows}, {y} {count}")
+        # Labels of another kind may be what somebody's own model is trained on; predictions are classes.
+        if isinstance(self.model, FullyConnectedNet):
+            self.y_train = class_labels("y_train", self.y_train)
+        self.y_val = class_labels("y_val", self.y_val, whole_floats=True)
         if len(self.X_train) == 0:
             raise ValueError("data: expected at least one training example, got none")
         for name, least in (("batch_size", 1), ("print_every", 1), ("num_epochs", 0)):
             value = getattr(self, name)
-            if not (isinstance(value, (int, np.integer)) and value >= least):
+            if isinstance(value, bool) or not (isinstance(value, (int, np.integer)) and value >= least):
                 raise ValueError(f"{name}: expected an integer of at least {least}, got {value!r}")
+        for name in ("num_train_samples", "num_val_samples"):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, (int, np.integer)) and value >= 0):
+                raise ValueError(f"{name}: expected None or an integer of at least 0, got {value!r}")
+        number("lr_decay", self.lr_decay)
+        for name in ("checkpoint_name", "autosave"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, (str, os.PathLike)):
+                raise TypeError(f"{name}: expected None or a path, got {value!r}")
+        if self.callback is not None and not callable(self.callback):
+            raise TypeError(f"callback: expected None or a function of the solver, got {self.callback!r}")
         if self.threads is not None:
             checked_count("threads", self.threads)
         if not callable(self.update_rule):
@@ -184,6 +207,7 @@ class Solver:
         self.val_acc_history: list[float] = []
         self.optim_configs = {name: dict(self.optim_config) for name in self.model.params}
         self._warned = False
+        self._bound: float | None = None
         self._timed_steps = 0
         self._timed_seconds = 0.0
         # Of the call of train() that is under way or was the last; None amid an iteration or a check.
@@ -237,12 +261,15 @@ class Solver:
             "train_acc_history": self.train_acc_history,
             "val_acc_history": self.val_acc_history,
         }
-        filename = f"{os.fspath(self.checkpoint_name)}_epoch_{self.epoch}.pkl"
+        filename = self._checkpoint_file()
         if self.verbose:
             print(f'Saving checkpoint to "{filename}"')
         with replaced_file(filename) as file:
             # Protocol 4: the one that load_checkpoint reads, and that every supported Python can write.
             pickle.dump(checkpoint, file, protocol=4)
+
+    def _checkpoint_file(self) -> str:
+        return f"{os.fspath(cast(str, self.checkpoint_name))}_epoch_{self.epoch}.pkl"
 
     def check_accuracy(
         self, X: np.ndarray, y: np.ndarray, num_samples: int | None = None, batch_size: int = 100
@@ -263,7 +290,10 @@ class Solver:
         float
             The share of examples whose highest score is at their label; nan for no examples.
         """
+        X, y = by_position("X", X), class_labels("y", by_position("y", y), whole_floats=True)
         n = len(X)
+        if y.shape != (n,):
+            raise ValueError(f"y: expected shape {(n,)}, one label per example, got {y.shape}")
         if num_samples is not None and n > num_samples:
             mask = np.random.choice(n, num_samples)
             n = num_samples
@@ -282,11 +312,12 @@ class Solver:
         iteration left them.
         """
         self._require_runnable()
+        # Before the first epoch: what it costs would be lost if there were no place for its file.
         if self.autosave is not None:
             require_savable(self)
-            folder = Path(self.autosave).parent
-            if not folder.is_dir():
-                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
+            rehearse(self.autosave, 3 * sum(np.asarray(w).nbytes for w in self.model.params.values()))
+        if self.checkpoint_name is not None and self._checkpoints.kept_by(self):
+            rehearse(self._checkpoint_file())
         done, before = 0, None
         if self._resumes and self._iterations is not None:
             done, before = self._iterations, self._ran
@@ -383,14 +414,21 @@ class Solver:
         engine.take_back()
 
     def _warn_of_divergence(self, last: Any) -> None:
-        """Say, once a training, that one of the `last` losses of the history is not finite; called by the engines."""
-        finite = np.isfinite(np.asarray(last, float))
-        if self._warned or finite.all():
+        """Say, once a training, that one of the `last` losses of the history has left all bounds; for the engines."""
+        if self._warned or len(last) == 0:
+            return
+        losses = np.asarray(last, float)
+        if self._bound is None:
+            first = abs(float(self.loss_history[0]))
+            self._bound = _DIVERGED * max(1.0, first if np.isfinite(first) else 0.0)
+        with np.errstate(invalid="ignore"):
+            within = np.abs(losses) <= self._bound
+        if within.all():
             return
         self._warned = True
-        place = int(np.argmin(finite))
+        place = int(np.argmin(within))
         warnings.warn(
-            f"training diverged: the loss is {float(last[place])} at iteration "
+            f"training diverged: the loss is {losses[place]:.4g} at iteration "
             f"{len(self.loss_history) - len(last) + place + 1}; a smaller learning rate may help",
             DivergenceWarning,
             # The line that called train.
@@ -469,7 +507,7 @@ class Solver:
         **changes
             New values of `num_epochs` (the total, those that are done included), `threads`,
             `print_every`, `verbose`, `checkpoint_name`, `callback` and `autosave`. Where the training
-            had `autosave`, it is `path` by default.
+            had `autosave`, it is `path` by default; checkpoints are written beside `path`.
 
         Returns
         -------
@@ -492,7 +530,10 @@ class Solver:
         ran = state["ran"]
         if ran is not None and ran["engine"] == "compiled":
             arguments["threads"] = ran["threads"]
+        # A file does not choose where others are written: they stand beside it.
         arguments["autosave"] = path if arguments["autosave"] else None
+        if arguments["checkpoint_name"] is not None:
+            arguments["checkpoint_name"] = os.fspath(Path(path).parent / Path(arguments["checkpoint_name"]).name)
         try:
             solver = cls(model, data, **{**arguments, **changes})
         except TypeError as error:

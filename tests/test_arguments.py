@@ -379,8 +379,26 @@ def test_labels_out_of_range(name, label, dtype, backend):
 
 
 @pytest.mark.parametrize("name", LOSSES)
+def test_booleans_are_labels(name, backend):
+    """Also such as hold other bytes than 0 and 1."""
+    x, y = loss_args(np.array([0, 1, 1, 0]))
+    for booleans in (y.astype(bool), (7 * y).astype(np.uint8).view(bool)):
+        assert_equal(public(name)(x, booleans), public(name)(x, y))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_labels_in_other_forms_are_refused_with_advice(name, backend):
+    y = np.array([0, 1, 2, 0])
+    refused(name, loss_args(y[:, np.newaxis]), ValueError, r"^y: expected shape \(4,\), got \(4, 1\); y\.ravel\(\)")
+    refused(name, loss_args(np.eye(3, dtype=int)[y]), ValueError, r"one-hot rows \(4, 3\); y\.argmax\(axis=1\)")
+    refused(name, loss_args(np.eye(3)[y]), TypeError, r"y\.argmax\(axis=1\) makes labels of one-hot rows")
+    refused(name, loss_args(y.astype(float)), TypeError, r"y\.astype\(int\) makes labels of whole numbers")
+    refused(name, loss_args(np.array(list("abca"))), TypeError, r"np\.unique\(y, return_inverse=True\)")
+
+
+@pytest.mark.parametrize("name", LOSSES)
 def test_labels_that_are_no_integers(name, backend):
-    for kind in ("float64", "float32", "bool", "complex128", "object", "str", "timedelta64[s]"):
+    for kind in ("float64", "float32", "complex128", "object", "str", "timedelta64[s]"):
         refused(name, loss_args(np.array([0, 1, 1, 0]).astype(kind)), TypeError, "^y: expected integer labels")
 
 

@@ -863,7 +863,6 @@ def test_csv(tmp_path, text, target, y, names):
         ("1,2,0\n", "-4", "target -4 is out of range"),
         ("1,2,0\n", "none", "no training data with labels"),
         ('1,2,"0\n', None, "line 1"),
-        ("1\n2\n", None, "no column beside the labels"),
         ("a,b\n" + "1" * 200_000 + ",0\n", None, "field larger than field limit"),
         ("1,2,0\n3,4\x00,1\n", None, "line 2"),
     ],

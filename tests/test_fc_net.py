@@ -568,7 +568,6 @@ BAD_X = {
 
 BAD_Y = {
     "floats": (np.zeros(7), TypeError, "y"),
-    "booleans": (np.zeros(7, bool), TypeError, "y"),
     "strings": (np.full(7, "1"), TypeError, "y"),
     "too short": (np.zeros(6, int), ValueError, r"y.*\(7,\).*\(6,\)"),
     "one hot": (np.zeros((7, C), int), ValueError, "y"),

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from fastfc import layer_utils, layers
-from fastfc._arguments import checked_reg, labels, number, require_mapping, require_shape
+from fastfc._arguments import by_position, checked_reg, labels, number, require_mapping, require_shape
 from fastfc.backend import get_backend
 from fastfc.course.years import checked_legacy, default_legacy, legacy_of, net_arguments
 from fastfc.formats.atomic import replaced_file
@@ -364,7 +364,7 @@ class FullyConnectedNet:
 
     def _checked_inputs(self, X: ArrayLike) -> np.ndarray:
         """X as an array (N, d1, ..., dk) of real numbers."""
-        x = np.asarray(X)
+        x = np.asarray(by_position("X", X))
         if x.dtype.kind not in "biuf":
             raise TypeError(f"X: expected an array of real numbers, got dtype {x.dtype}")
         if x.ndim < 1 or prod(x.shape[1:]) != self.dims[0]:

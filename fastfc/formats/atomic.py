@@ -13,9 +13,10 @@ from typing import IO
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["replaced_file"]
+__all__ = ["rehearse", "replaced_file"]
 
 _SUFFIX = ".fastfc.tmp"
+_BLOCK = 1 << 20
 
 
 @contextlib.contextmanager
@@ -43,6 +44,24 @@ def replaced_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         if error.errno is None:
             raise
         raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+
+
+class _RehearsalError(Exception):
+    """Ends the writing of a file before it appears."""
+
+
+def rehearse(path: str | os.PathLike[str], size: int = 0) -> None:
+    """Write `size` bytes as :func:`replaced_file` would, without leaving any; OSError if that is not possible."""
+    folder = Path(os.path.realpath(path)).parent
+    if not folder.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(folder))
+    if os.path.isdir(path):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    with contextlib.suppress(_RehearsalError), replaced_file(path) as file:
+        for start in range(0, size, _BLOCK):
+            file.write(bytes(min(_BLOCK, size - start)))
+        file.flush()
+        raise _RehearsalError
 
 
 def _status(target: Path) -> os.stat_result | None:

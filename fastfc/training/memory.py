@@ -471,6 +471,22 @@ def set_examples(examples: Examples, X: np.ndarray) -> None:
         examples.offsets = offsets
 
 
+# Bytes of examples that may be copied.
+_COPIED_BYTES = 1 << 30
+
+
+def in_rows(X: np.ndarray) -> np.ndarray:
+    """X (N, ...), or a copy of it in memory whose examples each lie in one piece, where X has them in many.
+
+    Of an array in Fortran's order, each value of an example is in another line of the cache. What is
+    mapped from a file, or large, stays as it is.
+    """
+    scattered = X.ndim > 1 and len(X) > 1 and X.size > len(X) and X.strides[0] <= X.itemsize
+    if not scattered or isinstance(X, np.memmap) or isinstance(X.base, np.memmap) or X.nbytes > _COPIED_BYTES:
+        return X
+    return np.ascontiguousarray(X)
+
+
 def readable(X: Any) -> bool:
     """Whether compiled code can read the examples X as they lie."""
     if not isinstance(X, np.ndarray) or not X.dtype.isnative or not X.flags.aligned or X.ndim < 1:

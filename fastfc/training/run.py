@@ -30,6 +30,7 @@ from fastfc.training.memory import (
     Predictions,
     Steps,
     examples_of,
+    in_rows,
     make_plan,
     parameters_of,
     set_hyperparameters,
@@ -139,7 +140,10 @@ class CompiledRun:
         where something does not fit, no dictionary is changed.
         """
         solver, model, plan = self.solver, self._model, self._plan
-        self._X = {"train": solver.X_train, "val": solver.X_val}
+        self._X = {
+            split: X if solver.callback is not None else in_rows(X)
+            for split, X in (("train", solver.X_train), ("val", solver.X_val))
+        }
         self._examples = {split: examples_of(X, plan.dtype) for split, X in self._X.items()}
         # A copy: compiled code writes where a label says, and must not meet one that is changed later.
         self._y = labels(np.array(solver.y_train), len(solver.X_train), model.dims[-1])

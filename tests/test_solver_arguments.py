@@ -1,0 +1,278 @@
+"""What the Solver and a network's methods take as data, labels and options, and what they say of the rest."""
+
+import os
+import warnings
+
+import numpy as np
+import pytest
+
+import fastfc
+from fastfc import DivergenceWarning, FullyConnectedNet, Solver, optim
+
+pandas = pytest.importorskip("pandas")
+
+FEATURES, CLASSES, ROWS = 3, 3, 60
+
+
+def examples(seed=0):
+    rng = np.random.default_rng(seed)
+    y = np.arange(ROWS) % CLASSES
+    return np.eye(3)[y] * 4 + rng.standard_normal((ROWS, FEATURES)), y
+
+
+def make(data=None, model=None, **options):
+    X, y = examples()
+    np.random.seed(1)
+    net = FullyConnectedNet([8], FEATURES, CLASSES, weight_scale=0.3) if model is None else model
+    everything = {"X_train": X, "y_train": y, "X_val": X[:21], "y_val": y[:21]} | (data or {})
+    return Solver(net, everything, **{"num_epochs": 3, "batch_size": 10, "verbose": False} | options)
+
+
+class Classifier:
+    """Somebody's own model."""
+
+    def __init__(self):
+        self.params = {"W": np.zeros((FEATURES, CLASSES))}
+
+    def loss(self, X, y=None):
+        scores = X @ self.params["W"]
+        if y is None:
+            return scores
+        loss, dscores = fastfc.layers.softmax_loss(scores, y)
+        return loss, {"W": X.T @ dscores}
+
+
+def polars_frame(X):
+    return pytest.importorskip("polars").DataFrame(dict(zip("abc", X.T, strict=True)))
+
+
+FRAMES = {
+    "pandas": lambda X: pandas.DataFrame(X, index=np.random.default_rng(5).permutation(len(X))),
+    "lists": lambda X: X.tolist(),
+    "tuple": lambda X: tuple(map(tuple, X)),
+    "polars": polars_frame,
+}
+SERIES = {
+    "pandas": lambda y: pandas.Series(y, index=np.random.default_rng(6).permutation(len(y))),
+    "lists": lambda y: y.tolist(),
+    "tuple": tuple,
+    "polars": lambda y: pytest.importorskip("polars").Series(y),
+}
+
+
+@pytest.mark.parametrize("samples", [None, 20])
+@pytest.mark.parametrize("backend", ["fast", "reference"])
+@pytest.mark.parametrize("model", [None, Classifier])
+@pytest.mark.parametrize("kind", FRAMES)
+def test_everything_goes_by_position(kind, model, backend, samples):
+    """An index says nothing, in either loop, whatever is drawn."""
+    X, y = examples()
+    frames = {"X_train": FRAMES[kind](X), "X_val": FRAMES[kind](X[:21])}
+    series = {"y_train": SERIES[kind](y), "y_val": SERIES[kind](y[:21])}
+    results = []
+    with fastfc.use_backend(backend):
+        for data in ({}, frames | series, frames, series):
+            solver = make(data, model and model(), num_train_samples=samples, num_val_samples=samples)
+            solver.train()
+            results.append((solver.loss_history, solver.train_acc_history, solver.val_acc_history))
+    assert results[0] == results[1] == results[2] == results[3]
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_predictions_of_tables(kind):
+    X, y = examples()
+    solver = make()
+    solver.train()
+    net, frame = solver.model, FRAMES[kind](X)
+    for method in (net.predict, net.predict_proba, net.loss):
+        np.testing.assert_array_equal(method(frame), method(X))
+    assert solver.check_accuracy(frame, SERIES[kind](y)) == solver.check_accuracy(X, y)
+    assert solver.check_accuracy(frame, SERIES[kind](y), num_samples=7) <= 1
+
+
+def test_a_sparse_matrix_is_refused_with_advice():
+    sparse = pytest.importorskip("scipy.sparse")
+    X = sparse.csr_matrix(examples()[0])
+    for name in ("X_train", "X_val"):
+        with pytest.raises(
+            ValueError, match=rf"{name}: expected an array, got a sparse csr_matrix; {name}\.toarray\(\)"
+        ):
+            make({name: X})
+    with pytest.raises(ValueError, match=r"X: expected an array, got a sparse csr_matrix; X\.toarray\(\)"):
+        make().model.predict(X)
+
+
+def test_columns_of_words_are_named():
+    frame = pandas.DataFrame(examples()[0], columns=["a", "b", "c"]).astype({"b": object})
+    frame.loc[3, "b"] = "much"
+    with pytest.raises(TypeError, match="X_train: expected numbers, got columns 'b' of others"):
+        make({"X_train": frame})
+
+
+LABELS = [
+    ("a column", lambda y: y[:, np.newaxis], ValueError, r"expected shape \(\d+,\), got \(\d+, 1\); {0}\.ravel\(\)"),
+    ("one-hot", lambda y: np.eye(3, dtype=int)[y], ValueError, r"one-hot rows .*; {0}\.argmax\(axis=1\)"),
+    ("words", lambda y: np.array(list("abc"))[y], TypeError, r"np\.unique\({0}, return_inverse=True\)"),
+    ("fractions", lambda y: y + 0.5, TypeError, "expected integer labels, got dtype float64"),
+    ("too few", lambda y: y[:-1], ValueError, "as many labels as examples"),
+]
+
+
+@pytest.mark.parametrize("model", [None, Classifier])
+@pytest.mark.parametrize("name", ["y_train", "y_val"])
+@pytest.mark.parametrize(("kind", "change", "error", "message"), LABELS, ids=[label[0] for label in LABELS])
+def test_labels_are_checked_at_construction(kind, change, error, message, name, model):
+    if model is not None and name == "y_train" and kind != "too few":
+        pytest.skip("somebody's own model may be trained on anything")
+    y = examples()[1][: None if name == "y_train" else 21]
+    with pytest.raises(error, match=message.format(name)):
+        make({name: change(y)}, model and model())
+
+
+@pytest.mark.parametrize(("kind", "change", "error", "message"), LABELS, ids=[label[0] for label in LABELS])
+def test_labels_of_an_accuracy_check(kind, change, error, message):
+    X, y = examples()
+    message = "one label per example" if kind == "too few" else message.format("y")
+    with pytest.raises(error, match=message):
+        make().check_accuracy(X, change(y))
+
+
+def test_booleans_are_labels():
+    _, y = examples()
+    two = y > 0
+    results = []
+    for labels in (two.astype(int), two):
+        solver = make({"y_train": labels, "y_val": labels[:21]})
+        solver.train()
+        results.append((solver.loss_history, solver.val_acc_history))
+    assert results[0] == results[1]
+
+
+# --------------------------------------------------------------------------------------------------- options
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"lr_decay": "a"}, TypeError),
+        ({"num_train_samples": -5}, ValueError),
+        ({"num_val_samples": 2.5}, ValueError),
+        ({"callback": 5}, TypeError),
+        ({"batch_size": True}, ValueError),
+        ({"checkpoint_name": 7}, TypeError),
+        ({"autosave": 7}, TypeError),
+    ],
+)
+def test_options_are_checked_at_construction(options, error):
+    (name,) = options
+    with pytest.raises(error, match=f"^{name}: expected"):
+        make(**options)
+
+
+@pytest.mark.parametrize("name", ["np", "STATE", "checked_config", "Callable", "functools", "_update", "RULES", "", 5])
+def test_what_is_no_rule(name):
+    with pytest.raises(ValueError, match=f'Invalid update_rule "{name}"'):
+        make(update_rule=name)
+
+
+def test_a_rule_that_somebody_added(monkeypatch):
+    def mine(w, dw, config=None):
+        return w - 0.1 * dw, config
+
+    monkeypatch.setattr(optim, "mine", mine, raising=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        # Its keys are its own affair.
+        solver = make(update_rule="mine", optim_config={"learning_rate": 1, "whatever": 2})
+    solver.train()
+    assert solver.engine_ == "generic"
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"lr": 1e-3}, r"adam ignores 'lr'; it knows learning_rate, .*; learning_rate is meant most likely"),
+        ({"lr_decay": 0.9}, r"adam ignores 'lr_decay'; .*; lr_decay is the Solver's most likely"),
+        ({"momentum": 0.9, "beta1": 0.8}, r"adam ignores 'momentum'; it knows"),
+    ],
+)
+def test_keys_that_a_rule_does_not_know(config, said):
+    with pytest.warns(UserWarning, match=said) as caught:
+        make(update_rule="adam", optim_config=config)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+
+
+# ---------------------------------------------------------------------------------------- places for files
+
+
+@pytest.mark.parametrize("option", ["autosave", "checkpoint_name"])
+def test_a_place_that_takes_no_file_is_found_before_the_first_epoch(option, tmp_path):
+    solver = make(**{option: tmp_path / "nowhere" / "run"})
+    with pytest.raises(FileNotFoundError):
+        solver.train()
+    assert solver.loss_history == []
+
+
+def test_autosave_to_a_folder_or_a_loop_of_links(tmp_path):
+    loop = tmp_path / "loop"
+    os.symlink(loop, loop)
+    for place in (tmp_path, loop):
+        solver = make(autosave=place)
+        with pytest.raises(OSError, match=r"directory|symbolic links"):
+            solver.train()
+        assert solver.loss_history == []
+
+
+def test_a_resumed_training_writes_checkpoints_beside_its_file(tmp_path):
+    elsewhere, here = tmp_path / "elsewhere", tmp_path / "here"
+    elsewhere.mkdir()
+    here.mkdir()
+    solver = make(checkpoint_name=elsewhere / "point", num_epochs=1)
+    solver.train()
+    before = set(elsewhere.iterdir())
+    solver.save(here / "run.npz")
+    X, y = examples()
+    resumed = Solver.resume(
+        here / "run.npz", {"X_train": X, "y_train": y, "X_val": X[:21], "y_val": y[:21]}, num_epochs=2
+    )
+    resumed.train()
+    assert set(elsewhere.iterdir()) == before
+    assert {path.name for path in here.iterdir()} >= {"point_epoch_2.pkl"}
+
+
+# ------------------------------------------------------------------------------------------------ divergence
+
+
+@pytest.mark.parametrize("backend", ["fast", "reference"])
+def test_a_loss_that_rises_by_many_orders_is_told_before_infinity(backend):
+    X, y = examples()
+    np.random.seed(0)
+    net = FullyConnectedNet([8], FEATURES, CLASSES, weight_scale=0.3, dtype=np.float64, reg=1.0)
+    data = {"X_train": X, "y_train": y, "X_val": X, "y_val": y}
+    solver = Solver(
+        net, data, update_rule="sgd", optim_config={"learning_rate": 30.0}, batch_size=10, num_epochs=3, verbose=False
+    )
+    with fastfc.use_backend(backend), pytest.warns(DivergenceWarning, match="the loss is") as caught:
+        solver.train()
+    assert len(caught) == 1
+    assert np.isfinite(solver.loss_history[:10]).all()
+
+
+def test_a_loss_that_only_jumps_is_not_told():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        make(optim_config={"learning_rate": 3.0}, num_epochs=10).train()
+
+
+@pytest.mark.parametrize("order", ["F", "strided"])
+def test_scattered_examples_train_as_others(order):
+    X, _ = examples()
+    scattered = np.asfortranarray(X) if order == "F" else np.repeat(X, 2, axis=0)[::2]
+    results = []
+    for given in (X, scattered):
+        solver = make({"X_train": given})
+        solver.train()
+        assert solver.engine_ == "compiled" or fastfc.get_backend() == "reference"
+        results.append(solver.loss_history)
+    assert results[0] == results[1]
