@@ -35,6 +35,8 @@ if sys.platform == "win32":
 else:
     _SYSTEM = ctypes.CDLL(None)
     _SYSTEM_CALLS = {"fastfc_yield": _SYSTEM.sched_yield, "fastfc_sleep": _SYSTEM.usleep}
+    if sys.platform == "linux":
+        _SYSTEM_CALLS |= {"fastfc_syscall": _SYSTEM.syscall, "fastfc_clock": _SYSTEM.clock_gettime}
 for _name, _function in _SYSTEM_CALLS.items():
     binding.add_symbol(_name, ctypes.cast(_function, ctypes.c_void_p).value)
 
