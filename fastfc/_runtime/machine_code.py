@@ -43,6 +43,8 @@ else:
         "fastfc_sleep": _SYSTEM.usleep,
         "fastfc_clock": _SYSTEM.clock_gettime,
     }
+    if sys.platform == "linux":
+        _SYSTEM_CALLS["fastfc_syscall"] = _SYSTEM.syscall
 for _name, _function in _SYSTEM_CALLS.items():
     binding.add_symbol(_name, ctypes.cast(_function, ctypes.c_void_p).value)
 

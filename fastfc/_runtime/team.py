@@ -17,12 +17,16 @@ from fastfc._runtime.blas import limit_this_thread
 
 # Words of a barrier, each on a cache line of its own.
 _LINE = 8
-ARRIVED, ROUND, ABORT, CROWDED = 0, _LINE, 2 * _LINE, 3 * _LINE
+ARRIVED, ROUND, ABORT, CROWDED, SLEEPERS, ASLEEP, PENALTY = (_LINE * place for place in range(7))
 
 
 def new_barrier() -> np.ndarray:
-    """The words of a barrier: members arrived, round, whether the team is to go home, whether it shares processors."""
-    return np.zeros(4 * _LINE, np.int64)
+    """The words of a barrier.
+
+    Members arrived, round, whether the team is to go home, whether members share a processor, how many sleep, for how
+    many meetings they will sleep at once, and for how many when a busy process takes the processor the next time.
+    """
+    return np.zeros(7 * _LINE, np.int64)
 
 
 def dismiss(barrier: np.ndarray) -> None:

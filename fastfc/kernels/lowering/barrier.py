@@ -1,7 +1,11 @@
 """The barrier at which the members of a team meet.
 
-It spins, then yields the processor: at a few microseconds between two meetings, sleeping and
-waking would cost more than the work.
+At a few microseconds between two meetings, sleeping and waking would cost more than the work: on
+a quiet machine a member spins. Beside busy processes, spinning uses up the time of whom it waits
+for, and a processor that is merely offered to others (``sched_yield``) comes back a whole slice
+later; a member that sleeps in the kernel until the last one wakes it is scheduled again at once.
+So when spinning has been in vain, members sleep for some meetings before they try to spin again,
+for twice as many each time, and for fewer the more often spinning helps.
 """
 
 import operator
@@ -15,8 +19,9 @@ from llvmlite import binding, ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from fastfc._runtime.team import ABORT, ARRIVED, CROWDED, ROUND
+from fastfc._runtime.team import ABORT, ARRIVED, ASLEEP, CROWDED, PENALTY, ROUND, SLEEPERS
 from fastfc.kernels.compiler.jit import inline
+from fastfc.kernels.lowering.clock import ticks
 
 # Spins before the processor is offered to others, some 50 microseconds, and offers before it
 # is left for a moment: only a processor that idles takes over a member that waits for its turn
@@ -24,10 +29,20 @@ from fastfc.kernels.compiler.jit import inline
 _SPINS = 1000
 _OFFERS = 500
 _SLEEP_MICROSECONDS = 50
-# Beside busy processes, members may have to share a processor. Then spinning keeps away whom it
-# waits for, and at the first offers the others come at once: as long as it is so, spins are few.
+# Members that share a processor take turns: at the first offers the others come at once. As long
+# as it is so, spins are few.
 _SPINS_CROWDED = 20
 _OFFERS_CROWDED = 2
+# Who gets the processor back so late has offered it to a busy process, which takes a whole slice.
+_LONG_NANOSECONDS = 200_000
+# For how many meetings nobody offers it then, but sleeps at once: twice as many each time.
+_LEAST_PENALTY, _LARGEST_PENALTY = 64, 16384
+
+# Numbers of the system call, of processors whose words of 64 bits begin with their lower half.
+_FUTEX = {"x86_64": 202, "aarch64": 98, "riscv64": 98}.get(platform.machine()) if sys.platform == "linux" else None
+_FUTEX_WAIT_PRIVATE, _FUTEX_WAKE_PRIVATE = 128, 129
+# How long a member sleeps before it looks whether the team was sent home.
+_NAP_NANOSECONDS = 10_000_000
 
 # For the one instruction below that LLVM knows only by its assembler name.
 binding.initialize_native_asmparser()
@@ -42,7 +57,7 @@ def _address(context, builder, array_type, array, index):
 def _atomic_load(typingctx, words, index):
     def codegen(context, builder, sig, args):
         index = context.cast(builder, args[1], sig.args[1], types.int64)
-        return builder.load_atomic(_address(context, builder, sig.args[0], args[0], index), "acquire", 8)
+        return builder.load_atomic(_address(context, builder, sig.args[0], args[0], index), "seq_cst", 8)
 
     return types.int64(words, index), codegen
 
@@ -63,7 +78,7 @@ def _atomic_add(typingctx, words, index, value):
     def codegen(context, builder, sig, args):
         index = context.cast(builder, args[1], sig.args[1], types.int64)
         value = context.cast(builder, args[2], sig.args[2], types.int64)
-        return builder.atomic_rmw("add", _address(context, builder, sig.args[0], args[0], index), value, "acq_rel")
+        return builder.atomic_rmw("add", _address(context, builder, sig.args[0], args[0], index), value, "seq_cst")
 
     return types.int64(words, index, value), codegen
 
@@ -76,6 +91,40 @@ def _pause_instruction(typingctx):
         return context.get_dummy_value()
 
     return types.void(), codegen
+
+
+def _futex_call(context, builder, word, operation, value, timeout):
+    """LLVM's representation of the system call; whatever it returns, the caller looks at the word again."""
+    integer = ir.IntType(64)
+    function_type = ir.FunctionType(integer, [integer], var_arg=True)
+    function = cgutils.get_or_insert_function(builder.module, function_type, "fastfc_syscall")
+    builder.call(function, [integer(_FUTEX), word, integer(operation), value, timeout])
+
+
+@intrinsic
+def _futex_wait(typingctx, words, index, value):
+    def codegen(context, builder, sig, args):
+        index = context.cast(builder, args[1], sig.args[1], types.int64)
+        value = context.cast(builder, args[2], sig.args[2], types.int64)
+        word = _address(context, builder, sig.args[0], args[0], index)
+        duration = ir.Constant(ir.ArrayType(ir.IntType(64), 2), [0, _NAP_NANOSECONDS])
+        timeout = cgutils.alloca_once_value(builder, duration)
+        _futex_call(context, builder, word, _FUTEX_WAIT_PRIVATE, value, timeout)
+        return context.get_dummy_value()
+
+    return types.void(words, index, value), codegen
+
+
+@intrinsic
+def _futex_wake(typingctx, words, index):
+    def codegen(context, builder, sig, args):
+        index = context.cast(builder, args[1], sig.args[1], types.int64)
+        word = _address(context, builder, sig.args[0], args[0], index)
+        everybody = ir.IntType(64)(2**31 - 1)
+        _futex_call(context, builder, word, _FUTEX_WAKE_PRIVATE, everybody, ir.IntType(64)(0))
+        return context.get_dummy_value()
+
+    return types.void(words, index), codegen
 
 
 @intrinsic
@@ -111,11 +160,65 @@ def _plain_add(words, index, value):
 
 
 if numba.config.DISABLE_JIT:
-    _load, _store, _add = operator.getitem, operator.setitem, _plain_add
-    _pause, _yield, _sleep = (lambda: None), (lambda: time.sleep(0)), (lambda: time.sleep(1e-4))
+    _load, _store, _add, _pause = operator.getitem, operator.setitem, _plain_add, lambda: None
 else:
-    _load, _store, _add = _atomic_load, _atomic_store, _atomic_add
-    _pause, _yield, _sleep = _pause_instruction, _yield_call, _sleep_call
+    _load, _store, _add, _pause = _atomic_load, _atomic_store, _atomic_add, _pause_instruction
+
+
+@inline
+def _sleep_until_woken(barrier, current):
+    """Until the round is another one, or for some time."""
+    _add(barrier, SLEEPERS, 1)
+    _futex_wait(barrier, ROUND, current)
+    _add(barrier, SLEEPERS, -1)
+
+
+@inline
+def _sleep_by_the_clock(barrier, current):
+    _sleep_call()
+
+
+@inline
+def _wake_sleepers(barrier):
+    # In the one order of all atomic accesses, either the round is new before a sleeper looks, or it is counted here.
+    if _load(barrier, SLEEPERS) != 0:
+        _futex_wake(barrier, ROUND)
+
+
+@inline
+def _wake_nobody(barrier):
+    pass
+
+
+@inline
+def _timed_yield():
+    """Offer the processor to others; whether one of them took it for long."""
+    start = ticks()
+    _yield_call()
+    return ticks() - start > _LONG_NANOSECONDS
+
+
+@inline
+def _untimed_yield():
+    _yield_call()
+    return False
+
+
+def _plain_yield():
+    time.sleep(0)
+    return False
+
+
+def _plain_sleep(barrier, current):
+    time.sleep(1e-4)
+
+
+if numba.config.DISABLE_JIT:
+    _yield, _sleep, _wake = _plain_yield, _plain_sleep, _wake_nobody
+elif _FUTEX is not None:
+    _yield, _sleep, _wake = _timed_yield, _sleep_until_woken, _wake_sleepers
+else:
+    _yield, _sleep, _wake = _untimed_yield, _sleep_by_the_clock, _wake_nobody
 
 
 @inline
@@ -129,22 +232,37 @@ def meet(barrier, members):
     current = _load(barrier, ROUND)
     if _add(barrier, ARRIVED, 1) == members - 1:
         _store(barrier, ARRIVED, 0)
-        _store(barrier, ROUND, current + 1)
+        _add(barrier, ROUND, 1)
+        _wake(barrier)
         return True
+    asleep = _load(barrier, ASLEEP)
+    offers = 0 if asleep > 0 else _OFFERS
+    patience = _SPINS_CROWDED if asleep > 0 or _load(barrier, CROWDED) != 0 else _SPINS
+    lost = False
     spins = 0
-    patience = _SPINS_CROWDED if _load(barrier, CROWDED) != 0 else _SPINS
     while _load(barrier, ROUND) == current:
         if _load(barrier, ABORT) != 0:
             return False
         spins += 1
         if spins < patience:
             _pause()
-        elif spins < patience + _OFFERS:
-            _yield()
+        elif spins < patience + offers and not lost:
+            lost = _yield()
         else:
-            _sleep()
-    if spins >= patience:
-        _store(barrier, CROWDED, 1 if spins < patience + _OFFERS_CROWDED else 0)
+            _sleep(barrier, current)
+    # Several members may write at once: these words are but estimates.
+    if asleep > 0:
+        _store(barrier, ASLEEP, asleep - 1)
+    elif lost:
+        penalty = min(2 * max(_load(barrier, PENALTY), _LEAST_PENALTY // 2), _LARGEST_PENALTY)
+        _store(barrier, PENALTY, penalty)
+        _store(barrier, ASLEEP, penalty)
+    else:
+        penalty = _load(barrier, PENALTY)
+        if penalty > 0:
+            _store(barrier, PENALTY, penalty - (penalty >> 10) - 1)
+        if spins >= patience:
+            _store(barrier, CROWDED, 1 if spins < patience + _OFFERS_CROWDED else 0)
     return True
 
 
