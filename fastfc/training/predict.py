@@ -1,5 +1,7 @@
 """Compiled prediction: the scores of a network in test mode, in one call."""
 
+import contextlib
+
 import numpy as np
 
 from fastfc._runtime.blas import single_threaded
@@ -8,7 +10,7 @@ from fastfc._threads import available_cpus, get_num_threads
 from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.layers import batchnorm_param, checked_eps, layernorm_param, write_back
 from fastfc.training import layout
-from fastfc.training.compiling import kernel
+from fastfc.training.compiling import calls_blas, kernel
 from fastfc.training.layout import Predictions
 from fastfc.training.plan import (
     examples_of,
@@ -55,7 +57,8 @@ def predict_scores(model: FullyConnectedNet, X: np.ndarray, softmax: bool = Fals
         if members == 1:
             run(plan, 0, job)
         else:
-            with single_threaded(), Team(members) as team:
+            limit = single_threaded() if calls_blas("predict_rows", plan.dtype) else contextlib.nullcontext()
+            with limit, Team(members) as team:
                 team.run(lambda i: run(plan, i, job))
         # To copy a few scores takes less time than to hand over the caller's own array.
         return job.scores if n > len(own) else own[:n].copy()

@@ -1,5 +1,6 @@
 """A compiled run, driven from Python: chunks of steps, accuracy checks, and the state in between."""
 
+import contextlib
 from time import perf_counter
 from typing import Any
 
@@ -12,7 +13,7 @@ from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.layers import batchnorm_param, layernorm_param
 from fastfc.optim import STATE, checked_config, complete_config
 from fastfc.training import layout
-from fastfc.training.compiling import kernel
+from fastfc.training.compiling import calls_blas, kernel
 from fastfc.training.layout import Predictions, Steps
 from fastfc.training.plan import (
     examples_of,
@@ -53,7 +54,8 @@ class CompiledRun:
         self._adopt_state()
         self._stream = np.random.RandomState()
         self.take_stream()
-        self._limit = single_threaded()
+        # A search for its libraries takes longer than a small training.
+        self._limit = single_threaded() if calls_blas("train_steps", self._plan.dtype) else contextlib.nullcontext()
         self._closed = False
         self._seconds_per_step = float("inf")
         # Steps that are not booked yet: the history's length and the rules' counts before them, their
