@@ -33,6 +33,9 @@ _EXPORTS = {
     "unpatch": "fastfc.course.patch",
 }
 
+# From now on forks wait for other threads' imports on demand.
+importlib.import_module("fastfc._runtime.forks")
+
 __all__ = ["__version__", *_EXPORTS]
 
 

@@ -13,7 +13,7 @@ import pytest
 import fastfc
 from fastfc import FullyConnectedNet, Solver
 from fastfc._runtime import team
-from fastfc.kernels import _barrier
+from fastfc.kernels.lowering import barrier
 
 needs_compiler = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="needs the compiler")
 needs_affinity = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs processor affinity")
@@ -118,7 +118,7 @@ def test_members_that_share_a_processor_with_a_busy_process(threads):
 
 @needs_compiler
 @needs_affinity
-@pytest.mark.skipif(_barrier._FUTEX is None, reason="members can sleep until they are woken on Linux only")
+@pytest.mark.skipif(barrier._FUTEX is None, reason="members can sleep until they are woken on Linux only")
 def test_beside_a_busy_process_members_sleep_instead_of_offering_the_processor(barriers):
     made, _ = barriers
     deadline = time.monotonic() + 60
@@ -126,7 +126,7 @@ def test_beside_a_busy_process_members_sleep_instead_of_offering_the_processor(b
         train(2, epochs=100)
         while made[-1][team.PENALTY] == 0 and time.monotonic() < deadline:
             train(2, epochs=100)
-    assert _barrier._LEAST_PENALTY // 2 <= made[-1][team.PENALTY] <= _barrier._LARGEST_PENALTY
+    assert barrier._LEAST_PENALTY // 2 <= made[-1][team.PENALTY] <= barrier._LARGEST_PENALTY
 
 
 @needs_compiler

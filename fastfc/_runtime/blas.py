@@ -4,6 +4,7 @@ import ctypes
 import functools
 import os
 import threading
+from collections.abc import Iterable
 from typing import Any
 
 #: The names by which kernels call routines, so that they hold no address and can be kept on disk.
@@ -22,6 +23,17 @@ def routine(name: str) -> int:
     pointer = ctypes.pythonapi.PyCapsule_GetPointer
     pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
     return pointer(capsule, signature(capsule))
+
+
+def announce_routines(names: Iterable[str] = SYMBOLS) -> None:
+    """Tell LLVM where routines are, of which a kernel knows the names.
+
+    It loads SciPy's library, which takes time and much memory, and which the compiled run's own products do not need.
+    """
+    from llvmlite import binding
+
+    for name in names:
+        binding.add_symbol(name, routine(SYMBOLS[name]))
 
 
 _limit_lock = threading.Lock()
@@ -72,8 +84,8 @@ if hasattr(os, "register_at_fork"):
 
 
 def limit_this_thread() -> None:
-    """Hold BLAS to one thread in a new thread, for libraries whose limit is each thread's own."""
-    for library in _libraries():
+    """Hold BLAS to one thread in a new thread, if the process does, for libraries whose limit is each thread's own."""
+    for library in _libraries() if _limit_users else ():
         if getattr(library, "threading_layer", None) == "openmp":
             library.set_num_threads(1)
 

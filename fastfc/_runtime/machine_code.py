@@ -11,10 +11,8 @@ import hashlib
 import importlib
 import importlib.util
 import json
-import os
 import platform
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastfc._runtime import blas, kept, settings
+from fastfc._runtime.forks import loading
 from fastfc._runtime.interrupts import held_back
 
 with held_back():
@@ -73,19 +72,15 @@ class Code(NamedTuple):
 class _Loaded(NamedTuple):
     address: int
     callees: tuple[str, ...]  # the symbols of the kernels that it calls
+    calls_blas: bool  # whether it does so itself
 
 
-_lock = threading.RLock()
+_lock = loading
 _loaded: dict[str, _Loaded] = {}
 # What has the machine code, for as long as the process lives: nobody knows who still calls it.
 # Nor does a reload of this module take it away.
 _engines: list[Any] = globals().get("_engines", [])
 _cells: dict[str, ctypes.c_void_p] = globals().get("_cells", {})
-
-if hasattr(os, "register_at_fork"):
-    # Whoever forks waits for other threads that are amid loading, which takes milliseconds: they would leave
-    # LLVM's lock taken in the child process.
-    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 def symbol_of(name: str, dtype: np.dtype) -> str:
@@ -138,6 +133,12 @@ def callees(symbol: str) -> tuple[str, ...]:
     return _loaded[symbol].callees
 
 
+def calls_blas(symbol: str) -> bool:
+    """Whether a loaded kernel, or one that it calls, calls BLAS."""
+    kernel = _loaded[symbol]
+    return kernel.calls_blas or any(map(calls_blas, kernel.callees))
+
+
 def function_at(symbol: str, *kinds: Any) -> Callable[..., None]:
     """A loaded kernel without a result, as a Python function.
 
@@ -168,8 +169,8 @@ def _enter(symbol: str, code: Code) -> bool:
     with held_back():
         for name in called:
             announce(name)
-        for name in blas.SYMBOLS.keys() & code.needs:
-            binding.add_symbol(name, blas.routine(blas.SYMBOLS[name]))
+        routines = blas.SYMBOLS.keys() & code.needs
+        blas.announce_routines(routines)
         # It makes the functions of the C library known.
         engine = _new_engine()
         if sys.platform != "linux" or not code.object_file.startswith(_ELF) or _misses(code.object_file):
@@ -183,7 +184,7 @@ def _enter(symbol: str, code: Code) -> bool:
             return False
         announce(symbol)
         _engines.append(engine)
-        _loaded[symbol] = _Loaded(address, called)
+        _loaded[symbol] = _Loaded(address, called, bool(routines))
         _cells[symbol].value = address
     return True
 

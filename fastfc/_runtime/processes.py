@@ -114,6 +114,7 @@ def alone(folder: Path) -> Iterator[None]:
         logger.debug("%s cannot be locked: %s", folder, error)
         yield
         return
+    _locked.add(descriptor)
     try:
         while time.monotonic() < deadline:
             try:
@@ -126,7 +127,25 @@ def alone(folder: Path) -> Iterator[None]:
                 break
         yield
     finally:
+        # A child process that was forked meanwhile may have the file open still.
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        _locked.discard(descriptor)
         os.close(descriptor)
+
+
+# The folders that threads of this process have locked, or wait for.
+_locked: set[int] = set()
+
+
+def _leave_locks_to_parent() -> None:
+    """In a child process: with the parent's files open, it would wait for itself."""
+    while _locked:
+        os.close(_locked.pop())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_locks_to_parent)
 
 
 def _is_python(executable: str | None) -> bool:

@@ -63,6 +63,11 @@ def kernel(name: str, dtype: np.dtype) -> Callable[..., None]:
     return machine_code.function_at(symbol, *_KINDS)
 
 
+def calls_blas(name: str, dtype: np.dtype) -> bool:
+    """Whether a :func:`kernel` that is there calls BLAS; without the compiler NumPy's products do."""
+    return settings.compiler_disabled() or machine_code.calls_blas(symbol_of(name, dtype))
+
+
 def _load_all(symbol: str) -> bool:
     """Load a kernel and what it calls; False if one of them is not on disk."""
     return machine_code.load(symbol) and all(map(_load_all, machine_code.callees(symbol)))

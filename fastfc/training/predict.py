@@ -1,12 +1,14 @@
 """Compiled prediction: the scores of a network in test mode, in one call."""
 
+import contextlib
+
 import numpy as np
 
 from fastfc._runtime.blas import single_threaded
 from fastfc._runtime.team import Team
 from fastfc._runtime.threads import available_cpus, get_num_threads
 from fastfc.layers import batchnorm_param, checked_eps, layernorm_param, write_back
-from fastfc.training.compiling import kernel
+from fastfc.training.compiling import calls_blas, kernel
 from fastfc.training.memory import Predictions, examples_of, make_plan, readable, set_examples, set_standardization
 from fastfc.training.network import Network
 
@@ -51,7 +53,8 @@ def predict_scores(model: Network, X: np.ndarray, softmax: bool = False) -> np.n
         if threads == 1:
             run(plan, 0, job)
         else:
-            with single_threaded(), Team(threads) as team:
+            limit = single_threaded() if calls_blas("predict_rows", plan.dtype) else contextlib.nullcontext()
+            with limit, Team(threads) as team:
                 team.run(lambda i: run(plan, i, job))
         # To copy a few scores takes less time than to hand over the caller's own array.
         return job.scores if n > len(own) else own[:n].copy()

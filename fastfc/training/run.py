@@ -1,5 +1,6 @@
 """A compiled run, driven from Python: parts of a training, accuracy checks, and the state in between."""
 
+import contextlib
 from dataclasses import dataclass
 from functools import cached_property
 from time import perf_counter
@@ -16,7 +17,7 @@ from fastfc.layers import batchnorm_param, layernorm_param
 from fastfc.optim import STATE, checked_config, complete_config
 from fastfc.params import aligned_zeros
 from fastfc.training.capability import refusal
-from fastfc.training.compiling import kernel
+from fastfc.training.compiling import calls_blas, kernel
 from fastfc.training.memory import (
     BEST,
     CHECK_TICKS,
@@ -93,7 +94,8 @@ class CompiledRun:
         self._ahead = False
         self._checks: Table[Check] | None = None
         self._adopt()
-        self._limit = single_threaded()
+        # A search for its libraries takes longer than a small training.
+        self._limit = single_threaded() if calls_blas("train_steps", self._plan.dtype) else contextlib.nullcontext()
         self._closed = False
         self._seconds_per_step = float("inf")
         self._call: _Call | None = None

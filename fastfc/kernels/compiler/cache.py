@@ -13,7 +13,8 @@ from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
-from fastfc._runtime import kept, machine_code
+from fastfc._runtime import blas, kept, machine_code
+from fastfc._runtime.blas import announce_routines
 from fastfc._runtime.notice import notice
 
 
@@ -54,7 +55,10 @@ class KernelCache(_Cache):
         if payload is None:
             notice.start()
             return None
-        return CompileResult._rebuild(target_context, *pickle.loads(payload))
+        calls_blas, reduced = pickle.loads(payload)
+        if calls_blas:
+            announce_routines()
+        return CompileResult._rebuild(target_context, *reduced)
 
     def save_overload(self, sig, cres):
         """Keep the compiled function; a folder that is full or gone costs only the next start."""
@@ -64,4 +68,5 @@ class KernelCache(_Cache):
             return
         if cres.library.has_dynamic_globals:
             raise RuntimeError(f"kernel {self._name} holds addresses of this process and cannot be cached")
-        kept.write(path, dumps(cres._reduce()))
+        calls_blas = any(function.name in blas.SYMBOLS for function in cres.library._final_module.functions)
+        kept.write(path, dumps((calls_blas, cres._reduce())))

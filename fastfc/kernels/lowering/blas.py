@@ -1,17 +1,14 @@
 """Matrix multiplication from BLAS, called inside compiled code."""
 
 import numpy as np
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload
 
-from fastfc._runtime import blas
+from fastfc._runtime.blas import announce_routines
 
 _ROUTINES = {types.float32: "fastfc_sgemm", types.float64: "fastfc_dgemm"}
-
-for _symbol, _routine in blas.SYMBOLS.items():
-    binding.add_symbol(_symbol, blas.routine(_routine))
 
 
 def gemm(trans_a, trans_b, m, n, k, a, lda, b, ldb, beta, c, ldc):
@@ -54,6 +51,7 @@ def _gemm_call(typingctx, trans_a, trans_b, m, n, k, a, lda, b, ldb, beta, c, ld
     routine = _ROUTINES[a.dtype]
 
     def codegen(context, builder, sig, args):
+        announce_routines()
         char = ir.IntType(8)
         real = context.get_value_type(a.dtype)
 
