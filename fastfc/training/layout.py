@@ -148,7 +148,7 @@ class Steps(Record):
 
 @record
 class Predictions(Record):
-    """Predictions for some examples, in test mode, in one call."""
+    """Predictions for some examples, in test mode. Each member takes its share of them in blocks of rows."""
 
     examples: Examples
     subset: Int64s  # (count,): which of them; (0,) for the first ones
@@ -156,3 +156,5 @@ class Predictions(Record):
     softmax: bool  # whether the scores are to be probabilities
     predictions: Int64s  # (count,): overwritten, unless it is (0,)
     scores: Reals  # (count, C): likewise
+    first_block: int  # of each member's blocks, which to begin with in this call
+    blocks: int  # and how many to do at most

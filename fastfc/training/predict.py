@@ -1,4 +1,4 @@
-"""Compiled prediction: the scores of a network in test mode, in one call."""
+"""Compiled prediction: the scores of a network in test mode."""
 
 import contextlib
 
@@ -12,6 +12,7 @@ from fastfc.layers import batchnorm_param, checked_eps, layernorm_param, write_b
 from fastfc.training import layout
 from fastfc.training.compiling import calls_blas, kernel
 from fastfc.training.layout import Predictions
+from fastfc.training.parts import ALL_BLOCKS, predict_in_parts
 from fastfc.training.plan import (
     examples_of,
     layers_of,
@@ -54,12 +55,15 @@ def predict_scores(model: FullyConnectedNet, X: np.ndarray, softmax: bool = Fals
         job.count, job.softmax = n, softmax
         if n > len(own):
             job.scores = np.empty((n, model.dims[-1]), model.dtype)
-        if members == 1:
+        # A single call, if it takes some milliseconds at most: to look at the clock takes time too.
+        if members == 1 and n * model.params.flat.size < _TEAM_WORK:
             run(plan, 0, job)
+        elif members == 1:
+            predict_in_parts(plan, job, lambda: run(plan, 0, job))
         else:
             limit = single_threaded() if calls_blas("predict_rows", plan.dtype) else contextlib.nullcontext()
             with limit, Team(members) as team:
-                team.run(lambda i: run(plan, i, job))
+                predict_in_parts(plan, job, lambda: team.run(lambda i: run(plan, i, job)))
         # To copy a few scores takes less time than to hand over the caller's own array.
         return job.scores if n > len(own) else own[:n].copy()
     finally:
@@ -88,6 +92,7 @@ def _make(model: FullyConnectedNet, X: np.ndarray, rows: int, members: int):
         softmax=False,
         predictions=_NONE,
         scores=np.empty((rows, model.dims[-1]), plan.dtype),
+        **ALL_BLOCKS,
     )
     return plan, statistics, kernel("predict_rows", plan.dtype), job
 

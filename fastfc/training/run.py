@@ -15,6 +15,7 @@ from fastfc.optim import STATE, checked_config, complete_config
 from fastfc.training import layout
 from fastfc.training.compiling import calls_blas, kernel
 from fastfc.training.layout import Predictions, Steps
+from fastfc.training.parts import ALL_BLOCKS, PART_SECONDS, predict_in_parts
 from fastfc.training.plan import (
     examples_of,
     layers_of,
@@ -25,9 +26,6 @@ from fastfc.training.plan import (
     set_hyperparameters,
     streams_of,
 )
-
-# Return to Python after about this many seconds: for Ctrl-C, progress and printed lines.
-_CHUNK_SECONDS = 0.06
 
 
 class CompiledRun:
@@ -152,7 +150,7 @@ class CompiledRun:
         """Carry out at least one and at most `limit` steps, about as many as fit between two returns to Python."""
         solver, plan = self.solver, self._plan
         set_hyperparameters(plan, self._model, solver.update_rule, solver.optim_configs)
-        count = int(min(limit, max(1, _CHUNK_SECONDS / self._seconds_per_step)))
+        count = int(min(limit, max(1, PART_SECONDS / self._seconds_per_step)))
         losses = np.full(count, np.nan)
         progress = np.zeros(1, np.int64)
         taken = {name: config["t"] for name, config in solver.optim_configs.items() if "t" in config}
@@ -208,9 +206,10 @@ class CompiledRun:
             softmax=False,
             predictions=predictions,
             scores=np.empty(0, plan.dtype),
+            **ALL_BLOCKS,
         )
         predict_rows = kernel("predict_rows", plan.dtype)
-        self._team.run(lambda member: predict_rows(plan, member, job))
+        predict_in_parts(plan, job, lambda: self._team.run(lambda member: predict_rows(plan, member, job)))
         if plan.seeded and plan.depth > 1:
             # Dropout layers seed the stream in test mode too.
             streams_of(plan)[:] = seeded_stream_of(plan)

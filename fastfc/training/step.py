@@ -586,7 +586,7 @@ def update_span(rule, w, dw, m, v, hyper, step, corrections):
 
 @linked(types.void, lambda dtype: (reference_to(Plan, dtype), types.int64, reference_to(Predictions, dtype)))
 def predict_rows(plan, member, job):
-    """Carry out the member's share of a job."""
+    """Carry out some blocks of the member's share of a job."""
     plan = borrowed(plan)
     examples = borrowed(job.examples)
     job = borrowed(job)
@@ -596,9 +596,10 @@ def predict_rows(plan, member, job):
     if plan.norm == layout.BATCH_NORM:
         for layer in range(last):
             _use_running_statistics(plan, member, layer)
-    end = count * (member + 1) // plan.members
-    for start in range(count * member // plan.members, end, end_row - first_row):
-        rows = min(end_row - first_row, end - start)
+    block, end = end_row - first_row, count * (member + 1) // plan.members
+    first = count * member // plan.members + job.first_block * block
+    for start in range(first, min(first + job.blocks * block, end), block):
+        rows = min(block, end - start)
         for i in range(rows):
             example = subset[start + i] if subset.size > 0 else start + i
             x = vector(plan.room, plan.x + (first_row + i) * _entry(plan, 0, layout.IN_ROW), plan.features)
