@@ -17,7 +17,7 @@ from fastfc.training.memory import Plan, Predictions
 
 @linked(types.boolean, lambda dtype: (reference_to(Plan, dtype), types.int64, reference_to(Predictions, dtype)))
 def predict_rows(plan, thread, job):
-    """Carry out the thread's share of a job; False if the team was dismissed before its end."""
+    """Carry out some blocks of the thread's share of a job; False if the team was dismissed before its end."""
     plan = borrowed(plan)
     thread = borrowed(nth(plan.threads, thread))
     examples = borrowed(job.examples)
@@ -29,7 +29,8 @@ def predict_rows(plan, thread, job):
         for index in range(plan.depth - 1):
             _use_running_statistics(nth(plan.layers, index), nth(thread.shares, index))
     end = job.count * (thread.index + 1) // plan.num_threads
-    for start in range(job.count * thread.index // plan.num_threads, end, at_once):
+    first = job.count * thread.index // plan.num_threads + job.first_block * at_once
+    for start in range(first, min(first + job.blocks * at_once, end), at_once):
         if dismissed(plan.barrier):
             return False
         rows = min(at_once, end - start)

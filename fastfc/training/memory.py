@@ -155,7 +155,7 @@ class Plan(Record):
     features: int
     norm: int
     rule: int
-    stride: int  # from one of the rule's arrays to the next
+    stride: int  # from one of the rule's arrays to the next: the number of parameters
     dropout: bool
     seeded: bool  # the random stream starts anew at each dropout layer
     by_features: bool  # whether the threads split the first layer's product by features instead of rows
@@ -180,7 +180,7 @@ class Plan(Record):
 
 @record
 class Predictions(Record):
-    """Predictions for some examples, in test mode, in one call."""
+    """Predictions for some examples, in test mode. Each thread takes its share of them in blocks of rows."""
 
     examples: Examples
     subset: Int64s  # (count,): which of them; (0,) for the first ones
@@ -188,6 +188,8 @@ class Predictions(Record):
     softmax: bool  # whether the scores are to be probabilities
     predictions: Int64s  # (count,): overwritten, unless it is (0,)
     scores: Reals  # (count, C): likewise
+    first_block: int  # of each thread's blocks, which to begin with in this call
+    blocks: int  # and how many to do at most
 
 
 @record

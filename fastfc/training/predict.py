@@ -11,6 +11,7 @@ from fastfc.layers import batchnorm_param, checked_eps, layernorm_param, write_b
 from fastfc.training.compiling import calls_blas, kernel
 from fastfc.training.memory import Predictions, examples_of, make_plan, readable, set_examples, set_standardization
 from fastfc.training.network import Network
+from fastfc.training.parts import ALL_BLOCKS, predict_in_parts
 
 # Rows that go through the net at a time, when there are more than one.
 _ROWS = 256
@@ -50,12 +51,15 @@ def predict_scores(model: Network, X: np.ndarray, softmax: bool = False) -> np.n
         job.count, job.softmax = n, softmax
         if n > len(own):
             job.scores = np.empty((n, model.dims[-1]), model.dtype)
-        if threads == 1:
+        # A single call, if it takes some milliseconds at most: to look at the clock takes time too.
+        if threads == 1 and n * model.params.flat.size < _TEAM_WORK:
             run(plan, 0, job)
+        elif threads == 1:
+            predict_in_parts(plan, job, lambda: run(plan, 0, job))
         else:
             limit = single_threaded() if calls_blas("predict_rows", plan.dtype) else contextlib.nullcontext()
             with limit, Team(threads) as team:
-                team.run(lambda i: run(plan, i, job))
+                predict_in_parts(plan, job, lambda: team.run(lambda i: run(plan, i, job)))
         # To copy a few scores takes less time than to hand over the caller's own array.
         return job.scores if n > len(own) else own[:n].copy()
     finally:
@@ -83,6 +87,7 @@ def _make(model: Network, X: np.ndarray, threads: int):
         softmax=False,
         predictions=_NONE,
         scores=np.empty((rows, model.dims[-1]), plan.dtype),
+        **ALL_BLOCKS,
     )
     return plan, kernel("predict_rows", plan.dtype), job
 

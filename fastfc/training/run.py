@@ -38,9 +38,8 @@ from fastfc.training.memory import (
     set_training_options,
     state_arrays_of,
 )
+from fastfc.training.parts import ALL_BLOCKS, PART_SECONDS, predict_in_parts
 
-# Return to Python after about this many seconds: for Ctrl-C, progress and printed lines.
-_CALL_SECONDS = 0.06
 # Accuracy checks that take longer are made from Python: a call does not end within one.
 _CHECK_SECONDS = 0.02
 
@@ -272,7 +271,7 @@ class CompiledRun:
         set_hyperparameters(plan, self._model, solver.update_rule, solver.optim_configs)
         self._model._set_mode("train")
         self._ahead = True
-        count = int(min(limit, max(1, _CALL_SECONDS / self._seconds_per_step)))
+        count = int(min(limit, max(1, PART_SECONDS / self._seconds_per_step)))
         epoch = iterations_per_epoch or limit + before + 1
         checks = (before + count) // epoch - before // epoch + (before == 0)
         configs = solver.optim_configs
@@ -304,7 +303,7 @@ class CompiledRun:
             best_accuracy=np.full(plan.num_threads * LINE, float(solver.best_val_acc)),
             params=self._model.params.flat,
             best_params=self._best_params if inside else self._model.params.flat[:0],
-            call_ticks=int(_CALL_SECONDS * 1e9),
+            call_ticks=int(PART_SECONDS * 1e9),
         )
         self._call = call
         start = perf_counter()
@@ -392,6 +391,7 @@ class CompiledRun:
             softmax=False,
             predictions=predictions,
             scores=np.empty(0, self._plan.dtype),
+            **ALL_BLOCKS,
         )
 
     def accuracy(self, split: str, num_samples: int | None) -> float:
@@ -411,7 +411,7 @@ class CompiledRun:
         predictions = np.empty(n, np.int64)
         job = self._predictions(split, subset, predictions)
         start = perf_counter()
-        self._team.run(lambda thread: self._predict_rows(plan, thread, job))
+        predict_in_parts(plan, job, lambda: self._team.run(lambda thread: self._predict_rows(plan, thread, job)))
         self._check_seconds[split] = perf_counter() - start
         if plan.seeded:
             # Dropout layers seed the stream in test mode too.
