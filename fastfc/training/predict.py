@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _ROWS = 256
 _LEAST_ROWS = 16
 # Bytes that these rows and their activations may take: the memory stays with the model, for its next prediction.
-_ROOM_BYTES = 1 << 24
+_ROOM_BYTES = 1 << 25
 # Bytes of further plans that stay with a model, where several threads have predicted with it at once.
 _KEPT_BYTES = 1 << 26
 # Multiplications from which a team of threads pays: about a millisecond of work.
@@ -49,7 +49,10 @@ def predict_scores(model: "FullyConnectedNet", X: np.ndarray, softmax: bool = Fa
         members = get_num_threads() or available_cpus()
     standardized = model.input_mean is not None or model.input_scale is not None
     # A plan in use is not in the pool: other threads may predict with the same model.
-    pool = model.plans.setdefault((min(n, 2), members, standardized, model.normalization), [])
+    key = n > 1, members, standardized, model.normalization
+    pool = model.plans.get(key)
+    if pool is None:
+        pool = model.plans.setdefault(key, [])
     plan, statistics, run, job = pool.pop() if pool else _make(model, X, members)
     own = job.scores
     try:
