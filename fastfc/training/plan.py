@@ -254,7 +254,7 @@ def parameters_of(plan: Plan, model: "FullyConnectedNet"):
 
 def set_hyperparameters(plan: Plan, model: "FullyConnectedNet", rule: Callable, configs: Mapping[str, dict]) -> None:
     """Copy learning rates and the like from the Solver's configurations, which are complete."""
-    _, named = RULES[rule]
+    (_, named), own = RULES[rule], optim.DEFAULTS[rule.__name__]
     size = plan.depth * layout.HYPER_ROWS * layout.HYPER_COLUMNS
     hyper = plan.numbers[plan.hyper : plan.hyper + size].reshape(plan.depth, layout.HYPER_ROWS, -1)
     for name, index, _ in parameters_of(plan, model):
@@ -262,6 +262,7 @@ def set_hyperparameters(plan: Plan, model: "FullyConnectedNet", rule: Callable, 
         row[layout.LEARNING_RATE] = config["learning_rate"]
         for column, key in zip((layout.FIRST, layout.SECOND), named, strict=False):
             row[column] = config[key]
-        row[layout.EPSILON] = config.get("epsilon", 0)
-        row[layout.WEIGHT_DECAY] = config.get("weight_decay", 0)
-        row[layout.TAKEN] = config.get("t", 0)
+        # A key that another rule has left, or a person given, is none of this rule's.
+        row[layout.EPSILON] = config["epsilon"] if "epsilon" in own else 0
+        row[layout.WEIGHT_DECAY] = config["weight_decay"] if "weight_decay" in own else 0
+        row[layout.TAKEN] = config["t"] if "t" in own else 0

@@ -10,7 +10,7 @@ from fastfc._runtime.blas import single_threaded
 from fastfc._runtime.team import Team
 from fastfc._threads import get_num_threads
 from fastfc.layers import batchnorm_param, layernorm_param
-from fastfc.optim import STATE, checked_config, complete_config
+from fastfc.optim import DEFAULTS, STATE, checked_config, complete_config
 from fastfc.training import layout
 from fastfc.training.capability import refusal
 from fastfc.training.compiling import kernel
@@ -202,7 +202,8 @@ class CompiledRun:
         count = int(min(limit, max(1, _CHUNK_SECONDS / self._seconds_per_step)))
         losses = np.full(count, np.nan)
         progress = np.zeros(1, np.int64)
-        taken = {name: config["t"] for name, config in solver.optim_configs.items() if "t" in config}
+        counts = "t" in DEFAULTS[solver.update_rule.__name__]
+        taken = {name: config["t"] for name, config in solver.optim_configs.items() if counts}
         self._chunk = (len(solver.loss_history), taken, losses, progress)
         job = Steps(plan.dtype, examples=self._examples["train"], y=self._y, losses=losses, progress=progress)
         start = perf_counter()
