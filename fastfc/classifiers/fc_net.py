@@ -304,9 +304,8 @@ class FullyConnectedNet:
             return
         found = self.bn_params
         if not isinstance(found, (list, tuple)) or len(found) != depth - 1:
-            raise ValueError(
-                f"bn_params: expected a list of {depth - 1} dictionaries, one per hidden layer, got {found!r:.80}"
-            )
+            got = f"{len(found)}" if isinstance(found, (list, tuple)) else type(found).__name__
+            raise ValueError(f"bn_params: expected a list of {depth - 1} dictionaries, one per hidden layer, got {got}")
         for bn_param in found:
             if type(bn_param) is not dict:
                 require_mapping("bn_param", bn_param)
@@ -344,6 +343,8 @@ class FullyConnectedNet:
         if get_backend() == "fast":
             # Compiled code goes through the rows in parts by itself.
             return self.loss(X)
+        if self._scoring.kept_by(self):
+            self._require_consistent()
         out = np.empty((len(X), self.dims[-1]), self.dtype)
         for start in range(0, len(X), _PREDICT_ROWS):
             out[start : start + _PREDICT_ROWS] = self.loss(X[start : start + _PREDICT_ROWS])

@@ -7,7 +7,7 @@ import numpy as np
 from fastfc._runtime.blas import single_threaded
 from fastfc._runtime.team import Team
 from fastfc._threads import available_cpus, get_num_threads
-from fastfc.layers import batchnorm_param, checked_eps, layernorm_param, write_back
+from fastfc.layers import batchnorm_param, checked_eps, checked_momentum, layernorm_param, write_back
 from fastfc.training import layout
 from fastfc.training.compiling import kernel
 from fastfc.training.layout import Predictions
@@ -118,6 +118,8 @@ def _take_over(param, normalization, gamma, mean, var, number) -> None:
     if _fits(given_mean, mean) and _fits(given_var, var):
         # The usual case, without the full check: it would take longer than a small network's prediction.
         number[layout.EPS] = checked_eps("bn_param", param)
+        if "momentum" in param:
+            checked_momentum(param)
         mean[:] = given_mean
         var[:] = given_var
         return
