@@ -236,6 +236,13 @@ SOLVER = {
         (in_solver("X_train", lambda solver: np.full((ROWS, FEATURES), "a")), "X: expected an array of real numbers"),
         (lambda solver: np.multiply(solver.X_train, 2, out=solver.X_train), "other"),
         (shuffle, "other"),
+        (lambda solver: vars(solver).update(X_train=solver.X_train[:9], y_train=solver.y_train[:9]), "other"),
+        (
+            lambda solver: vars(solver).update(X_train=solver.X_val[:0], y_train=solver.y_val[:0]),
+            "at least one training",
+        ),
+        (lambda solver: vars(solver).update(X_val=solver.X_train, y_val=solver.y_train), "other"),
+        (lambda solver: vars(solver).update(X_val=solver.X_val[:0], y_val=solver.y_val[:0]), "other"),
     ],
     "y_train": [
         (in_solver("y_train", lambda solver: solver.y_train[::-1]), "other"),

@@ -244,12 +244,12 @@ def readable(X: Any) -> bool:
 
 def parameters_of(plan: Plan, model: "FullyConnectedNet"):
     """For each parameter: its name, the index of its hyperparameters, and its place in the flat buffers."""
+    shapes, offsets = model.params.shapes, model.params.offsets
     for layer in range(plan.depth):
         for row, kind in enumerate(_KINDS_OF_PARAMETERS):
             name = f"{kind}{layer + 1}"
-            if name in model.params.shapes:
-                start = model.params.offsets[name]
-                yield name, (layer, row), slice(start, start + prod(model.params.shapes[name]))
+            if name in shapes:
+                yield name, (layer, row), slice(offsets[name], offsets[name] + prod(shapes[name]))
 
 
 def set_hyperparameters(plan: Plan, model: "FullyConnectedNet", rule: Callable, configs: Mapping[str, dict]) -> None:

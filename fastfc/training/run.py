@@ -1,5 +1,6 @@
 """A compiled run, driven from Python: chunks of steps, accuracy checks, and the state in between."""
 
+import operator
 from time import perf_counter
 from typing import Any
 
@@ -56,6 +57,8 @@ class CompiledRun:
         self._stream = np.random.RandomState()
         # Whether the run has gone on from where the dictionaries and NumPy's random stream stand.
         self._ahead = False
+        # The keys and values of the rule's dictionaries, as the last :meth:`lend` has left them.
+        self._entries: list[Any] | None = None
         self._adopt()
         self._limit = single_threaded()
         self._closed = False
@@ -92,7 +95,7 @@ class CompiledRun:
             return
         self._team.__exit__()
         self._book()
-        self.lend()
+        self._leave()
         self._limit.__exit__()
         self._closed = True
 
@@ -110,11 +113,12 @@ class CompiledRun:
         self._y = labels(np.array(solver.y_train), len(solver.X_train), model.dims[-1])
         set_training_options(plan, model)
         statistics = self._checked_statistics()
-        self._adopt_state()
+        if self._entries is None or not _are(self._entries, _entries_of(solver.optim_configs)):
+            self._adopt_state()
         for view, values in statistics:
             view[:] = values
         if plan.seeded:
-            seeded_stream_of(plan)[:] = _words_of(np.random.RandomState(model.dropout_param["seed"]))
+            seeded_stream_of(plan)[:] = _words_of(np.random.RandomState(model.dropout_param["seed"]).get_state())
         self.take_stream()
 
     def _checked_statistics(self) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -167,9 +171,15 @@ class CompiledRun:
 
     def lend(self) -> None:
         """Leave everything as the last step left it, for somebody else's code to look at and to change."""
+        self._leave()
+        # Most callbacks leave them alone, and to check all of them takes as long as some small steps.
+        self._entries = _entries_of(self.solver.optim_configs) if self.fits else None
+
+    def _leave(self) -> None:
+        """Bring NumPy's random stream and the dictionaries to where the run stands; twice is once."""
         if self._ahead:
             np.random.set_state(self.stream_state())
-            self._leave_statistics()
+            self.publish()
             self._ahead = False
 
     def take_back(self) -> None:
@@ -180,12 +190,13 @@ class CompiledRun:
 
     def _follow_stream(self) -> None:
         """Bring every member to where the run's generator stands."""
-        streams_of(self._plan)[:] = _words_of(self._stream)
+        streams_of(self._plan)[:] = _words_of(self._stream.get_state())
 
     def take_stream(self) -> None:
         """Go on where NumPy's global random stream stands."""
-        self._stream.set_state(np.random.get_state())
-        self._follow_stream()
+        state = np.random.get_state()
+        self._stream.set_state(state)
+        streams_of(self._plan)[:] = _words_of(state)
 
     def stream_state(self):
         """The run's random stream, as ``np.random.get_state`` gives it."""
@@ -264,15 +275,23 @@ class CompiledRun:
         if plan.seeded and plan.depth > 1:
             # Dropout layers seed the stream in test mode too.
             streams_of(plan)[:] = seeded_stream_of(plan)
-        # A checkpoint may be next.
-        self._leave_statistics()
         return np.mean(predictions == y)
 
-    def _leave_statistics(self) -> None:
-        """Put copies of the running statistics into the model's dictionaries."""
+    def publish(self) -> None:
+        """Put copies of the running statistics into the model's dictionaries, for a file of the model."""
         if self._model.normalization == "batchnorm":
             for param, (entry, _) in zip(self._model.bn_params, self._norms(), strict=True):
                 param.update({key: view.copy() for key, view in self._statistics_of(entry)})
+
+
+def _entries_of(configs: Any) -> list[Any]:
+    """A rule's dictionaries, and their keys and values, in order."""
+    return [part for config in configs.values() for part in (config, *config, *config.values())]
+
+
+def _are(some: list[Any], others: list[Any]) -> bool:
+    """Whether these are the same objects."""
+    return len(some) == len(others) and all(map(operator.is_, some, others))
 
 
 def _frame_of(solver: Any) -> tuple:
@@ -284,7 +303,7 @@ def _frame_of(solver: Any) -> tuple:
     )  # fmt: skip
 
 
-def _words_of(generator: np.random.RandomState) -> np.ndarray:
+def _words_of(state: Any) -> np.ndarray:
     """The state of a generator (STREAM,): its words, then its position."""
-    _, key, position, *_ = generator.get_state()
+    _, key, position, *_ = state
     return np.append(key, np.uint32(position))
