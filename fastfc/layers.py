@@ -7,7 +7,7 @@ and strings raise TypeError, wrong shapes ValueError. Arguments are never change
 """
 
 from collections.abc import Callable
-from math import prod
+from math import isnan, prod
 from typing import Any
 
 import numpy as np
@@ -553,10 +553,8 @@ def batchnorm_param(bn_param: dict, n: int, gamma: np.ndarray) -> dict:
     param: dict[str, Any] = {
         "mode": mode,
         "eps": checked_eps("bn_param", bn_param),
-        "momentum": number("bn_param['momentum']", bn_param.get("momentum", 0.9)),
+        "momentum": checked_momentum(bn_param),
     }
-    if np.isnan(param["momentum"]):
-        raise ValueError("bn_param['momentum']: expected a number, got nan")
     for key in ("running_mean", "running_var"):
         given = bn_param.get(key)
         if given is None:
@@ -588,6 +586,14 @@ def checked_eps(name: str, param: dict) -> float:
     if not eps >= 0:
         raise ValueError(f"{name}['eps']: expected a number of at least 0, got {eps}")
     return eps
+
+
+def checked_momentum(bn_param: dict) -> float:
+    """The momentum of batch normalization's dictionary; ValueError if it is NaN."""
+    momentum = number("bn_param['momentum']", bn_param.get("momentum", 0.9))
+    if isnan(momentum):
+        raise ValueError("bn_param['momentum']: expected a number, got nan")
+    return momentum
 
 
 def _dropout_mode(dropout_param: dict) -> str:

@@ -80,7 +80,9 @@ class Solver:
         environment variable FASTFC_NUM_THREADS says, else for as many as pay. Default None.
     callback : callable or None
         Called with the solver after each accuracy check, and in between after one or more
-        iterations, about every 0.1 seconds or less. Default None.
+        iterations, about every 0.1 seconds or less. What it changes in the solver, the model, the
+        data or their dictionaries counts from the next iteration on; the number of iterations is
+        fixed when :meth:`train` begins. Default None.
     autosave : path or None
         If given, :meth:`train` calls :meth:`save` with it at the end of each epoch, so that a
         training that was killed goes on from there: see :meth:`resume`. Default None.
@@ -94,14 +96,16 @@ class Solver:
     engine_ : str
         What :meth:`train` ran: ``"compiled"`` for a :class:`fastfc.FullyConnectedNet` with a
         rule of the package on the fast backend, else ``"generic"``, a loop over single steps.
-        The logger ``fastfc`` says why, at level DEBUG. Both give the same numbers.
+        The logger ``fastfc`` says why, at level DEBUG. Both give the same numbers. After a
+        callback that replaced the model, the rule or a method by one's own, the rest is generic.
     threads_ : int
         The threads that it ran on.
 
     Raises
     ------
     ValueError
-        For an unknown argument or rule, or data that does not fit.
+        For an unknown argument or rule, or data that does not fit; :meth:`train` raises the same
+        for what was changed since, and before a step for what a callback has changed.
 
     Warns
     -----
@@ -366,6 +370,8 @@ class Solver:
                         with self._lent(engine):
                             self.callback(self)
                     if t % iterations_per_epoch == 0 and self.autosave is not None:
+                        if engine.fits:
+                            engine.publish()
                         save_training(self, self.autosave, engine.stream_state() if engine.fits else None)
             if t >= num_iterations:
                 return
@@ -554,7 +560,11 @@ class Solver:
         val_acc = engine.accuracy("val", self.num_val_samples)
         self.train_acc_history.append(train_acc)
         self.val_acc_history.append(val_acc)
-        with contextlib.nullcontext() if self._checkpoints.kept_by(self) else self._lent(engine):
+        if not self._checkpoints.kept_by(self):
+            with self._lent(engine):
+                self._save_checkpoint()
+        elif self.checkpoint_name is not None:
+            engine.publish()
             self._save_checkpoint()
         if self.verbose:
             self._print_check(self.epoch, train_acc, val_acc)
@@ -602,6 +612,9 @@ class _GenericRun:
 
     def stream_state(self) -> tuple | None:
         return stream_state()
+
+    def publish(self) -> None:
+        pass
 
     def lend(self) -> None:
         pass

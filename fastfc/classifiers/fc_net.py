@@ -304,13 +304,11 @@ class FullyConnectedNet:
             raise ValueError(f"num_layers: expected {depth}, as the network was made, got {self.num_layers!r}")
         if self.dtype is not made.dtype.type and not (_is_supported(self.dtype) and np.dtype(self.dtype) == made.dtype):
             raise ValueError(f"dtype: expected {made.dtype}, as the parameters have, got {self.dtype!r}")
-        if normalization is None:
-            fits = "gamma1" not in made.offsets
-        else:
-            known = isinstance(normalization, str) and normalization in _NORMALIZATIONS
-            fits = known and (depth == 1 or "gamma1" in made.offsets)
-        if not fits:
-            expected = "'batchnorm' or 'layernorm'" if "gamma1" in made.offsets else "None"
+        allowed: tuple[str | None, ...] = _NORMALIZATIONS
+        if depth > 1:
+            allowed = allowed[1:] if "gamma1" in made.offsets else allowed[:1]
+        if not (normalization is None or isinstance(normalization, str)) or normalization not in allowed:
+            expected = " or ".join(map(repr, allowed))
             raise ValueError(f"normalization: expected {expected}, as the network was made, got {normalization!r}")
         if self.use_dropout and type(self.dropout_param) is not dict:
             require_mapping("dropout_param", self.dropout_param)
@@ -318,22 +316,22 @@ class FullyConnectedNet:
             return
         found = self.bn_params
         if not isinstance(found, (list, tuple)) or len(found) != depth - 1:
-            raise ValueError(
-                f"bn_params: expected a list of {depth - 1} dictionaries, one per hidden layer, got {found!r:.80}"
-            )
-        for i, bn_param in enumerate(found):
+            got = f"{len(found)}" if isinstance(found, (list, tuple)) else type(found).__name__
+            raise ValueError(f"bn_params: expected a list of {depth - 1} dictionaries, one per hidden layer, got {got}")
+        for bn_param in found:
             if type(bn_param) is not dict:
-                require_mapping(f"bn_params[{i}]", bn_param)
+                require_mapping("bn_param", bn_param)
 
     def _compiled_scores(self, X: np.ndarray, softmax: bool = False) -> np.ndarray:
         """Scores in test mode from one compiled call; the dictionaries and the random stream end up the same."""
         self._require_consistent()
         self._set_mode("test")
         if self.use_dropout and self.num_layers > 1:
-            legacy_of(self.dropout_param)
-            seed = self.dropout_param.get("seed")
-            if seed is not None:
-                layers.seeded(np.random.seed, seed)
+            param = self.dropout_param
+            if "legacy" in param:
+                legacy_of(param)
+            if param.get("seed") is not None:
+                layers.seeded(np.random.seed, param["seed"])
         return _predict_scores()(self, X, softmax)
 
     def predict(self, X: ArrayLike) -> np.ndarray:
@@ -357,6 +355,8 @@ class FullyConnectedNet:
         if get_backend() == "fast":
             # Compiled code goes through the rows in parts by itself.
             return self.loss(X)
+        if self._scoring.kept_by(self):
+            self._require_consistent()
         out = np.empty((len(X), self.dims[-1]), self.dtype)
         for start in range(0, len(X), _PREDICT_ROWS):
             out[start : start + _PREDICT_ROWS] = self.loss(X[start : start + _PREDICT_ROWS])

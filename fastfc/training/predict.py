@@ -7,7 +7,7 @@ import numpy as np
 from fastfc._runtime.blas import single_threaded
 from fastfc._runtime.team import Team
 from fastfc._runtime.threads import available_cpus, get_num_threads
-from fastfc.layers import batchnorm_param, checked_eps, layernorm_param, write_back
+from fastfc.layers import batchnorm_param, checked_eps, checked_momentum, layernorm_param, write_back
 from fastfc.training.compiling import calls_blas, kernel
 from fastfc.training.memory import Predictions, examples_of, make_plan, readable, set_examples, set_standardization
 from fastfc.training.network import Network
@@ -17,7 +17,7 @@ from fastfc.training.parts import ALL_BLOCKS, predict_in_parts
 _ROWS = 256
 _LEAST_ROWS = 16
 # Bytes that these rows and their activations may take: the memory stays with the model, for its next prediction.
-_ROOM_BYTES = 1 << 24
+_ROOM_BYTES = 1 << 25
 # Bytes of further plans that stay with a model, where several threads have predicted with it at once.
 _KEPT_BYTES = 1 << 26
 # Multiplications from which a team of threads pays: about a millisecond of work.
@@ -38,7 +38,10 @@ def predict_scores(model: Network, X: np.ndarray, softmax: bool = False) -> np.n
         threads = get_num_threads() or available_cpus()
     standardized = model.input_mean is not None or model.input_scale is not None
     # A plan in use is not in the pool: other threads may predict with the same model.
-    pool = model.plans.setdefault((min(n, 2), threads, standardized, model.normalization), [])
+    key = n > 1, threads, standardized, model.normalization
+    pool = model.plans.get(key)
+    if pool is None:
+        pool = model.plans.setdefault(key, [])
     plan, run, job = pool.pop() if pool else _make(model, X, threads)
     own = job.scores
     try:
@@ -102,6 +105,8 @@ def _take_over(param, normalization, layer) -> None:
     if _fits(given_mean, mean) and _fits(given_var, var):
         # The usual case, without the full check: it would take longer than a small network's prediction.
         layer.eps = checked_eps("bn_param", param)
+        if "momentum" in param:
+            checked_momentum(param)
         mean[:] = given_mean
         var[:] = given_var
         return

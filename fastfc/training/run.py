@@ -1,6 +1,7 @@
 """A compiled run, driven from Python: parts of a training, accuracy checks, and the state in between."""
 
 import contextlib
+import operator
 from dataclasses import dataclass
 from functools import cached_property
 from time import perf_counter
@@ -14,7 +15,7 @@ from fastfc._runtime.record import Table
 from fastfc._runtime.team import Team
 from fastfc._runtime.threads import get_num_threads
 from fastfc.layers import batchnorm_param, layernorm_param
-from fastfc.optim import STATE, checked_config, complete_config
+from fastfc.optim import DEFAULTS, STATE, checked_config, complete_config
 from fastfc.params import aligned_zeros
 from fastfc.training.capability import refusal
 from fastfc.training.compiling import calls_blas, kernel
@@ -91,6 +92,8 @@ class CompiledRun:
         self._gaussian: tuple[int, float] = (0, 0.0)
         # Whether the run has gone on from where the dictionaries and NumPy's random stream stand.
         self._ahead = False
+        # The keys and values of the rule's dictionaries, as the last :meth:`lend` has left them.
+        self._entries: list[Any] | None = None
         self._checks: Table[Check] | None = None
         self._adopt()
         # A search for its libraries takes longer than a small training.
@@ -127,7 +130,7 @@ class CompiledRun:
             return
         self._team.__exit__()
         self._book()
-        self.lend()
+        self._leave()
         self._limit.__exit__()
         self._closed = True
 
@@ -152,7 +155,8 @@ class CompiledRun:
         self._check_seconds = {"train": float("inf"), "val": float("inf")}
         set_training_options(plan, model)
         statistics = self._checked_statistics()
-        self._adopt_state()
+        if self._entries is None or not _are(self._entries, _entries_of(solver.optim_configs)):
+            self._adopt_state()
         for view, values in statistics:
             view[:] = values
         if plan.seeded:
@@ -177,8 +181,8 @@ class CompiledRun:
             found += [(getattr(layer, key), checked[key]) for key in _STATISTICS]
         return found
 
-    def _leave_statistics(self) -> None:
-        """Put copies of the running statistics into the model's dictionaries."""
+    def publish(self) -> None:
+        """Put copies of the running statistics into the model's dictionaries, for a file of the model."""
         if self._model.normalization == "batchnorm":
             for layer, param in zip(self._normalized(), self._model.bn_params, strict=True):
                 param.update({key: getattr(layer, key).copy() for key in _STATISTICS})
@@ -209,9 +213,15 @@ class CompiledRun:
 
     def lend(self) -> None:
         """Leave everything as the last step left it, for somebody else's code to look at and to change."""
+        self._leave()
+        # Most callbacks leave them alone, and to check all of them takes as long as some small steps.
+        self._entries = _entries_of(self.solver.optim_configs) if self.fits else None
+
+    def _leave(self) -> None:
+        """Bring NumPy's random stream and the dictionaries to where the run stands; twice is once."""
         if self._ahead:
             np.random.set_state(self.stream_state())
-            self._leave_statistics()
+            self.publish()
             self._ahead = False
 
     def take_back(self) -> None:
@@ -274,7 +284,7 @@ class CompiledRun:
         count = int(min(limit, max(1, PART_SECONDS / self._seconds_per_step)))
         epoch = iterations_per_epoch or limit + before + 1
         checks = (before + count) // epoch - before // epoch + (before == 0)
-        configs = solver.optim_configs
+        configs, counted = solver.optim_configs, "t" in DEFAULTS[solver.update_rule.__name__]
         call = _Call(
             losses=np.full(count, np.nan),
             progress=np.zeros(PROGRESS, np.int64),
@@ -285,7 +295,8 @@ class CompiledRun:
             histories=(len(solver.loss_history), len(solver.train_acc_history)),
             epoch=solver.epoch,
             rates={name: config["learning_rate"] for name, config in configs.items()},
-            taken={name: config["t"] for name, config in configs.items() if "t" in config},
+            # A key that another rule has left, or a person given, is none of this rule's.
+            taken={name: config["t"] for name, config in configs.items()} if counted else {},
         )
         inside = iterations_per_epoch > 0
         job = Steps(
@@ -417,8 +428,6 @@ class CompiledRun:
             # Dropout layers seed the stream in test mode too.
             for thread in plan.threads:
                 thread.stream[:] = plan.seeded_stream
-        # A checkpoint may be next.
-        self._leave_statistics()
         return np.mean(predictions == y)
 
 
@@ -428,6 +437,16 @@ def _count(n: int, num_samples: int | None) -> int:
 
 def _no_checks(dtype: np.dtype) -> Table[Check]:
     return Table(Check, dtype, [])
+
+
+def _entries_of(configs: Any) -> list[Any]:
+    """A rule's dictionaries, and their keys and values, in order."""
+    return [part for config in configs.values() for part in (config, *config, *config.values())]
+
+
+def _are(some: list[Any], others: list[Any]) -> bool:
+    """Whether these are the same objects."""
+    return len(some) == len(others) and all(map(operator.is_, some, others))
 
 
 def _frame_of(solver: Any) -> tuple:
