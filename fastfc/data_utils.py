@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastfc._csv_table import read_csv
 from fastfc._idx import has_idx_files, load_idx, read_idx_folder
 from fastfc._npz import read_npz
 from fastfc._pickles import MAX_PICKLE_BYTES as MAX_PICKLE_BYTES
 from fastfc._pickles import MAX_PICKLE_OPCODES as MAX_PICKLE_OPCODES
 from fastfc._pickles import RefusedPickleError, load_pickle
+from fastfc._table import ModelColumns, TableOptions, has_table_suffix, read_table
 
 __all__ = [
     "RefusedPickleError",
@@ -356,13 +356,13 @@ _DATASETS: dict[str, Callable[[], dict[str, Any]]] = {
 
 
 def _load(
-    name_or_path: PathLike, target: str | int | None, num_features: int | None, *, labels_needed: bool
+    name_or_path: PathLike, options: TableOptions, model: ModelColumns | None, *, labels_needed: bool
 ) -> dict[str, Any]:
     """Load whatever it is: splits under `X_train`, ... or a single table under `X`, `y`."""
     path = Path(name_or_path)
-    is_csv = path.suffix.lower() == ".csv"
-    if target is not None and not is_csv:
-        raise ValueError(f"target={target!r} names a column of a .csv file; {name_or_path} is none")
+    is_table = has_table_suffix(path)
+    if not is_table:
+        options.refuse_for(name_or_path)
     if str(name_or_path) in _DATASETS:
         return _DATASETS[str(name_or_path)]()
     if path.is_dir():
@@ -383,15 +383,26 @@ def _load(
         if names is not None and names.ndim != 1:
             raise ValueError(f"{path}: class_names must have shape (C,), found {names.shape}")
         return _finish(raw, None if names is None else names.tolist(), path)
-    if is_csv:
-        X, y, class_names = read_csv(path, target, num_features, labels_needed=labels_needed)
-        return _finish({"X": X} if y is None else {"X": X, "y": y}, class_names, path)
+    if is_table:
+        table = read_table(path, options, model, labels_needed=labels_needed)
+        raw = {"X": table.X} if table.y is None else {"X": table.X, "y": table.y}
+        return _finish(raw, table.class_names, path) | table.described()
     if labels_needed:
         raise ValueError(f"{path} must be a folder, an .npz file or a .csv file: it has to bring labels too")
     return _finish({"X": load_idx(path)}, None, path)
 
 
-def load_dataset(name_or_path: PathLike, *, target: str | int | None = None) -> dict[str, Any]:
+def load_dataset(
+    name_or_path: PathLike,
+    *,
+    target: str | int | None = None,
+    header: bool | None = None,
+    separator: str | None = None,
+    decimal: str | None = None,
+    encoding: str | None = None,
+    missing: str | None = None,
+    drop: Sequence[str | int] = (),
+) -> dict[str, Any]:
     """Load labelled data to train on.
 
     Parameters
@@ -426,7 +437,8 @@ def load_dataset(name_or_path: PathLike, *, target: str | int | None = None) -> 
     >>> data["X_test"].shape, data["class_names"][9]
     ((1000, 28, 28), 'Ankle boot')
     """
-    data = _load(name_or_path, target, None, labels_needed=True)
+    options = TableOptions(target, header, separator, decimal, encoding, missing, drop)
+    data = _load(name_or_path, options, None, labels_needed=True)
     if "X" in data:
         data = {"X_train" if key == "X" else "y_train" if key == "y" else key: v for key, v in data.items()}
     if "X_train" not in data or "y_train" not in data:
@@ -441,6 +453,14 @@ def load_samples(
     target: str | int | None = None,
     num_features: int | None = None,
     class_names: Sequence[str] | None = None,
+    feature_names: Sequence[str] | None = None,
+    target_name: str | None = None,
+    header: bool | None = None,
+    separator: str | None = None,
+    decimal: str | None = None,
+    encoding: str | None = None,
+    missing: str | None = None,
+    drop: Sequence[str | int] = (),
 ) -> tuple[Array, Array | None, list[str] | None]:
     """Load data to predict from, with labels where it has them.
 
@@ -481,7 +501,9 @@ def load_samples(
     """
     if split not in _SPLITS:
         raise ValueError(f"split must be one of {', '.join(_SPLITS)}, got {split!r}")
-    data = _load(name_or_path, target, num_features, labels_needed=False)
+    options = TableOptions(target, header, separator, decimal, encoding, missing, drop)
+    model = ModelColumns(num_features, class_names, feature_names, target_name)
+    data = _load(name_or_path, options, model, labels_needed=False)
     key = "" if "X" in data and f"X_{split}" not in data else f"_{split}"
     if f"X{key}" not in data:
         raise ValueError(f"{name_or_path} has neither X_{split} nor X; it has {', '.join(data) or 'nothing known'}")
