@@ -3,16 +3,17 @@
 import gzip
 import math
 import os
+import re
 import zlib
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastfc._npz import check_declared
 
-__all__ = ["has_idx_files", "load_idx", "read_idx_folder"]
+__all__ = ["IdxFileParts", "has_idx_files", "idx_file_parts", "load_idx", "read_idx_files", "read_idx_folder"]
 
 Array = NDArray[Any]
 
@@ -94,29 +95,60 @@ def load_idx(path: str | os.PathLike[str]) -> Array:
             raise ValueError(f"{path} is a truncated or damaged gzip file: {error}") from error
 
 
-def _idx_file(folder: Path, part: str, content: str) -> Path | None:
-    """Find one of a data set's four files, under either of the two spellings in use, packed or not."""
-    for name in (f"{part}-{content}-ubyte", f"{part}-{content.replace('-', '.')}-ubyte"):
-        for path in (folder / name, folder / f"{name}.gz"):
-            if path.is_file():
-                return path
-    return None
+_FILE_NAME = re.compile(
+    r"(?P<prefix>(?:[^.].*[-_.])?)(?P<part>train|t10k|test)-(?P<content>images[-.]idx3|labels[-.]idx1)-ubyte(?:\.gz)?"
+)
 
 
-_IDX_PARTS = {
-    "X_train": ("train", "images-idx3"),
-    "y_train": ("train", "labels-idx1"),
-    "X_test": ("t10k", "images-idx3"),
-    "y_test": ("t10k", "labels-idx1"),
-}
+class IdxFileParts(NamedTuple):
+    """The parts of a file's name: of `emnist-letters-test-images-idx3-ubyte`, `emnist-letters` and `X_test`."""
+
+    prefix: str
+    key: str
+
+
+def idx_file_parts(name: str) -> IdxFileParts | None:
+    """Take apart the name of one of a data set's four files; None for other names."""
+    match = _FILE_NAME.fullmatch(name)
+    if match is None:
+        return None
+    kind, split = match["content"][0] == "i", match["part"] == "train"
+    return IdxFileParts(match["prefix"][:-1], f"{'X' if kind else 'y'}_{'train' if split else 'test'}")
+
+
+def read_idx_files(candidates: dict[str, list[Path]]) -> dict[str, Array]:
+    """Read `X_train`, `y_train`, `X_test`, `y_test`, each from the first of its files.
+
+    Of the same file packed and unpacked, in two spellings, or in a folder of its own, the first in this order is read:
+    not so deep, unpacked, with a hyphen. ValueError where `t10k` and `test` are both there.
+    """
+    raw = {}
+    for key, paths in candidates.items():
+        parts = {"t10k" if "t10k-" in path.name else "test" for path in paths}
+        if key.endswith("test") and len(parts) > 1:
+            raise ValueError(f"{', '.join(map(str, paths))}: expected either t10k or test")
+        raw[key] = load_idx(min(paths, key=_rank))
+    return raw
+
+
+def _rank(path: Path) -> tuple[int, bool, bool]:
+    return len(path.parts), path.suffix == ".gz", ".idx" in path.name
 
 
 def has_idx_files(folder: Path) -> bool:
     """Whether a folder has all four files of a data set like MNIST."""
-    return all(_idx_file(folder, *part) for part in _IDX_PARTS.values())
+    return len(_four_files(folder)) == 4
 
 
 def read_idx_folder(folder: Path) -> dict[str, Array]:
     """Read those of a data set's four files that a folder has, as `X_train`, `y_train`, `X_test`, `y_test`."""
-    paths = {key: _idx_file(folder, *part) for key, part in _IDX_PARTS.items()}
-    return {key: load_idx(path) for key, path in paths.items() if path}
+    return read_idx_files(_four_files(folder))
+
+
+def _four_files(folder: Path) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        parts = idx_file_parts(path.name)
+        if parts is not None and not parts.prefix and path.is_file():
+            found.setdefault(parts.key, []).append(path)
+    return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastfc._csv_table import read_csv
+from fastfc._cifar import CIFAR10_CLASSES as CIFAR10_CLASSES
+from fastfc._cifar import read_batch
+from fastfc._folders import named_by_prefix, read_folder
 from fastfc._idx import has_idx_files, load_idx, read_idx_folder
 from fastfc._npz import read_npz
 from fastfc._npz_data import read_npz_data
 from fastfc._pickles import MAX_PICKLE_BYTES as MAX_PICKLE_BYTES
 from fastfc._pickles import MAX_PICKLE_OPCODES as MAX_PICKLE_OPCODES
 from fastfc._pickles import RefusedPickleError, load_pickle
+from fastfc._table import ModelColumns, TableOptions, has_table_suffix, read_table
 
 __all__ = [
     "RefusedPickleError",
@@ -40,7 +44,6 @@ __all__ = [
 Array = NDArray[Any]
 PathLike = str | os.PathLike[str]
 
-CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 FASHION_MNIST_CLASSES = (
     "T-shirt/top",
     "Trouser",
@@ -57,27 +60,10 @@ FASHION_MNIST_CLASSES = (
 # --------------------------------------------------------------------------------------------- CIFAR-10
 
 
-def _cifar_batch(path: PathLike) -> tuple[Array, Array]:
-    """Return pixels uint8 (N, 3072), channel by channel, and labels int64 (N,)."""
-    with open(path, "rb") as f:
-        batch = load_pickle(f)
-    if not isinstance(batch, dict) or "data" not in batch or "labels" not in batch:
-        raise ValueError(f"{path} is not a CIFAR-10 batch: expected a dict with 'data' and 'labels'")
-    pixels, labels = batch["data"], batch["labels"]
-    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape[1:] != (3072,):
-        found = f"{pixels.dtype} {pixels.shape}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
-        raise ValueError(f"{path}: 'data' must be a uint8 array (N, 3072), found {found}")
-    if not isinstance(labels, list) or any(type(label) is not int or not 0 <= label <= 9 for label in labels):
-        raise ValueError(f"{path}: 'labels' must be a list of integers 0 to 9")
-    if len(labels) != len(pixels):
-        raise ValueError(f"{path}: {len(pixels)} pictures but {len(labels)} labels")
-    return pixels, np.array(labels, np.int64)
-
-
 def _cifar_split(folder: PathLike, split: str) -> tuple[Array, Array]:
     """Return all pixels (N, 3072) uint8 and labels (N,) int64 of the "train" or the "test" files."""
     names = {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_batch"]}[split]
-    pixels, labels = zip(*(_cifar_batch(Path(folder) / name) for name in names), strict=True)
+    pixels, labels = zip(*(read_batch(Path(folder) / name) for name in names), strict=True)
     return np.concatenate(pixels), np.concatenate(labels)
 
 
@@ -107,7 +93,7 @@ def load_CIFAR_batch(filename: PathLike) -> tuple[Array, Array]:
     --------
     >>> X, Y = load_CIFAR_batch("cifar-10-batches-py/test_batch")  # doctest: +SKIP
     """
-    pixels, labels = _cifar_batch(filename)
+    pixels, labels = read_batch(filename)
     return _as_pictures(pixels), labels
 
 
@@ -138,7 +124,12 @@ def load_CIFAR10(ROOT: PathLike) -> tuple[Array, Array, Array, Array]:
 
 
 def get_CIFAR10_data(
-    num_training: int = 49000, num_validation: int = 1000, num_test: int = 1000, subtract_mean: bool = True
+    num_training: int = 49000,
+    num_validation: int = 1000,
+    num_test: int = 1000,
+    subtract_mean: bool = True,
+    *,
+    cifar10_dir: PathLike | None = None,
 ) -> dict[str, Array]:
     """Return CIFAR-10 split and centred, as the course's notebooks take it.
 
@@ -153,6 +144,8 @@ def get_CIFAR10_data(
         Pictures to take: training from the first on, validation right behind them, test from the test file.
     subtract_mean : bool
         Take the mean training picture from all three.
+    cifar10_dir : path, optional
+        The folder, or one that holds `cifar-10-batches-py`, instead of those places.
 
     Returns
     -------
@@ -172,7 +165,7 @@ def get_CIFAR10_data(
     >>> data["X_train"].shape  # doctest: +SKIP
     (500, 3, 32, 32)
     """
-    folder = _find_cifar10()
+    folder = _find_cifar10() if cifar10_dir is None else _cifar10_in(cifar10_dir)
     train, y_train = _cifar_split(folder, "train")
     test, y_test = _cifar_split(folder, "test")
     if num_training < 1 or num_validation < 0 or num_training + num_validation > len(train):
@@ -230,6 +223,17 @@ def _find_cifar10() -> Path:
     )
 
 
+def _cifar10_in(folder: PathLike) -> Path:
+    places = [Path(folder), Path(folder) / "cifar-10-batches-py"]
+    for place in places:
+        if (place / "data_batch_1").is_file():
+            return place
+    raise FileNotFoundError(
+        f"cifar10_dir={os.fspath(folder)!r}: expected the folder cifar-10-batches-py or one that holds it; there is no "
+        "file data_batch_1 in either"
+    )
+
+
 def _find_fashion_mnist() -> Path:
     places = [*_under_fastfc_data("fashion-mnist"), Path("/usr/share/datasets/fashion-mnist")]
     for place in places:
@@ -243,9 +247,9 @@ def _find_fashion_mnist() -> Path:
 
 # ---------------------------------------------------------------------------------- one form for all
 
+_NO_OPTIONS = TableOptions()
 _SPLITS = ("train", "val", "test")
-_NPZ_KINDS = {f"X_{split}": "biuf" for split in _SPLITS} | {f"y_{split}": "biufU" for split in _SPLITS}
-_NPZ_KINDS |= {"X": "biuf", "y": "biufU", "class_names": "U"}
+_EMBEDDED_KINDS = dict.fromkeys(("X_train", "y_train", "X_test", "y_test"), "biuf") | {"class_names": "U"}
 
 
 def _as_integers(y: Array, source: object) -> Array:
@@ -331,7 +335,7 @@ def embedded_fashion_mnist() -> dict[str, Any]:
     (4000, 28, 28)
     """
     with resources.files("fastfc.datasets").joinpath("fashion_mnist_5k.npz").open("rb") as f:
-        raw = read_npz(f, "fashion_mnist_5k.npz", _NPZ_KINDS.get)  # type: ignore[arg-type]
+        raw = read_npz(f, "fashion_mnist_5k.npz", _EMBEDDED_KINDS.get)  # type: ignore[arg-type]
     return _finish(raw, raw["class_names"].tolist(), "fashion_mnist_5k.npz")
 
 
@@ -340,56 +344,62 @@ def _full_fashion_mnist() -> dict[str, Any]:
     return _finish(read_idx_folder(folder), FASHION_MNIST_CLASSES, folder)
 
 
-def _cifar10(folder: Path) -> dict[str, Any]:
-    """Return CIFAR-10 as bytes, (N, 3, 32, 32)."""
-    data: dict[str, Any] = {}
-    for split in ("train", "test"):
-        pixels, data[f"y_{split}"] = _cifar_split(folder, split)
-        data[f"X_{split}"] = pixels.reshape(-1, 3, 32, 32)
-    return data | {"class_names": list(CIFAR10_CLASSES)}
+def _from_folder(path: Path, options: TableOptions = _NO_OPTIONS, model: ModelColumns | None = None) -> dict[str, Any]:
+    replace(options, target=None).refuse_for(path)
+    contents = read_folder(path, options.target, None if model is None else model.target_name)
+    target = {} if contents.target_name is None else {"target_name": contents.target_name}
+    return _finish(contents.parts, contents.class_names, path) | target | _described(contents.notes)
+
+
+def _described(notes: list[str]) -> dict[str, Any]:
+    return {"notes": notes} if notes else {}
 
 
 _DATASETS: dict[str, Callable[[], dict[str, Any]]] = {
     "fashion-mnist": embedded_fashion_mnist,
     "fashion-mnist-full": _full_fashion_mnist,
-    "cifar-10": lambda: _cifar10(_find_cifar10()),
+    "cifar-10": lambda: _from_folder(_find_cifar10()),
 }
 
 
 def _load(
-    name_or_path: PathLike, target: str | int | None, num_features: int | None, *, labels_needed: bool
+    name_or_path: PathLike, options: TableOptions, model: ModelColumns | None, *, labels_needed: bool
 ) -> dict[str, Any]:
     """Load whatever it is: splits under `X_train`, ... or a single table under `X`, `y`."""
     path = Path(name_or_path)
-    is_csv = path.suffix.lower() == ".csv"
-    if target is not None and not is_csv:
-        raise ValueError(f"target={target!r} names a column of a .csv file; {name_or_path} is none")
     if str(name_or_path) in _DATASETS:
+        options.refuse_for(name_or_path)
         return _DATASETS[str(name_or_path)]()
-    if path.is_dir():
-        if (path / "data_batch_1").is_file():
-            return _cifar10(path)
-        raw = read_idx_folder(path)
-        if not raw:
-            raise ValueError(
-                f"folder {path} has neither idx files (train-images-idx3-ubyte, ...) nor data_batch_1, ..."
-            )
-        return _finish(raw, None, path)
+    if path.is_dir() or (not path.exists() and named_by_prefix(path)):
+        return _from_folder(path, options, model)
+    is_table = has_table_suffix(path)
+    if not is_table:
+        options.refuse_for(name_or_path)
     if not path.exists():
         raise FileNotFoundError(f"no such file or folder: {path} (data sets by name: {', '.join(_DATASETS)})")
     if path.suffix.lower() == ".npz":
         raw, names, notes = read_npz_data(path, labels_needed=labels_needed)
-        data = _finish(raw, names, path)
-        return data | {"notes": notes} if notes else data
-    if is_csv:
-        X, y, class_names = read_csv(path, target, num_features, labels_needed=labels_needed)
-        return _finish({"X": X} if y is None else {"X": X, "y": y}, class_names, path)
+        return _finish(raw, names, path) | _described(notes)
+    if is_table:
+        table = read_table(path, options, model, labels_needed=labels_needed)
+        raw = {"X": table.X} if table.y is None else {"X": table.X, "y": table.y}
+        return _finish(raw, table.class_names, path) | table.described()
     if labels_needed:
         raise ValueError(f"{path} must be a folder, an .npz file or a .csv file: it has to bring labels too")
     return _finish({"X": load_idx(path)}, None, path)
 
 
-def load_dataset(name_or_path: PathLike, *, target: str | int | None = None) -> dict[str, Any]:
+def load_dataset(
+    name_or_path: PathLike,
+    *,
+    target: str | int | None = None,
+    header: bool | None = None,
+    separator: str | None = None,
+    decimal: str | None = None,
+    encoding: str | None = None,
+    missing: str | None = None,
+    drop: Sequence[str | int] = (),
+) -> dict[str, Any]:
     """Load labelled data to train on.
 
     Parameters
@@ -397,9 +407,12 @@ def load_dataset(name_or_path: PathLike, *, target: str | int | None = None) -> 
     name_or_path : str or path
         A name: `"fashion-mnist"` (the embedded subset), `"fashion-mnist-full"` (the whole set, from
         `$FASTFC_DATA/fashion-mnist`, `$FASTFC_DATA` or `/usr/share/datasets/fashion-mnist`) or `"cifar-10"` (see
-        `get_CIFAR10_data` for where it is looked for). Or a path: a folder of MNIST-style idx files, a folder
-        `cifar-10-batches-py`, an `.npz` file with `X_train, y_train` (and `X_val, y_val`, `X_test, y_test`,
-        `class_names` if it has them) or `X, y`, or a `.csv` file of numbers, with or without a header line.
+        `get_CIFAR10_data` for where it is looked for). Or a path: a folder with MNIST-style idx files (any prefix;
+        packed or not) or with CIFAR-10 or CIFAR-100 (pickles or the binary version), itself or in a folder below;
+        `FOLDER/PREFIX` where a folder has idx files of several prefixes; an `.npz` file with `X_train, y_train` (and
+        `X_val, y_val`, `X_test, y_test`, `class_names` if it has them) or `X, y`, or with the names of public data
+        sets such as `x_train` or `train_images, train_labels`; or a `.csv` file of numbers, with or without a header
+        line.
     target : str or int, optional
         The label column of a `.csv` file: its name, or its number counted from 0, from the end if negative. By
         default the column that is named label, target, class or y, else the last one.
@@ -424,7 +437,8 @@ def load_dataset(name_or_path: PathLike, *, target: str | int | None = None) -> 
     >>> data["X_test"].shape, data["class_names"][9]
     ((1000, 28, 28), 'Ankle boot')
     """
-    data = _load(name_or_path, target, None, labels_needed=True)
+    options = TableOptions(target, header, separator, decimal, encoding, missing, drop)
+    data = _load(name_or_path, options, None, labels_needed=True)
     if "X" in data:
         data = {"X_train" if key == "X" else "y_train" if key == "y" else key: v for key, v in data.items()}
     if "X_train" not in data or "y_train" not in data:
@@ -439,6 +453,14 @@ def load_samples(
     target: str | int | None = None,
     num_features: int | None = None,
     class_names: Sequence[str] | None = None,
+    feature_names: Sequence[str] | None = None,
+    target_name: str | None = None,
+    header: bool | None = None,
+    separator: str | None = None,
+    decimal: str | None = None,
+    encoding: str | None = None,
+    missing: str | None = None,
+    drop: Sequence[str | int] = (),
 ) -> tuple[Array, Array | None, list[str] | None]:
     """Load data to predict from, with labels where it has them.
 
@@ -479,7 +501,9 @@ def load_samples(
     """
     if split not in _SPLITS:
         raise ValueError(f"split must be one of {', '.join(_SPLITS)}, got {split!r}")
-    data = _load(name_or_path, target, num_features, labels_needed=False)
+    options = TableOptions(target, header, separator, decimal, encoding, missing, drop)
+    model = ModelColumns(num_features, class_names, feature_names, target_name)
+    data = _load(name_or_path, options, model, labels_needed=False)
     key = "" if "X" in data and f"X_{split}" not in data else f"_{split}"
     if f"X{key}" not in data:
         raise ValueError(f"{name_or_path} has neither X_{split} nor X; it has {', '.join(data) or 'nothing known'}")

@@ -2,7 +2,8 @@
 
 import csv
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields
 from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,9 +13,66 @@ from numpy.typing import NDArray
 
 from fastfc._npz import check_declared
 
-__all__ = ["read_csv"]
+__all__ = ["ModelColumns", "Table", "TableOptions", "has_table_suffix", "read_table"]
 
 Array = NDArray[Any]
+
+SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
+
+
+@dataclass(frozen=True)
+class TableOptions:
+    """What a caller says about a text table; None is to look and decide."""
+
+    target: str | int | None = None
+    header: bool | None = None
+    separator: str | None = None
+    decimal: str | None = None
+    encoding: str | None = None
+    missing: str | None = None
+    drop: Sequence[str | int] = ()
+
+    def refuse_for(self, source: object) -> None:
+        """Raise ValueError if one of them is given for data that is no text table."""
+        for option in fields(self):
+            value = getattr(self, option.name)
+            if value is not None and value != ():
+                use = "names a column of a .csv file" if option.name == "target" else "is for text tables (.csv, ...)"
+                raise ValueError(f"{option.name}={value!r} {use}; {source} is none")
+
+
+@dataclass(frozen=True)
+class ModelColumns:
+    """The columns that a model takes, and its classes."""
+
+    num_features: int | None = None
+    class_names: Sequence[str] | None = None
+    feature_names: Sequence[str] | None = None
+    target_name: str | None = None
+
+
+@dataclass
+class Table:
+    """A table that was read: X float64 (N, D), y int64 (N,) if there are labels, and class names if these are names."""
+
+    X: Array
+    y: Array | None
+    class_names: list[str] | None
+    feature_names: list[str] | None = None
+    target_name: str | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def described(self) -> dict[str, Any]:
+        """The entries of a data set that describe the table."""
+        named = {"feature_names": self.feature_names, "target_name": self.target_name}
+        return {key: value for key, value in named.items() if value is not None} | {"notes": self.notes}
+
+
+def has_table_suffix(path: Path) -> bool:
+    """Whether a file's name says that it is a text table, plain or packed by gzip."""
+    name = path.name.casefold()
+    return name.removesuffix(".gz").endswith(SUFFIXES)
+
 
 _LABEL_COLUMNS = ("label", "target", "class", "y")
 
@@ -84,10 +142,9 @@ def _csv_labels(seen: dict[str, int], first_line: list[int], label: int, path: P
     return np.array(whole, np.int64), None
 
 
-def read_csv(
-    path: Path, target: str | int | None, num_features: int | None, *, labels_needed: bool
-) -> tuple[Array, Array | None, list[str] | None]:
-    """Return X float64 (N, D), y int64 (N,) if there are labels, and class names if these are names."""
+def read_table(path: Path, options: TableOptions, model: ModelColumns | None = None, *, labels_needed: bool) -> Table:
+    """Read a text table; with a model, its columns."""
+    target, num_features = options.target, None if model is None else model.num_features
     stored = path.stat().st_size
     check_declared(4 * stored, stored, path)  # two characters, "1,", become a float64
     rows = _csv_rows(path)
@@ -105,7 +162,8 @@ def read_csv(
     # With numbers as column names the label column's name still tells a header; "y" alone may be a class.
     title = "" if label is None else first[label]
     header = title.casefold() in _LABEL_COLUMNS[:3] or (title == target and _number(title) is None)
-    if not header and any(_number(first[i]) is not None for i in features):
+    has_header = header or all(_number(first[i]) is None for i in features)
+    if not has_header:
         rows = chain([(line, first)], rows)
 
     values, codes = array("d"), array("q")
@@ -131,6 +189,7 @@ def read_csv(
         raise ValueError(f"{path} has no rows")
     X = np.array(values).reshape(-1, len(features))
     if label is None:
-        return X, None, None
+        return Table(X, None, None, [first[i] for i in features] if has_header else None)
     labels, names = _csv_labels(seen, first_line, label, path)
-    return X, labels[np.array(codes)], names
+    named = ([first[i] for i in features], first[label]) if has_header else (None, None)
+    return Table(X, labels[np.array(codes)], names, *named)
