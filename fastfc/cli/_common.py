@@ -6,10 +6,11 @@ import argparse
 import contextlib
 import importlib
 import math
-import os
 import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from fastfc.cli._streams import silence
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,7 +60,7 @@ def writing_results() -> Iterator[None]:
         raise CommandError(f"cannot write to standard output: {error}; PYTHONIOENCODING=utf-8 may help") from error
     except OSError as error:
         # What is left in the buffer would fail again, with a traceback, when Python ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence(sys.stdout)
         if isinstance(error, BrokenPipeError):
             raise
         raise CommandError(f"cannot write to standard output: {error.strerror}") from error
