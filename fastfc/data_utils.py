@@ -531,7 +531,8 @@ def split_validation(X: Array, y: Array, fraction: float, seed: int) -> tuple[Ar
     y : integer array (N,)
     fraction : float
         Share to hold out, between 0 and 1; `round(fraction * N)` rows are taken, and of each class its share of
-        them, give or take one.
+        them, give or take one. A class of one row stays in training; where there is one, at most half of the other
+        rows are taken.
     seed : int
         The same seed gives the same rows on every machine. NumPy's global random stream is not touched.
 
@@ -543,7 +544,7 @@ def split_validation(X: Array, y: Array, fraction: float, seed: int) -> tuple[Ar
     Raises
     ------
     ValueError
-        If X and y differ in rows, or if one of the parts would be empty.
+        If X and y differ in rows, or if one of the parts would be empty, as where each class has one row.
 
     Examples
     --------
@@ -561,9 +562,17 @@ def split_validation(X: Array, y: Array, fraction: float, seed: int) -> tuple[Ar
     count = round(fraction * N)
     if not 0 < count < N:
         raise ValueError(f"fraction {fraction} of {N} rows leaves one part empty")
+    _, codes, sizes = np.unique(y, return_inverse=True, return_counts=True)
+    can_be_held_out = sizes[codes] > 1
+    M = int(can_be_held_out.sum())
+    if M < N:
+        count = min(count, M // 2)
+        if count == 0:
+            raise ValueError(f"each of the {N} rows is needed for training, as each class has one row")
     shuffled = np.random.RandomState(seed).permutation(N)
     by_class = shuffled[np.argsort(y[shuffled], kind="stable")]
-    place = np.arange(N)
+    by_class = by_class[can_be_held_out[by_class]]
+    place = np.arange(M)
     held_out = np.zeros(N, bool)
-    held_out[by_class[(place + 1) * count // N > place * count // N]] = True
+    held_out[by_class[(place + 1) * count // M > place * count // M]] = True
     return X[~held_out], y[~held_out], X[held_out], y[held_out]
