@@ -499,27 +499,53 @@ def load_samples(
     >>> X.shape, class_names[y[0]] in class_names
     ((1000, 28, 28), True)
     """
-    if split not in _SPLITS:
-        raise ValueError(f"split must be one of {', '.join(_SPLITS)}, got {split!r}")
     options = TableOptions(target, header, separator, decimal, encoding, missing, drop)
     model = ModelColumns(num_features, class_names, feature_names, target_name)
+    return read_samples(name_or_path, split, options, model)[:3]
+
+
+def read_samples(
+    name_or_path: PathLike, split: str, options: TableOptions, model: ModelColumns
+) -> tuple[Array, Array | None, list[str] | None, list[str]]:
+    """What `load_samples` returns, and notes on what was taken for what."""
+    if split not in _SPLITS:
+        raise ValueError(f"split must be one of {', '.join(_SPLITS)}, got {split!r}")
     data = _load(name_or_path, options, model, labels_needed=False)
     key = "" if "X" in data and f"X_{split}" not in data else f"_{split}"
     if f"X{key}" not in data:
         raise ValueError(f"{name_or_path} has neither X_{split} nor X; it has {', '.join(data) or 'nothing known'}")
-    X, y = data[f"X{key}"], data.get(f"y{key}")
+    X, y, notes = data[f"X{key}"], data.get(f"y{key}"), data.get("notes", [])
     if y is None:
-        return X, None, None
+        return X, None, None, notes
     names: list[str] = data["class_names"]
-    if class_names is None:
-        return X, y, names
+    if model.class_names is None:
+        return X, y, names, notes
     found, codes = np.unique(y, return_inverse=True)
     own = [names[code] for code in found.tolist()]
-    if not set(own) <= set(class_names) and all(name.isdecimal() for name in own):
+    if not set(own) <= set(model.class_names) and all(name.isdecimal() for name in own):
         places = np.array([int(name) for name in own], np.int64)
     else:
         places = np.array(own)
-    return X, _positions(places, class_names, name_or_path)[codes], list(class_names)
+    if options.target is None and has_table_suffix(Path(name_or_path)):
+        _check_guess(own, places, model.class_names, data.get("target_name"), name_or_path)
+    return X, _positions(places, model.class_names, name_or_path)[codes], list(model.class_names), notes
+
+
+def _check_guess(
+    own: list[str], places: Array, class_names: Sequence[str], target_name: str | None, source: object
+) -> None:
+    """A column that was taken for the labels, and has others than the model's, is most likely none of labels."""
+    if places.dtype.kind == "U":
+        strange = [name for name in own if name not in class_names]
+    else:
+        strange = [name for name, place in zip(own, places.tolist(), strict=True) if place >= len(class_names)]
+    if strange:
+        column = "the last column" if target_name is None else f"column {target_name!r}"
+        raise ValueError(
+            f"{source}: {column} was taken for the labels, but {strange[0]!r} is not among the classes "
+            f"{list(class_names)!s:.200}; name the column of the labels, target=... (--target COLUMN or none), "
+            "and which to leave out, drop=... (--drop COLUMN)"
+        )
 
 
 def split_validation(X: Array, y: Array, fraction: float, seed: int) -> tuple[Array, Array, Array, Array]:

@@ -921,8 +921,10 @@ def test_samples_with_the_classes_of_a_model(tmp_path):
     path = write_csv(tmp_path, "1,2,2\n3,4,0\n")
     assert load_samples(path, num_features=2, class_names=["cat", "dog", "owl"])[1].tolist() == [2, 0]
     assert load_samples(path, num_features=2, class_names=["2", "1", "0"])[1].tolist() == [0, 2]
-    with pytest.raises(ValueError, match="labels run from 0 to 2; 2 classes"):
+    with pytest.raises(ValueError, match=r"last column was taken for the labels, but '2' is not .* \['cat', 'dog'\]"):
         load_samples(path, num_features=2, class_names=["cat", "dog"])
+    with pytest.raises(ValueError, match="labels run from 0 to 2; 2 classes"):
+        load_samples(path, target=2, num_features=2, class_names=["cat", "dog"])
 
 
 # ---------------------------------------------------------------------------------------------- names and splits

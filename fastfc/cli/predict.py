@@ -64,23 +64,23 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _predict(args: argparse.Namespace) -> int:
+    from fastfc._table import ModelColumns, TableOptions
     from fastfc.classifiers.fc_net import load_model
-    from fastfc.data_utils import load_samples
+    from fastfc.data_utils import read_samples
 
     with reported(OSError, ValueError, MemoryError):
         model = load_model(args.model)
     inputs, *_, classes = model.dims
     names = [str(i) for i in range(classes)] if model.class_names is None else model.class_names
     with reported(OSError, ValueError, MemoryError), warnings_told():
-        X, y, _ = load_samples(
+        X, y, _, notes = read_samples(
             args.data,
-            split=args.split,
-            num_features=inputs,
-            class_names=names,
-            feature_names=model.feature_names,
-            target_name=model.target_name,
-            **table_options(args),
+            args.split,
+            TableOptions(**table_options(args)),
+            ModelColumns(inputs, names, model.feature_names, model.target_name),
         )
+    for note in notes:
+        print(f"fastfc: {note}", file=sys.stderr)
     if math.prod(X.shape[1:]) != inputs:
         raise CommandError(f"{args.data} has {math.prod(X.shape[1:])} features an example; {args.model} takes {inputs}")
     check_values(X, model.dtype, args.data)
