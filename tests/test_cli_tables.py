@@ -156,6 +156,16 @@ def test_coordinates(option, capsys):
         assert accuracy_of(err) >= 97
 
 
+def test_timestamps(capsys):
+    """Seconds since 1970, of which float32 tells only those apart that lie two minutes from each other."""
+    seconds = 1_700_000_000 + np.random.RandomState(0).randint(0, 100, 500)
+    rows = [f"{second},{second % 7},{'late' if second >= 1_700_000_050 else 'early'}" for second in seconds.tolist()]
+    out, _ = train(capsys, "--data", write("stamps.csv", rows, "seconds,weekday,kind"))
+    assert accuracy_of(line_of(out, "validation accuracy")) >= 97
+    _, err = predict(capsys, "model.npz", "stamps.csv")
+    assert accuracy_of(err) >= 97
+
+
 def test_tables_are_standardized_unless_asked_not_to_be(capsys):
     train(capsys, "--data", "iris.csv", "--epochs", "1")
     assert load_model("model.npz").input_scale.shape == (4,)
