@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
@@ -504,6 +505,8 @@ def load_samples(
     options = TableOptions(target, header, separator, decimal, encoding, missing, drop)
     model = ModelColumns(num_features, class_names, feature_names, target_name)
     data = _load(name_or_path, options, model, labels_needed=False)
+    for text in data.pop("warnings", ()):
+        warnings.warn(text, UserWarning, stacklevel=2)
     key = "" if "X" in data and f"X_{split}" not in data else f"_{split}"
     if f"X{key}" not in data:
         raise ValueError(f"{name_or_path} has neither X_{split} nor X; it has {', '.join(data) or 'nothing known'}")
