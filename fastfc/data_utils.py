@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib import resources
@@ -511,6 +512,8 @@ def read_samples(
     if split not in _SPLITS:
         raise ValueError(f"split must be one of {', '.join(_SPLITS)}, got {split!r}")
     data = _load(name_or_path, options, model, labels_needed=False)
+    for text in data.pop("warnings", ()):
+        warnings.warn(text, UserWarning, stacklevel=3)
     key = "" if "X" in data and f"X_{split}" not in data else f"_{split}"
     if f"X{key}" not in data:
         raise ValueError(f"{name_or_path} has neither X_{split} nor X; it has {', '.join(data) or 'nothing known'}")
@@ -526,26 +529,7 @@ def read_samples(
         places = np.array([int(name) for name in own], np.int64)
     else:
         places = np.array(own)
-    if options.target is None and has_table_suffix(Path(name_or_path)):
-        _check_guess(own, places, model.class_names, data.get("target_name"), name_or_path)
     return X, _positions(places, model.class_names, name_or_path)[codes], list(model.class_names), notes
-
-
-def _check_guess(
-    own: list[str], places: Array, class_names: Sequence[str], target_name: str | None, source: object
-) -> None:
-    """A column that was taken for the labels, and has others than the model's, is most likely none of labels."""
-    if places.dtype.kind == "U":
-        strange = [name for name in own if name not in class_names]
-    else:
-        strange = [name for name, place in zip(own, places.tolist(), strict=True) if place >= len(class_names)]
-    if strange:
-        column = "the last column" if target_name is None else f"column {target_name!r}"
-        raise ValueError(
-            f"{source}: {column} was taken for the labels, but {strange[0]!r} is not among the classes "
-            f"{list(class_names)!s:.200}; name the column of the labels, target=... (--target COLUMN or none), "
-            "and which to leave out, drop=... (--drop COLUMN)"
-        )
 
 
 def split_validation(X: Array, y: Array, fraction: float, seed: int) -> tuple[Array, Array, Array, Array]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import csv
 import importlib
 import math
 import sys
@@ -150,14 +151,20 @@ def _separator(text: str) -> str:
     return "\t" if text in ("tab", r"\t") else text
 
 
+def _columns(text: str) -> list[str]:
+    """Names with commas between them; a name with a comma of its own stands in double quotes, as in a table."""
+    return next(csv.reader([text], skipinitialspace=True), [])
+
+
 def add_table_options(parser: Any) -> None:
     """How to read a text table, where looking at it is not enough."""
     parser.add_argument(
         "--drop",
-        metavar="COLUMN",
-        action="append",
+        type=_columns,
+        metavar="COLUMNS",
+        action="extend",
         default=[],
-        help="column of a table to leave out, such as an id, by name or by number from 0; may be given several times",
+        help="columns of a table to leave out, such as an id, by name or by number from 0, with commas between them",
     )
     parser.add_argument(
         "--header", choices=["yes", "no"], help="whether the first line names the columns (default: it is looked at)"
