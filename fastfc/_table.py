@@ -386,7 +386,11 @@ def _label_beside(view: _View, taken: int, class_names: Sequence[str] | None) ->
     first, last = kept[0], kept[-1]
     if class_names is None:
         return last
-    fit = [i for i in (last, first) if all(_is_class(cell, class_names) for cell in view.columns[i].cells)]
+    cells = {i: {_whole(cell) or cell for cell in view.columns[i].cells} for i in (last, first)}
+    places = {str(i) for i in range(len(class_names))}
+    # By their names, else by their places.
+    fit = [i for i in (last, first) if cells[i] <= set(class_names)]
+    fit = fit or [i for i in (last, first) if cells[i] <= places]
     if not fit and view.columns[last].kind == "words":
         return last  # whose labels are then said not to be the model's classes
     if not fit and counting:
@@ -403,12 +407,6 @@ def _label_beside(view: _View, taken: int, class_names: Sequence[str] | None) ->
         f"{view.path} has {len(kept)} columns, one more than the {taken} features of the model, and {why}; target=-1 "
         "(--target -1) if the last one has the labels, target=0 if the first; or drop=... (--drop) leaves one out"
     )
-
-
-def _is_class(cell: str, class_names: Sequence[str]) -> bool:
-    """Whether a cell can be a label of a model: a class's name, or its place."""
-    text = _whole(cell) or cell
-    return text in class_names or (text.isascii() and text.isdecimal() and int(text) < len(class_names))
 
 
 def _refuse_words(view: _View, choice: _Choice) -> None:

@@ -70,7 +70,10 @@ def columns_of(rows: Sequence[Sequence[str]], width: int, decimal: str) -> list[
     columns = []
     for i in range(width):
         cells = [row[i] for row in fitting]
-        columns.append(Column(cells, Counter(kind_of(cell, decimal) for cell in cells)))
+        kinds: Counter[str] = Counter()
+        for cell, times in Counter(cells).items():
+            kinds[kind_of(cell, decimal)] += times
+        columns.append(Column(cells, kinds))
     return columns
 
 
@@ -121,7 +124,8 @@ def header_is_there(
     whole = all(kinds[i] == "integer" and str(int(first[i])) == first[i] for i in numbers)
     other_kind = [i for i in numbers if columns[i].all_are("decimal") or columns[i].kind != "numbers"]
     if named:
-        if not numbers or (whole and (len(other_kind) == len(numbers) or _is_progression(digits, 1))):
+        counted = whole and _is_progression(digits, 1) and (len(digits) > 2 or digits[0] == "0")
+        if not numbers or counted or (whole and len(other_kind) == len(numbers)):
             return True, ""
         return None, f"its first row has {first[named[0]]!r} above numbers, and {digits[0]!r} above others"
     if not whole or len(set(digits)) < len(digits):

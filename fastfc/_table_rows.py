@@ -287,7 +287,9 @@ def read_rows(layout: Layout) -> Rows:
     """
     reader = _Reader(layout)
     encoding, separator = layout.encoding, layout.dialect.separator
-    bytewise = encoding.startswith(_BYTEWISE) and separator != " " and ord(separator) < 128
+    # With decimal commas between commas numbers stand in quotes.
+    plain = separator not in (" ", layout.dialect.decimal) and ord(separator) < 128
+    bytewise = encoding.startswith(_BYTEWISE) and plain
     large = layout.text_bytes >= COMPILED_FROM and get_backend() == "fast" and not settings.compiler_disabled()
     with opened(layout.path) as file:
         if bytewise and layout.by_lines and large:

@@ -187,7 +187,9 @@ def records(lines: Iterable[str], separator: str, path: Path, before: int = 0) -
 
 _CANDIDATES = ("\t", ";", "|", ",")  # a comma last: it can be decimal
 _SEP_LINE = re.compile(r'"?sep=(.)"?[ ,;\t]*\r?\n?', re.IGNORECASE)
-_LOOKED_AT = 100
+_LOOKED_AT = 100  # lines for the separator
+# What is looked at of a table's rows: enough to tell its columns, in little time for a wide one.
+_MOST_ROWS, _FEWEST_ROWS, _MOST_CELLS = 1000, 100, 50_000
 
 
 def find_dialect(head: Head, path: Path, separator: str | None, decimal: str | None) -> Dialect:
@@ -211,8 +213,6 @@ def find_dialect(head: Head, path: Path, separator: str | None, decimal: str | N
         separator = sep_line.group(1) if sep_line else _find_separator(lines, path)
     if decimal is None:
         decimal = _find_decimal(lines, separator, path)
-    if decimal == separator:
-        raise ValueError(f"{path}: {decimal!r} cannot both separate columns and be decimal: separator, decimal")
     return Dialect(separator, decimal, skipped)
 
 
@@ -227,8 +227,12 @@ def first_records(head: Head, dialect: Dialect, path: Path) -> list[Record]:
     lines = islice(io.StringIO(head.text, newline=""), dialect.skipped, None)
     found: list[Record] = []
     try:
-        for record in islice(records(lines, dialect.separator, path, dialect.skipped), 1000):
+        cells = 0
+        for record in records(lines, dialect.separator, path, dialect.skipped):
             found.append(record)
+            cells += len(record[1])
+            if len(found) == _MOST_ROWS or (cells > _MOST_CELLS and len(found) >= _FEWEST_ROWS):
+                break
     except ValueError:
         if not found:
             raise
