@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib import resources
@@ -411,8 +412,8 @@ def load_dataset(
         packed or not) or with CIFAR-10 or CIFAR-100 (pickles or the binary version), itself or in a folder below;
         `FOLDER/PREFIX` where a folder has idx files of several prefixes; an `.npz` file with `X_train, y_train` (and
         `X_val, y_val`, `X_test, y_test`, `class_names` if it has them) or `X, y`, or with the names of public data
-        sets such as `x_train` or `train_images, train_labels`; or a text table (`.csv`, `.tsv`, `.txt`, plain or
-        packed by gzip) of numbers, with or without a header line.
+        sets such as `x_train` or `train_images, train_labels`; or a `.csv` file of numbers, with or without a header
+        line.
     target : str or int, optional
         The label column of a `.csv` file: its name, or its number counted from 0, from the end if negative. By
         default the column that is named label, target, class or y, else the last one.
@@ -499,27 +500,36 @@ def load_samples(
     >>> X.shape, class_names[y[0]] in class_names
     ((1000, 28, 28), True)
     """
-    if split not in _SPLITS:
-        raise ValueError(f"split must be one of {', '.join(_SPLITS)}, got {split!r}")
     options = TableOptions(target, header, separator, decimal, encoding, missing, drop)
     model = ModelColumns(num_features, class_names, feature_names, target_name)
+    return read_samples(name_or_path, split, options, model)[:3]
+
+
+def read_samples(
+    name_or_path: PathLike, split: str, options: TableOptions, model: ModelColumns
+) -> tuple[Array, Array | None, list[str] | None, list[str]]:
+    """What `load_samples` returns, and notes on what was taken for what."""
+    if split not in _SPLITS:
+        raise ValueError(f"split must be one of {', '.join(_SPLITS)}, got {split!r}")
     data = _load(name_or_path, options, model, labels_needed=False)
+    for text in data.pop("warnings", ()):
+        warnings.warn(text, UserWarning, stacklevel=3)
     key = "" if "X" in data and f"X_{split}" not in data else f"_{split}"
     if f"X{key}" not in data:
         raise ValueError(f"{name_or_path} has neither X_{split} nor X; it has {', '.join(data) or 'nothing known'}")
-    X, y = data[f"X{key}"], data.get(f"y{key}")
+    X, y, notes = data[f"X{key}"], data.get(f"y{key}"), data.get("notes", [])
     if y is None:
-        return X, None, None
+        return X, None, None, notes
     names: list[str] = data["class_names"]
-    if class_names is None:
-        return X, y, names
+    if model.class_names is None:
+        return X, y, names, notes
     found, codes = np.unique(y, return_inverse=True)
     own = [names[code] for code in found.tolist()]
-    if not set(own) <= set(class_names) and all(name.isdecimal() for name in own):
+    if not set(own) <= set(model.class_names) and all(name.isdecimal() for name in own):
         places = np.array([int(name) for name in own], np.int64)
     else:
         places = np.array(own)
-    return X, _positions(places, class_names, name_or_path)[codes], list(class_names)
+    return X, _positions(places, model.class_names, name_or_path)[codes], list(model.class_names), notes
 
 
 def split_validation(X: Array, y: Array, fraction: float, seed: int) -> tuple[Array, Array, Array, Array]:
@@ -531,7 +541,8 @@ def split_validation(X: Array, y: Array, fraction: float, seed: int) -> tuple[Ar
     y : integer array (N,)
     fraction : float
         Share to hold out, between 0 and 1; `round(fraction * N)` rows are taken, and of each class its share of
-        them, give or take one.
+        them, give or take one. A class of one row stays in training; where there is one, at most half of the other
+        rows are taken.
     seed : int
         The same seed gives the same rows on every machine. NumPy's global random stream is not touched.
 
@@ -543,7 +554,7 @@ def split_validation(X: Array, y: Array, fraction: float, seed: int) -> tuple[Ar
     Raises
     ------
     ValueError
-        If X and y differ in rows, or if one of the parts would be empty.
+        If X and y differ in rows, or if one of the parts would be empty, as where each class has one row.
 
     Examples
     --------
@@ -561,9 +572,17 @@ def split_validation(X: Array, y: Array, fraction: float, seed: int) -> tuple[Ar
     count = round(fraction * N)
     if not 0 < count < N:
         raise ValueError(f"fraction {fraction} of {N} rows leaves one part empty")
+    _, codes, sizes = np.unique(y, return_inverse=True, return_counts=True)
+    can_be_held_out = sizes[codes] > 1
+    M = int(can_be_held_out.sum())
+    if M < N:
+        count = min(count, M // 2)
+        if count == 0:
+            raise ValueError(f"each of the {N} rows is needed for training, as each class has one row")
     shuffled = np.random.RandomState(seed).permutation(N)
     by_class = shuffled[np.argsort(y[shuffled], kind="stable")]
-    place = np.arange(N)
+    by_class = by_class[can_be_held_out[by_class]]
+    place = np.arange(M)
     held_out = np.zeros(N, bool)
-    held_out[by_class[(place + 1) * count // N > place * count // N]] = True
+    held_out[by_class[(place + 1) * count // M > place * count // M]] = True
     return X[~held_out], y[~held_out], X[held_out], y[held_out]

@@ -1,5 +1,6 @@
 """What a user is told while kernels are compiled."""
 
+import contextlib
 import os
 import sys
 import threading
@@ -43,7 +44,9 @@ class _Notice:
         if sys.stderr is None:
             return
         often = "once" if kept.cache_folder() is not None else "in every process, as no folder for them can be written"
-        print(f"fastfc: compiling kernels for this machine ({often}; FASTFC_QUIET=1 hides this)", file=sys.stderr)
+        # A stream may be closed or broken; nobody reads it then.
+        with contextlib.suppress(OSError, ValueError):
+            print(f"fastfc: compiling kernels for this machine ({often}; FASTFC_QUIET=1 hides this)", file=sys.stderr)
 
 
 #: The process's own.

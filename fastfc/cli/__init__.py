@@ -1,6 +1,7 @@
 """The command ``fastfc``: train a network, predict with it, check and time the kernels, run a program.
 
-Whatever a user can get wrong ends in one line on stderr and exit code 2. NumPy, Numba and
+Whatever a user can get wrong ends in one line on stderr and exit code 2. Streams that are
+closed swallow what they are given, and exit codes stay what they are. NumPy, Numba and
 the rest are imported by the commands that need them, so that ``fastfc --help`` is quick.
 
 A command is a module with ``add_parser(commands)``, which adds it to the parser and sets
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 from fastfc import __version__
 from fastfc.cli import bench, check, predict, run, train
 from fastfc.cli._common import BROKEN_PIPE, ERROR, EXIT_CODES, INTERRUPTED, CommandError, Parser, writing_results
+from fastfc.cli._streams import usable_streams
 
 __all__ = ["main"]
 
@@ -68,6 +70,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     >>> main(["train", "--epochs", "5", "--out", "fashion.npz"])  # doctest: +SKIP
     0
     """
+    with usable_streams():
+        return _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     try:
         with writing_results():
             args = _parser().parse_args(argv)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import csv
 import importlib
 import math
-import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from fastfc.cli._streams import silence
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,7 +62,7 @@ def writing_results() -> Iterator[None]:
         raise CommandError(f"cannot write to standard output: {error}; PYTHONIOENCODING=utf-8 may help") from error
     except OSError as error:
         # What is left in the buffer would fail again, with a traceback, when Python ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence(sys.stdout)
         if isinstance(error, BrokenPipeError):
             raise
         raise CommandError(f"cannot write to standard output: {error.strerror}") from error
@@ -142,6 +145,71 @@ def add_network_options(parser: Any, hidden: str, keep: float) -> None:
         help="dropout: probability to KEEP a hidden value; 1 is no dropout (default: %(default)s)",
     )
     parser.add_argument("--dtype", choices=["float32", "float64"], default="float32", help="(default: %(default)s)")
+
+
+def _separator(text: str) -> str:
+    return "\t" if text in ("tab", r"\t") else text
+
+
+def _columns(text: str) -> list[str]:
+    """Names with commas between them; a name with a comma of its own stands in double quotes, as in a table."""
+    return next(csv.reader([text], skipinitialspace=True), [])
+
+
+def add_table_options(parser: Any) -> None:
+    """How to read a text table, where looking at it is not enough."""
+    parser.add_argument(
+        "--drop",
+        type=_columns,
+        metavar="COLUMNS",
+        action="extend",
+        default=[],
+        help="columns of a table to leave out, such as an id, by name or by number from 0, with commas between them",
+    )
+    parser.add_argument(
+        "--header", choices=["yes", "no"], help="whether the first line names the columns (default: it is looked at)"
+    )
+    parser.add_argument(
+        "--separator", type=_separator, metavar="CHAR", help="between columns, or tab (default: it is looked for)"
+    )
+    parser.add_argument("--decimal", metavar="CHAR", help="decimal point, . or , (default: it is looked for)")
+    parser.add_argument("--encoding", metavar="NAME", help="such as cp1252 or utf-16 (default: it is looked for)")
+    parser.add_argument(
+        "--missing",
+        choices=["error", "drop"],
+        default="error",
+        help="drop leaves out rows with empty cells (default: %(default)s)",
+    )
+
+
+def table_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Those options as arguments of load_dataset and load_samples."""
+    return {
+        "target": args.target,
+        "header": None if args.header is None else args.header == "yes",
+        "separator": args.separator,
+        "decimal": args.decimal,
+        "encoding": args.encoding,
+        "missing": None if args.missing == "error" else args.missing,
+        "drop": tuple(args.drop),
+    }
+
+
+@contextlib.contextmanager
+def warnings_told() -> Iterator[None]:
+    """Show warnings meant for the user as lines like the others."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        others = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *rest: Any, **named: Any) -> None:
+            if issubclass(category, UserWarning):
+                print(f"fastfc: warning: {' '.join(str(message).split())}", file=sys.stderr)
+            else:
+                others(message, category, *rest, **named)
+
+        warnings.showwarning = show
+        yield
 
 
 def check_values(X: np.ndarray, dtype: Any, source: str) -> None:

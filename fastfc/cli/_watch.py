@@ -85,8 +85,8 @@ class Watch:
 
 
 @contextlib.contextmanager
-def progress(epochs: int, steps: int, quiet: bool) -> Iterator[Callable[[Solver], object]]:
-    """A bar on a terminal; elsewhere a line an epoch."""
+def progress(epochs: int, steps: int, quiet: bool, every: int = 1) -> Iterator[Callable[[Solver], object]]:
+    """A bar on a terminal; elsewhere a line every so many epochs, and for the last one."""
     if quiet:
         yield lambda solver: None
         return
@@ -95,7 +95,7 @@ def progress(epochs: int, steps: int, quiet: bool) -> Iterator[Callable[[Solver]
 
         def print_epoch(solver: Solver) -> None:
             nonlocal shown
-            if solver.epoch > shown:
+            if solver.epoch > shown and (solver.epoch % every == 0 or solver.epoch == epochs):
                 shown = solver.epoch
                 print(f"epoch {shown}/{epochs}: {figures(solver)}", file=sys.stderr, flush=True)
 

@@ -20,6 +20,7 @@ from fastfc.cli._common import (
     INTERRUPTED,
     CommandError,
     add_network_options,
+    add_table_options,
     check_values,
     computing,
     count,
@@ -30,20 +31,29 @@ from fastfc.cli._common import (
     reported,
     seed,
     shown_accuracy,
+    table_options,
+    warnings_told,
     writing_results,
 )
+from fastfc.cli._defaults import BATCH_SIZE, EPOCHS, schedule, val_fraction
 from fastfc.cli._watch import DivergedError, Watch, progress
 from fastfc.ops import rules
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    import numpy as np
+
     from fastfc.classifiers.fc_net import FullyConnectedNet
+    from fastfc.cli._defaults import Schedule
     from fastfc.cli._watch import State
     from fastfc.solver import Solver
 
 _EPILOG = f"""\
 examples:
   fastfc train
-  fastfc train --data table.csv --target species --standardize --hidden 32 --epochs 50
+  fastfc train --data table.csv --target species --hidden 32 --epochs 50
   fastfc train --data cifar-10 --hidden 512,256 --reg 1e-4 --out cifar.npz --plot cifar.png
 
 The progress goes to stderr, the results to stdout. A training whose loss becomes nan or
@@ -54,6 +64,9 @@ infinite is stopped, and what was best before that is saved.
 PLOT_SUFFIXES = (".png", ".pdf", ".svg")
 # The default and its kind come first.
 RULES = tuple(sorted(rules.RULES, key=lambda name: not name.startswith("adam")))
+_PICTURE_COLUMNS = 64
+# Fewer rows for validation tell too little.
+_FEW_ROWS = 20
 
 
 class _RehearsalError(Exception):
@@ -79,26 +92,29 @@ def add_parser(commands: Any) -> None:
         "--data",
         metavar="DATA",
         default="fashion-mnist",
-        help="fashion-mnist, fashion-mnist-full or cifar-10, or a path: an .npz or .csv file, a folder of idx files, "
-        "a folder cifar-10-batches-py (default: %(default)s)",
+        help="fashion-mnist, fashion-mnist-full or cifar-10, or a path: an .npz file, a table (.csv, .tsv, .txt, .gz), "
+        "a folder that has idx files, CIFAR-10 or CIFAR-100, itself or below (default: %(default)s)",
     )
     data.add_argument(
         "--target",
         metavar="COLUMN",
-        help="label column of a .csv file, by name or by number from 0 (default: label, target, class, y or the last)",
+        help="label column of a table, by name or by number from 0 (default: label, target, class, y or the last); "
+        "fine or coarse labels of CIFAR-100",
     )
+    add_table_options(data)
     data.add_argument(
         "--val-fraction",
         type=fraction,
         metavar="FRACTION",
-        default=0.05,
-        help="share of the training data to hold out if the data has no validation part (default: %(default)s)",
+        help="share of the training data to hold out if the data has no validation part, of each class alike "
+        "(default: 200 rows, but from 0.05 to 0.2: 0.2 below 1000 rows)",
     )
     data.add_argument(
         "--standardize",
-        action="store_true",
-        help="bring every feature to mean 0 and deviation 1 over the training data; by default pictures of bytes lose "
-        "their mean picture and are divided by 255, and other data is used as it is",
+        action=argparse.BooleanOptionalAction,
+        help="bring every feature to mean 0 and deviation 1 over the training data (default: tables only; pictures, "
+        "which are bytes or a table of 64 or more columns of whole numbers up to 255, lose their mean picture and are "
+        "divided by 255; other data is used as it is)",
     )
 
     net = train.add_argument_group("network")
@@ -125,8 +141,8 @@ def add_parser(commands: Any) -> None:
         "--lr-decay",
         type=positive,
         metavar="FACTOR",
-        default=0.9,
-        help="factor of the learning rate after each epoch (default: %(default)s)",
+        help="factor of the learning rate after each epoch (default: 0.9; where the number of epochs follows the data, "
+        "0.9 ** (20 / epochs))",
     )
     rule.add_argument(
         "--reg",
@@ -135,13 +151,13 @@ def add_parser(commands: Any) -> None:
         default=0.0,
         help="L2 penalty: 0.5 * STRENGTH * sum of squared weights (default: %(default)s)",
     )
-    rule.add_argument("--epochs", type=count, metavar="N", default=20, help="(default: %(default)s)")
+    rule.add_argument("--epochs", type=count, metavar="N", help="(default: 20, or as many as make 500 steps)")
     rule.add_argument(
         "--batch-size",
         type=count,
         metavar="N",
-        default=100,
-        help="examples a step, no more than there are (default: %(default)s)",
+        help="examples a step, no more than there are (default: a tenth of those to train on, but from 16 to 100: 100 "
+        "from 1000 on)",
     )
     rule.add_argument("--seed", type=seed, metavar="N", default=0, help="of all random numbers (default: %(default)s)")
     rule.add_argument("--backend", **BACKEND)
@@ -178,25 +194,31 @@ def _train_and_save(args: argparse.Namespace) -> int:
     from fastfc.solver import Solver
 
     data = _training_data(args)
+    plan = schedule(len(data["X_train"]), args.batch_size, args.epochs, args.lr_decay)
+    standardize = (
+        _is_table(args) and not _has_pictures(data["X_train"]) if args.standardize is None else args.standardize
+    )
     np.random.seed(args.seed)
     with reported(MemoryError, ValueError, what="cannot make this network"):
-        model = _network(args, data)
-    batch_size = min(args.batch_size, len(data["X_train"]))
-    steps = args.epochs * (len(data["X_train"]) // batch_size)
+        model = _network(args, data, standardize)
+    _tell(data)
+    steps = plan.epochs * (len(data["X_train"]) // plan.batch_size)
     watch = Watch(model, steps)
     solver = Solver(
         model,
         data,
         update_rule=args.rule,
         optim_config={} if args.learning_rate is None else {"learning_rate": args.learning_rate},
-        lr_decay=args.lr_decay,
-        batch_size=batch_size,
-        num_epochs=args.epochs,
+        lr_decay=plan.lr_decay,
+        batch_size=plan.batch_size,
+        num_epochs=plan.epochs,
         verbose=False,
         callback=watch,
     )
     start = perf_counter()
-    code = _train(solver, watch, args)
+    # As many lines of progress for every number of epochs that was not asked for.
+    every = 1 if args.epochs is not None else plan.epochs // EPOCHS
+    code = _train(solver, watch, progress(plan.epochs, steps, args.quiet, every))
     seconds = perf_counter() - start
     state = watch.last if code == 0 and args.select == "last" else watch.best or watch.last
     if code != 0:
@@ -207,7 +229,7 @@ def _train_and_save(args: argparse.Namespace) -> int:
     with reported(OSError, what=f"cannot write {args.out}"):
         model.save(args.out)
     with writing_results():
-        print(_summary(args, model, data, solver, seconds))
+        print(_summary(args, model, data, solver, seconds, _chosen(args, plan, standardize)))
     if args.plot is not None:
         _plot(solver, args.plot)
     return code
@@ -248,14 +270,17 @@ def _training_data(args: argparse.Namespace) -> dict[str, Any]:
     """Load the data, with a validation part, and make sure that its parts go together."""
     from fastfc.data_utils import load_dataset, split_validation
 
-    with reported(OSError, ValueError, MemoryError):
-        data = load_dataset(args.data, target=args.target)
-    if "y_val" not in data:
-        with reported(ValueError, MemoryError, what=f"{args.data}: no examples for validation"):
-            parts = split_validation(data["X_train"], data["y_train"], args.val_fraction, args.seed)
-        data.update(zip(("X_train", "y_train", "X_val", "y_val"), parts, strict=True))
+    with reported(OSError, ValueError, MemoryError), warnings_told():
+        data = load_dataset(args.data, **table_options(args))
     if len(data["class_names"]) < 2:
-        raise CommandError(f"{args.data}: all labels are {data['class_names'][0]}; expected two classes or more")
+        other = "; --target names another column" if _is_table(args) else ""
+        raise CommandError(f"{args.data}: all labels are {data['class_names'][0]}; expected two classes or more{other}")
+    if "y_val" not in data:
+        rows = len(data["X_train"])
+        share = val_fraction(rows) if args.val_fraction is None else args.val_fraction
+        with reported(ValueError, MemoryError, what=f"{args.data}: no examples for validation"):
+            parts = split_validation(data["X_train"], data["y_train"], share, args.seed)
+        data.update(zip(("X_train", "y_train", "X_val", "y_val"), parts, strict=True))
     first = data["X_train"]
     for key in ("X_train", "X_val", "X_test"):
         if key not in data:
@@ -270,7 +295,45 @@ def _training_data(args: argparse.Namespace) -> dict[str, Any]:
     return data
 
 
-def _network(args: argparse.Namespace, data: dict[str, Any]) -> FullyConnectedNet:
+def _is_table(args: argparse.Namespace) -> bool:
+    from fastfc.formats.table import has_table_suffix
+
+    return has_table_suffix(Path(args.data))
+
+
+def _has_pictures(X: np.ndarray) -> bool:
+    """Whether examples are bytes, or rows of a table that must have been bytes of pictures."""
+    if X.dtype == "uint8":
+        return True
+    if X.ndim != 2 or X.shape[1] < _PICTURE_COLUMNS or X.min() < 0 or not 128 <= X.max() <= 255:
+        return False
+    return bool((X.astype("uint8") == X).all())
+
+
+def _tell(data: dict[str, Any]) -> None:
+    """Say what was taken for what."""
+    lines = list(data.get("notes", []))
+    held_out = len(data["y_val"])
+    if held_out < _FEW_ROWS:
+        lines.append(
+            f"warning: few rows for validation ({held_out}), one is {100 / held_out:.0f} % of its accuracy; "
+            "--val-fraction holds out more where the data has no part of its own"
+        )
+    for line in lines:
+        print(f"fastfc: {line}", file=sys.stderr)
+
+
+def _chosen(args: argparse.Namespace, plan: Schedule, standardize: bool) -> str:
+    """The defaults that follow from the data, where they are others than those of large data."""
+    chosen = {
+        f"batches of {plan.batch_size}": args.batch_size is None and plan.batch_size != BATCH_SIZE,
+        f"{plan.epochs} epochs": args.epochs is None and plan.epochs != EPOCHS,
+        "standardized": args.standardize is None and standardize,
+    }
+    return ", ".join(text for text, is_chosen in chosen.items() if is_chosen)
+
+
+def _network(args: argparse.Namespace, data: dict[str, Any], standardize: bool) -> FullyConnectedNet:
     import numpy as np
 
     from fastfc.classifiers.fc_net import FullyConnectedNet
@@ -290,16 +353,27 @@ def _network(args: argparse.Namespace, data: dict[str, Any]) -> FullyConnectedNe
         for i, inputs in enumerate(model.dims[:-1], start=1):
             model.params[f"W{i}"] *= math.sqrt(2 / inputs)
     model.class_names = data["class_names"]
-    if args.standardize:
-        deviation = X.std(axis=0, dtype=np.float64)
-        # A constant feature's deviation can be a rounding error instead of 0.
-        varies = (deviation > 0) & (X.min(axis=0) < X.max(axis=0))
-        model.input_mean = X.mean(axis=0, dtype=np.float64)
-        model.input_scale = 1 / np.where(varies, deviation, 1)
-    elif X.dtype == np.uint8:
+    model.feature_names, model.target_name = data.get("feature_names"), data.get("target_name")
+    if standardize:
+        model.input_mean, model.input_scale = _mean_and_scale(X)
+    elif X.dtype == np.uint8 or (_is_table(args) and _has_pictures(X)):
         model.input_mean = X.mean(axis=0, dtype=np.float64)
         model.input_scale = 1 / 255
     return model
+
+
+def _mean_and_scale(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What standardizes every feature: its mean and 1 / its deviation, in float64 whatever X is."""
+    import numpy as np
+
+    mean, deviation = X.mean(axis=0, dtype=np.float64), X.std(axis=0, dtype=np.float64)
+    # A constant feature's deviation can be a rounding error instead of 0.
+    varies = (deviation > 0) & (X.min(axis=0) < X.max(axis=0))
+    if X.dtype.itemsize >= 4:
+        # A sum of many numbers far from 0, such as timestamps, is rounded by more than they differ.
+        rest = (X - mean).mean(axis=0)
+        mean = np.where(varies & (np.abs(rest) > 1e-9 * deviation), mean + rest, mean)
+    return mean, 1 / np.where(varies, deviation, 1)
 
 
 def _restore(model: FullyConnectedNet, state: State) -> None:
@@ -309,12 +383,12 @@ def _restore(model: FullyConnectedNet, state: State) -> None:
         bn_param.update(statistics)
 
 
-def _train(solver: Solver, watch: Watch, args: argparse.Namespace) -> int:
+def _train(solver: Solver, watch: Watch, shown: AbstractContextManager[Callable[[Solver], object]]) -> int:
     from fastfc import DivergenceWarning
 
     try:
         with (
-            progress(args.epochs, watch.steps, args.quiet) as watch.report,
+            shown as watch.report,
             watch.stopped_by_ctrl_c(),
             reported(MemoryError, what="training"),
             warnings.catch_warnings(),
@@ -343,7 +417,12 @@ def _explain(code: int, solver: Solver, steps: int, *, saved: bool) -> None:
 
 
 def _summary(
-    args: argparse.Namespace, model: FullyConnectedNet, data: dict[str, Any], solver: Solver, seconds: float
+    args: argparse.Namespace,
+    model: FullyConnectedNet,
+    data: dict[str, Any],
+    solver: Solver,
+    seconds: float,
+    chosen: str,
 ) -> str:
     from fastfc.backend import get_backend
 
@@ -358,6 +437,7 @@ def _summary(
     lines = [
         f"data: {args.data} ({', '.join(sizes)})",
         f"net: {' '.join(part for part in net if part not in ('none', 'keep 1'))}",
+        *([f"defaults for {len(data['y_train'])} rows: {chosen}"] if chosen else []),
         f"best validation accuracy: {100 * solver.best_val_acc:.1f} %",
         accuracy("val"),
     ]

@@ -95,16 +95,15 @@ def _by_prefix(path: Path) -> list[_DataSet]:
 
 def _found(root: Path) -> list[_DataSet]:
     """The data sets in a folder; if there are none, those below."""
-    files = _files_by_folder(root)
-    found = {folder: _in_folder(folder, paths) for folder, paths in files.items()}
-    return found.get(root) or [data_set for folder in found if folder != root for data_set in found[folder]]
+    here = _in_folder(root, _files_by_folder(root, 1).get(root, []))
+    return here or [found for folder, paths in _files_by_folder(root).items() for found in _in_folder(folder, paths)]
 
 
-def _files_by_folder(root: Path) -> dict[Path, list[Path]]:
+def _files_by_folder(root: Path, depth: int = _DEPTH) -> dict[Path, list[Path]]:
     files: dict[Path, list[Path]] = {}
     for count, (name, folders, names) in enumerate(os.walk(root, followlinks=True)):
         folder = Path(name)
-        deep = len(folder.relative_to(root).parts) >= _DEPTH or count >= _MOST_FOLDERS
+        deep = len(folder.relative_to(root).parts) >= depth or count >= _MOST_FOLDERS
         folders[:] = [] if deep else sorted(f for f in folders if not f.startswith((".", "__MACOSX")))
         for path in (folder / name for name in sorted(names)):
             # Kaggle unpacks each file into a folder of its own name.

@@ -2,18 +2,27 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 from fastfc.formats.table_text import kind_of
 
-__all__ = ["LABEL_NAMES", "Column", "columns_of", "header_is_there", "is_index_name", "label_column", "label_fault"]
+__all__ = [
+    "ENOUGH_ROWS",
+    "LABEL_NAMES",
+    "Column",
+    "columns_of",
+    "header_is_there",
+    "is_index_name",
+    "label_column",
+    "label_fault",
+]
 
 LABEL_NAMES = ("label", "target", "class", "y")
 _NUMBERS = ("integer", "decimal")
-# From this many rows on, what values have in common is no accident.
-_ENOUGH_ROWS = 20
+#: From so many rows on, what values have in common is no accident.
+ENOUGH_ROWS = 20
 _MOST_CLASSES = 100
 
 
@@ -35,7 +44,7 @@ class Column(NamedTuple):
         if there.get("date", 0) == total:
             return "dates"
         others = there.get("word", 0) + there.get("date", 0) + there.get("boolean", 0)
-        return "words" if 2 * others >= total else "numbers"
+        return "words" if 2 * others > total else "numbers"
 
     @property
     def blank(self) -> bool:
@@ -50,9 +59,9 @@ class Column(NamedTuple):
         """Whether each value is one more than the one before."""
         return self.all_are("integer") and _is_progression(self.cells, 1)
 
-    def enumerates(self) -> bool:
-        """Whether no whole number is there twice."""
-        return self.all_are("integer") and len(set(self.cells)) == len(self.cells)
+    def identifies(self) -> bool:
+        """Whether each row has a whole number or a text of its own."""
+        return (self.all_are("integer") or self.all_are("word")) and len(set(self.cells)) == len(self.cells)
 
 
 def columns_of(rows: Sequence[Sequence[str]], width: int, decimal: str) -> list[Column]:
@@ -61,7 +70,10 @@ def columns_of(rows: Sequence[Sequence[str]], width: int, decimal: str) -> list[
     columns = []
     for i in range(width):
         cells = [row[i] for row in fitting]
-        columns.append(Column(cells, Counter(kind_of(cell, decimal) for cell in cells)))
+        kinds: Counter[str] = Counter()
+        for cell, times in Counter(cells).items():
+            kinds[kind_of(cell, decimal)] += times
+        columns.append(Column(cells, kinds))
     return columns
 
 
@@ -93,8 +105,8 @@ def header_is_there(
     kinds = [kind_of(cell, decimal) for cell in first]
     is_number = [kind in _NUMBERS or kind == "infinite" for kind in kinds]
     is_name = [kind in ("word", "date") for kind in kinds]
-    in_words = [name for name in known if kind_of(name, decimal) not in _NUMBERS]
-    if any(name in first for name in in_words) or (known and not in_words and set(known) <= set(first)):
+    in_numbers = {name for name in known if kind_of(name, decimal) in _NUMBERS}
+    if any(name in first for name in known if name not in in_numbers) or (in_numbers and in_numbers <= set(first)):
         return True, ""
     if not columns or not columns[0].cells:
         return all(is_name), ""
@@ -105,14 +117,15 @@ def header_is_there(
     named = [i for i in values if is_name[i] and columns[i].kinds["word"] == 0]
     if not first[0] and columns[0].counts():
         named.append(0)
-    numbers = [i for i in values if is_number[i]]
+    numbers = [i for i, column in enumerate(columns) if is_number[i] and column.kind != "nothing"]
     if not named and not numbers:
         return all(is_name) and not any(first[i] in column.cells for i, column in enumerate(columns)), ""
     digits = [first[i] for i in numbers]
     whole = all(kinds[i] == "integer" and str(int(first[i])) == first[i] for i in numbers)
-    other_kind = [i for i in numbers if columns[i].all_are("decimal")]
+    other_kind = [i for i in numbers if columns[i].all_are("decimal") or columns[i].kind != "numbers"]
     if named:
-        if not numbers or (whole and (len(other_kind) == len(numbers) or _is_progression(digits, 1))):
+        counted = whole and _is_progression(digits, 1) and (len(digits) > 2 or digits[:1] == ["0"])
+        if not numbers or counted or (whole and len(other_kind) == len(numbers)):
             return True, ""
         return None, f"its first row has {first[named[0]]!r} above numbers, and {digits[0]!r} above others"
     if not whole or len(set(digits)) < len(digits):
@@ -124,7 +137,7 @@ def header_is_there(
     repeated = integers and any(map(_is_progression, zip(*(columns[i].cells for i in numbers), strict=True)))
     if unit and (other_kind or len(digits) > 5) and not repeated and (digits[0] == "0" or len(digits) > 2):
         return True, ""
-    enough = len(columns[0].cells) >= _ENOUGH_ROWS
+    enough = len(columns[0].cells) >= ENOUGH_ROWS
     new_class = [i for i in numbers if enough and _is_class_like(columns[i]) and first[i] not in columns[i].cells]
     unlike = len({*other_kind, *new_class}) == len(numbers) > 1 and len(columns[0].cells) >= 5
     if (unit and digits[0] == "0") or (rises and len(digits) > 5 and not repeated) or unlike:
@@ -167,13 +180,11 @@ def label_column(columns: Sequence[Column], candidates: Sequence[int]) -> tuple[
     first, last = candidates[0], candidates[-1]
     if columns[last].kind in ("words", "booleans") or len(candidates) < 2:
         return last, ""
-    if len(columns[last].cells) < _ENOUGH_ROWS:
-        if columns[first].kind == "words" and all(columns[i].kind == "numbers" for i in candidates[1:]):
-            return None, "its first column has words and its last one numbers"
+    if len(columns[last].cells) < ENOUGH_ROWS:
         return last, ""
     first_like, last_like = _is_class_like(columns[first]), _is_class_like(columns[last])
     if first_like and not last_like:
-        if label_fault(Counter(columns[last].cells), "", guessed=True) is None and columns[first].kind != "words":
+        if label_fault(Counter(columns[last].cells), ".", guessed=True) is None and columns[first].kind != "words":
             return None, "its first and its last column can both be the labels"
         return first, ""
     if first_like and last_like and columns[first].kind == "words":
@@ -188,13 +199,11 @@ def label_column(columns: Sequence[Column], candidates: Sequence[int]) -> tuple[
     return last, ""
 
 
-def label_fault(
-    counts: Counter[str], decimal: str, *, guessed: bool, is_class: Callable[[str], bool] | None = None
-) -> str | None:
+def label_fault(counts: Counter[str], decimal: str, *, guessed: bool) -> str | None:
     """Why labels are most likely none, as the end of a sentence about their column; None if they can be labels."""
     rows, distinct = sum(counts.values()), len(counts)
-    kinds = {kind_of(text, decimal or ".") for text in counts}
-    if rows < _ENOUGH_ROWS:
+    kinds = {kind_of(text, decimal) for text in counts}
+    if rows < ENOUGH_ROWS:
         return None
     if kinds <= {"integer"}:
         numbers = {int(text) for text in counts}

@@ -55,7 +55,9 @@ class Layout:
     names: Sequence[str] | None
     trailing: bool  # whether lines end with a separator
     drop_missing: bool
-    rows_expected: int
+    text_bytes: int  # about how many the table has
+    row_bytes: int  # about how many a row has
+    by_lines: bool  # whether each line is a row, and ends with a line feed, as far as can be seen
 
     def column_name(self, column: int) -> str:
         """For messages: a column's name, if it has one."""
@@ -80,7 +82,7 @@ class _MissingError(Exception):
 class _Reader:
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self.X = np.empty((max(layout.rows_expected, 16), len(layout.features)))
+        self.X = np.empty((16 + layout.text_bytes // layout.row_bytes, len(layout.features)))
         self.count = 0
         self.codes = array("q")
         self.seen: dict[str, int] = {}
@@ -277,12 +279,12 @@ class _Reader:
             raise not_decoded(self.layout.path, self.layout.encoding, error, line) from error
 
     def _text_of(self, file: Any) -> Iterator[str]:
-        """The lines of a file, which is closed behind the last one."""
+        """The lines of a file."""
         try:
             with text_lines(file, self.layout.encoding) as lines:
                 yield from lines
         except UnicodeDecodeError as error:
-            raise not_decoded(self.layout.path, self.layout.encoding, error, None) from error
+            raise not_decoded(self.layout.path, self.layout.encoding, error) from error
 
 
 def read_rows(layout: Layout) -> Rows:
@@ -295,20 +297,16 @@ def read_rows(layout: Layout) -> Rows:
     """
     reader = _Reader(layout)
     encoding, separator = layout.encoding, layout.dialect.separator
-    bytewise = encoding.startswith(_BYTEWISE) and separator != " " and ord(separator) < 128
+    # With decimal commas between commas numbers stand in quotes.
+    plain = separator not in (" ", layout.dialect.decimal) and ord(separator) < 128
+    bytewise = encoding.startswith(_BYTEWISE) and plain
+    large = layout.text_bytes >= COMPILED_FROM and get_backend() == "fast" and not settings.compiler_disabled()
     with opened(layout.path) as file:
-        compiled = (
-            bytewise
-            and layout.rows_expected * layout.width * 2 >= COMPILED_FROM // 4
-            and get_backend() == "fast"
-            and not settings.compiler_disabled()
-        )
-        lines = reader._text_of(file)
-        if compiled:
+        if bytewise and layout.by_lines and large:
             for _ in range(layout.start):
                 file.readline()
             reader.add_blocks(file)
         else:
-            rows = records(lines, separator, layout.path)
+            rows = records(reader._text_of(file), separator, layout.path)
             reader.add((line, row) for line, row in rows if line > layout.start)
     return reader.result()

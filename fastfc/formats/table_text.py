@@ -187,7 +187,9 @@ def records(lines: Iterable[str], separator: str, path: Path, before: int = 0) -
 
 _CANDIDATES = ("\t", ";", "|", ",")  # a comma last: it can be decimal
 _SEP_LINE = re.compile(r'"?sep=(.)"?[ ,;\t]*\r?\n?', re.IGNORECASE)
-_LOOKED_AT = 100
+_LOOKED_AT = 100  # lines for the separator
+# What is looked at of a table's rows: enough to tell its columns, in little time for a wide one.
+_MOST_ROWS, _FEWEST_ROWS, _MOST_CELLS = 1000, 100, 50_000
 
 
 def find_dialect(head: Head, path: Path, separator: str | None, decimal: str | None) -> Dialect:
@@ -211,8 +213,6 @@ def find_dialect(head: Head, path: Path, separator: str | None, decimal: str | N
         separator = sep_line.group(1) if sep_line else _find_separator(lines, path)
     if decimal is None:
         decimal = _find_decimal(lines, separator, path)
-    if decimal == separator:
-        raise ValueError(f"{path}: {decimal!r} cannot both separate columns and be decimal: separator, decimal")
     return Dialect(separator, decimal, skipped)
 
 
@@ -227,11 +227,14 @@ def first_records(head: Head, dialect: Dialect, path: Path) -> list[Record]:
     lines = islice(io.StringIO(head.text, newline=""), dialect.skipped, None)
     found: list[Record] = []
     try:
-        for record in islice(records(lines, dialect.separator, path, dialect.skipped), 1000):
+        cells = 0
+        for record in records(lines, dialect.separator, path, dialect.skipped):
             found.append(record)
+            cells += len(record[1])
+            if len(found) == _MOST_ROWS or (cells > _MOST_CELLS and len(found) >= _FEWEST_ROWS):
+                break
     except ValueError:
-        # A later one is told of when the table is read.
-        if len(found) < 2:
+        if not found:
             raise
     if not found:
         raise ValueError(f"{path} is empty")
@@ -251,7 +254,7 @@ def _cells_by(separator: str, lines: list[str], path: Path) -> list[list[str]]:
 
 
 def _find_separator(lines: list[str], path: Path) -> str:
-    best, chosen = (0.0, 0.0), ""
+    best, chosen = (0.0, 0.0, 0.0), ""
     for separator in _CANDIDATES:
         rows = _cells_by(separator, lines, path)
         widths = Counter(len(row) - (len(row) > 1 and not row[-1]) for row in rows)
@@ -262,7 +265,8 @@ def _find_separator(lines: list[str], path: Path) -> str:
             continue
         cells = [cell for row in rows for cell in row if cell]
         numbers = sum(kind_of(cell, ".") in _NUMBERS or kind_of(cell, ",") in _NUMBERS for cell in cells)
-        score = numbers / len(cells), (count / len(rows)) * (width > 1)
+        agreement = count / len(rows) if width > 1 else 0.0
+        score = float(agreement == 1), numbers / len(cells), agreement
         if score > best or not chosen:
             best, chosen = score, separator
     if chosen:
@@ -286,9 +290,10 @@ def _find_decimal(lines: list[str], separator: str, path: Path) -> str:
             "decimal=',' (--decimal) says which are decimal"
         )
     if all(_THOUSANDS.fullmatch(cell) for cell in commas):
+        ways = f"{commas[0].replace(',', '')} or {commas[0].replace(',', '.', 1)}"
         raise ValueError(
-            f"{path}: {commas[0]!r} can be {commas[0].replace(',', '')} or {commas[0].replace(',', '.', 1)}; "
-            "decimal=',' (--decimal ,) says that commas are decimal; else write numbers without separators of thousands"
+            f"{path}: {commas[0]!r} can be {ways}; decimal=',' (--decimal ,) says that commas are decimal; else write "
+            "numbers without separators of thousands"
         )
     return ","
 
@@ -304,13 +309,9 @@ _DECIMAL = {
 }
 _DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}(?:[ T].*)?|\d{1,2}:\d{2}(?::\d{2}.*)?", re.ASCII)
 _INFINITE = re.compile(r"[+-]?inf(?:inity)?", re.IGNORECASE)
-_MISSING = frozenset(
-    [
-        *("", "na", "n/a", "n.a.", "#n/a", "#n/a n/a", "#na", "<na>", "nan", "-nan", "+nan", "1.#qnan", "-1.#qnan"),
-        *("1.#ind", "-1.#ind", "null", "none", "nil", "nat", "missing", "?", "-", "--", "."),
-        *("#value!", "#div/0!", "#ref!", "#num!", "#name?", "#null!"),
-    ]
-)
+_MISSING = {"", "na", "n/a", "n.a.", "#n/a", "#n/a n/a", "#na", "<na>", "nan", "-nan", "+nan", "1.#qnan", "-1.#qnan"}
+_MISSING |= {"1.#ind", "-1.#ind", "null", "none", "nil", "nat", "missing", "?", "-", "--", "."}
+_MISSING |= {"#value!", "#div/0!", "#ref!", "#num!", "#name?", "#null!"}  # spreadsheets' errors
 # Among words these can be classes of their own.
 _MISSING_OR_CLASS = frozenset({"none", "-", "missing", "nil"})
 

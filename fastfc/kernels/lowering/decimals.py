@@ -92,12 +92,10 @@ def _nearest(w, power, powers):
 
 @inline
 def _is_word(text, start, end, word):
-    if end - start != np.uint64(len(word)):
-        return False
-    for i in range(len(word)):  # noqa: SIM110 - a generator is not compiled
-        if text[start + np.uint64(i)] | 32 != word[i]:
-            return False
-    return True
+    same = end - start == np.uint64(len(word))
+    for i in range(len(word)):
+        same = same and text[start + np.uint64(i)] | 32 == word[i]
+    return same
 
 
 @inline
