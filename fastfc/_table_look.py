@@ -124,7 +124,7 @@ def header_is_there(
     whole = all(kinds[i] == "integer" and str(int(first[i])) == first[i] for i in numbers)
     other_kind = [i for i in numbers if columns[i].all_are("decimal") or columns[i].kind != "numbers"]
     if named:
-        counted = whole and _is_progression(digits, 1) and (len(digits) > 2 or digits[0] == "0")
+        counted = whole and _is_progression(digits, 1) and (len(digits) > 2 or digits[:1] == ["0"])
         if not numbers or counted or (whole and len(other_kind) == len(numbers)):
             return True, ""
         return None, f"its first row has {first[named[0]]!r} above numbers, and {digits[0]!r} above others"

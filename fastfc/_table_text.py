@@ -254,7 +254,7 @@ def _cells_by(separator: str, lines: list[str], path: Path) -> list[list[str]]:
 
 
 def _find_separator(lines: list[str], path: Path) -> str:
-    best, chosen = (0.0, 0.0), ""
+    best, chosen = (0.0, 0.0, 0.0), ""
     for separator in _CANDIDATES:
         rows = _cells_by(separator, lines, path)
         widths = Counter(len(row) - (len(row) > 1 and not row[-1]) for row in rows)
@@ -265,7 +265,8 @@ def _find_separator(lines: list[str], path: Path) -> str:
             continue
         cells = [cell for row in rows for cell in row if cell]
         numbers = sum(kind_of(cell, ".") in _NUMBERS or kind_of(cell, ",") in _NUMBERS for cell in cells)
-        score = numbers / len(cells), (count / len(rows)) * (width > 1)
+        agreement = count / len(rows) if width > 1 else 0.0
+        score = float(agreement == 1), numbers / len(cells), agreement
         if score > best or not chosen:
             best, chosen = score, separator
     if chosen:
