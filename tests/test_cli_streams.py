@@ -95,7 +95,7 @@ def test_a_reader_of_messages_that_went_away():
 # A command that does all that a command may do: results, messages, messages of libraries, files, child processes.
 BUSY = """
 import os, subprocess, sys
-from fastfc import check
+from fastfc.ops import check
 from fastfc._runtime.notice import notice
 from fastfc.cli import main
 

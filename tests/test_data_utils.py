@@ -14,7 +14,9 @@ import zipfile
 import numpy as np
 import pytest
 
-from fastfc import _npz, _pickles, data_utils
+from fastfc import data_utils
+from fastfc.formats import npz as _npz
+from fastfc.formats import pickles as _pickles
 from fastfc.data_utils import (
     RefusedPickleError,
     embedded_fashion_mnist,

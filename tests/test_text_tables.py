@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastfc import _table_rows, load_dataset, use_backend
+from fastfc import load_dataset, use_backend
 from fastfc.data_utils import load_samples
+from fastfc.formats import table_rows
 
 CASES = Path(__file__).parent / "cases"
 needs_compiler = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="the kernel is used compiled only")
@@ -399,8 +400,8 @@ def test_words_and_dates_are_named(table):
 @pytest.fixture
 def compiled(monkeypatch):
     """Every table counts as large, in blocks of a few lines."""
-    monkeypatch.setattr(_table_rows, "COMPILED_FROM", 0)
-    monkeypatch.setattr(_table_rows, "_BLOCK_BYTES", 64)
+    monkeypatch.setattr(table_rows, "COMPILED_FROM", 0)
+    monkeypatch.setattr(table_rows, "_BLOCK_BYTES", 64)
     with use_backend("fast"):
         yield
 

@@ -279,7 +279,7 @@ _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+")
 
 
 def _find_decimal(lines: list[str], separator: str, path: Path) -> str:
-    cells = {cell for row in _cells_by(separator, lines, path) for cell in row}
+    cells = dict.fromkeys(cell for row in _cells_by(separator, lines, path) for cell in row)
     commas = [cell for cell in cells if "," in cell and kind_of(cell, ",") in _NUMBERS]
     points = [cell for cell in cells if kind_of(cell, ".") == "decimal"]
     if not commas:
