@@ -133,6 +133,9 @@ class Solver:
     # What a compiled run stands for, and what it calls.
     _training: ClassVar[Methods]
     _checkpoints: ClassVar[Methods]
+    # The loss from which on a training has diverged, when its first one is known. Of the class too, for solvers
+    # that were pickled before they had it.
+    _bound: float | None = None
 
     def __init__(self, model: Any, data: dict[str, np.ndarray], **kwargs: Any) -> None:
         self.model = model
@@ -211,7 +214,7 @@ class Solver:
         self.val_acc_history: list[float] = []
         self.optim_configs = {name: dict(self.optim_config) for name in self.model.params}
         self._warned = False
-        self._bound: float | None = None
+        self._bound = None
         self._timed_steps = 0
         self._timed_seconds = 0.0
         # Of the call of train() that is under way or was the last; None amid an iteration or a check.
@@ -614,6 +617,9 @@ class _GenericRun:
         return stream_state()
 
     def publish(self) -> None:
+        pass
+
+    def take_stream(self) -> None:
         pass
 
     def lend(self) -> None:

@@ -22,7 +22,7 @@ import fastfc
 from fastfc import FullyConnectedNet, Solver, optim, tolerance
 from fastfc.solver import DivergenceWarning
 from fastfc.training import memory, refusal
-from fastfc.training.memory import make_plan
+from fastfc.training.plan import make_plan
 
 JIT = not numba.config.DISABLE_JIT
 needs_compiler = pytest.mark.skipif(not JIT, reason="needs the compiler")

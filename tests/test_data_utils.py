@@ -15,8 +15,6 @@ import numpy as np
 import pytest
 
 from fastfc import data_utils
-from fastfc.formats import npz as _npz
-from fastfc.formats import pickles as _pickles
 from fastfc.data_utils import (
     RefusedPickleError,
     embedded_fashion_mnist,
@@ -29,6 +27,8 @@ from fastfc.data_utils import (
     load_samples,
     split_validation,
 )
+from fastfc.formats import npz as _npz
+from fastfc.formats import pickles as _pickles
 
 SEED = 231
 PIXELS = np.zeros((3, 3072), np.uint8)

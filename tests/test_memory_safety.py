@@ -22,7 +22,7 @@ import sys
 import numpy as np
 import fastfc
 from fastfc.ops import rules
-from fastfc.training import memory
+from fastfc.training import plan
 
 PAGE = mmap.PAGESIZE
 libc = ctypes.CDLL(None, use_errno=True)
@@ -51,7 +51,7 @@ if "crash" in sys.argv:
     # The fence works: this is what it does to an access one element too far.
     ctypes.memset(fenced(8, np.float64).ctypes.data + (64 if at_end else -8), 1, 8)
 
-memory.aligned_zeros = fenced
+plan.aligned_zeros = fenced
 fastfc.use_backend("fast")
 
 KINDS = {

@@ -682,7 +682,7 @@ UNCHECKED = {
     "_step": lambda solver: setattr(solver, "_step", solver._step),
     "the model is a FullyConnectedNet of another kind": lambda solver: setattr(solver.model, "loss", solver.model.loss),
     "expected the parameters": lambda solver: _with_a_parameter_more(solver),
-    "X_train is not an array": lambda solver: setattr(solver, "X_train", solver.X_train.astype(np.float16)),
+    "X_train is not an array": lambda solver: setattr(solver, "X_train", solver.X_train.astype(np.longdouble)),
 }
 
 

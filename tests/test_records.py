@@ -18,7 +18,7 @@ from fastfc.ops.norms import NORMS
 from fastfc.ops.registry import BACKENDS, OPS
 from fastfc.ops.rules import MOST_HYPERPARAMETERS, RUN_KERNELS
 from fastfc.ops.rules import RULES as RECORDS
-from fastfc.training import memory
+from fastfc.training import memory, plan
 
 
 def functions(module):
@@ -87,7 +87,7 @@ def test_a_rules_record(name):
 @pytest.mark.parametrize("name", RULES)
 def test_the_compiled_run_knows_every_rule(name):
     """And gives the reference's numbers; a rule that it did not know would train by the generic loop, slowly."""
-    assert memory.RULES[getattr(optim, name)] is RECORDS[name]
+    assert plan.RULES[getattr(optim, name)] is RECORDS[name]
     X, y = np.random.default_rng(0).standard_normal((12, 3)), np.arange(12) % 2
     found = {}
     for backend in ("reference", "fast"):

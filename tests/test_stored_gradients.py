@@ -5,7 +5,8 @@ import pytest
 
 import fastfc
 from fastfc import FullyConnectedNet, Solver, tolerance
-from fastfc.training import memory, run
+from fastfc.training import plan as plans_module
+from fastfc.training import run
 
 ROWS, FEATURES, CLASSES, BATCH = 60, 70, 5, 24
 # The output layer's gradient is computed transposed; a first layer of 130 features is split by them.
@@ -17,7 +18,7 @@ def made(monkeypatch, stored, hidden, normalization, dtype, threads, rule, steps
     plans = []
 
     def make(*args, **kwargs):
-        plans.append(memory.make_plan(*args, **kwargs, stores_gradients=stored))
+        plans.append(plans_module.make_plan(*args, **kwargs, stores_gradients=stored))
         return plans[-1]
 
     monkeypatch.setattr(run, "make_plan", make)
@@ -38,7 +39,7 @@ def made(monkeypatch, stored, hidden, normalization, dtype, threads, rule, steps
     return net, solver, plans[0], (X, y)
 
 
-@pytest.mark.parametrize("rule", list(memory.RULES), ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("rule", list(plans_module.RULES), ids=lambda rule: rule.__name__)
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("normalization", [None, "batchnorm", "layernorm"])
 def test_the_same_steps(monkeypatch, normalization, threads, rule):
@@ -67,7 +68,7 @@ def test_the_gradients_of_the_reference(monkeypatch, normalization, hidden, thre
     with fastfc.use_backend("reference"):
         _, grads = other.loss(X[batch], y[batch])
     terms = 4 * (FEATURES + sum(hidden) + CLASSES + BATCH)
-    for name, parameter in memory.parameters_of(plan, net):
+    for name, parameter in plans_module.parameters_of(plan, net):
         expected = grads[name]
         if normalization == "batchnorm" and name.startswith("b") and name != f"b{net.num_layers}":
             # Batch normalization takes this bias out again: its gradient is rounding noise.

@@ -54,7 +54,7 @@ def refusal(solver: Any) -> str | None:
     TypeError, ValueError
         If the network's attributes do not fit one another, as its own ``loss`` would raise them.
     """
-    from fastfc.training.memory import RULES, readable
+    from fastfc.training.plan import RULES, readable
 
     model = solver.model
     if get_backend() != "fast":

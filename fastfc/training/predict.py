@@ -9,9 +9,10 @@ from fastfc._runtime.team import Team
 from fastfc._runtime.threads import available_cpus, get_num_threads
 from fastfc.layers import batchnorm_param, checked_eps, checked_momentum, layernorm_param, write_back
 from fastfc.training.compiling import calls_blas, kernel
-from fastfc.training.memory import Predictions, examples_of, make_plan, readable, set_examples, set_standardization
+from fastfc.training.memory import Predictions
 from fastfc.training.network import Network
 from fastfc.training.parts import ALL_BLOCKS, predict_in_parts
+from fastfc.training.plan import examples_of, make_plan, readable, set_examples, set_standardization
 
 # Rows that go through the net at a time, when there are more than one.
 _ROWS = 256

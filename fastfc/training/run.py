@@ -31,6 +31,9 @@ from fastfc.training.memory import (
     Layer,
     Predictions,
     Steps,
+)
+from fastfc.training.parts import ALL_BLOCKS, PART_SECONDS, predict_in_parts
+from fastfc.training.plan import (
     examples_of,
     in_rows,
     make_plan,
@@ -39,7 +42,6 @@ from fastfc.training.memory import (
     set_training_options,
     state_arrays_of,
 )
-from fastfc.training.parts import ALL_BLOCKS, PART_SECONDS, predict_in_parts
 
 # Accuracy checks that take longer are made from Python: a call does not end within one.
 _CHECK_SECONDS = 0.02

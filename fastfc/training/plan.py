@@ -1,0 +1,338 @@
+"""Making the memory of a run: from a network, its rule and its data to records and buffers."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from fastfc import optim
+from fastfc._arguments import checked_reg
+from fastfc._runtime.record import Buffer, Part, Table
+from fastfc._runtime.shared import PANEL, keep_threshold
+from fastfc._runtime.team import new_barrier
+from fastfc.layers import checked_dropout_param
+from fastfc.ops import rules
+from fastfc.ops.rules import MOST_HYPERPARAMETERS, NOTES, Rule
+from fastfc.params import aligned_zeros
+from fastfc.training.memory import (
+    CHUNK,
+    GRADIENTS,
+    KINDS,
+    LEAST_CHUNK_ROWS,
+    NORMS,
+    PARAMETERS,
+    STREAM,
+    STREAM_ROOM,
+    SUMS,
+    Examples,
+    Layer,
+    Parameter,
+    Plan,
+    Share,
+    Thread,
+)
+from fastfc.training.network import Network
+
+#: The functions by which Solvers know the package's rules -> their records.
+RULES: dict[Callable, Rule] = {getattr(optim, name): rule for name, rule in rules.RULES.items()}
+
+# Of a thread, where the features are split: its sums for all rows must be worth storing.
+_LEAST_FEATURES = 64
+# Values in a row of the batch from which on a gap between rows does not matter.
+_LONG_ROW = 256
+_ADJACENT = np.zeros(0, np.int64)
+
+
+class _Sizes:
+    """The sizes of the parts of a buffer, each on cache lines of its own."""
+
+    def __init__(self, dtype: np.dtype) -> None:
+        self._line = 64 // dtype.itemsize
+        self._dtype = dtype
+        self._parts: list[tuple[int, int]] = []
+        self._end = 0
+
+    def reserve(self, size: int, room: int = 0) -> int:
+        """The number of a new part of `size` values, which takes the place of `room` if that is more."""
+        self._parts.append((self._end, size))
+        self._end += -(-max(size, room) // self._line) * self._line
+        return len(self._parts) - 1
+
+    def parts(self) -> list[Part]:
+        """All parts, zeros."""
+        part = Buffer(aligned_zeros(self._end, self._dtype)).part
+        return [part(start, size) for start, size in self._parts]
+
+
+def make_plan(
+    model: Network,
+    batch: int,
+    threads: int,
+    rule: Callable = optim.sgd,
+    barrier: np.ndarray | None = None,
+    stores_gradients: bool = False,
+) -> Plan:
+    """Allocate a run of `model` on batches of `batch` rows, split among `threads`.
+
+    The parameters are the model's own; the rule's state, hyperparameters, statistics and
+    random stream are zeros, to be filled in. There is neither dropout nor an L2 penalty before
+    :func:`set_training_options`.
+    """
+    dtype, dims = np.dtype(model.dtype), model.dims
+    depth, widths = len(dims) - 1, dims[1:]
+    chunk_rows = [_chunk_rows(-(-d // threads), d_out) for d, d_out in pairwise(dims)]
+    chunk = max(rows * d_out for rows, d_out in zip(chunk_rows, widths, strict=True))
+    by_features = _by_features(batch, dims, threads)
+    x_row = _row_size(dims[0], dtype.itemsize)
+    normalized = [model.normalization is not None and i < depth - 1 for i in range(depth)]
+
+    # The order is that in which a step comes across the parts.
+    reals = _Sizes(dtype)
+    x, mean, rest, scale = (reals.reserve(size) for size in (batch * x_row, dims[0], dims[0], dims[0]))
+    gradients = [reals.reserve(batch * max(widths)) for _ in range(GRADIENTS)]
+    first_sums = [reals.reserve(batch * dims[1] if by_features else 0) for _ in range(threads)]
+    row_inv_std = [reals.reserve(batch) for _ in range(depth)]
+    chunks = [reals.reserve(chunk) for _ in range(threads)]
+    packing = [reals.reserve(PANEL) for _ in range(threads)]
+    shares = [[{name: reals.reserve(d) for name in Share.fields} for d in widths] for _ in range(threads)]
+    x_hat = [reals.reserve(batch * d if normal else 0) for d, normal in zip(widths, normalized, strict=True)]
+    out = [reals.reserve(batch * d) for d in widths]
+    running = [(reals.reserve(d), reals.reserve(d)) for d in widths]
+    words, numbers, integers = (_Sizes(np.dtype(kind)) for kind in (np.uint32, np.float64, np.int64))
+    streams = [words.reserve(STREAM, STREAM_ROOM) for _ in range(threads)]
+    seeded_stream = words.reserve(STREAM)
+    sums = [
+        [numbers.reserve(size) for size in (2 * SUMS, NOTES, depth * len(PARAMETERS) * MOST_HYPERPARAMETERS)]
+        for _ in range(threads)
+    ]
+    indices = [integers.reserve(batch) for _ in range(threads)]
+    real, word, float64, integer = reals.parts(), words.parts(), numbers.parts(), integers.parts()
+
+    parameters = _parameters(model, rule, stores_gradients)
+    outputs = [real[i] for i in out]
+    layers = Table(
+        Layer,
+        dtype,
+        [
+            {
+                "d_in": dims[i],
+                "d_out": d,
+                "in_row": x_row if i == 0 else dims[i],
+                "chunk_rows": chunk_rows[i],
+                **parameters[i],
+                "x": real[x] if i == 0 else outputs[i - 1],
+                "x_hat": real[x_hat[i]] if normalized[i] else outputs[i],
+                "out": outputs[i],
+                "dout": (*real[gradients[i % GRADIENTS]][:3], batch * d),
+                "row_inv_std": real[row_inv_std[i]],
+                "running_mean": real[running[i][0]],
+                "running_var": real[running[i][1]],
+                "eps": 0,
+                "momentum": 0,
+            }
+            for i, d in enumerate(widths)
+        ],
+    )
+    rows = [batch * t // threads for t in range(threads + 1)]
+    of_threads = Table(
+        Thread,
+        dtype,
+        [
+            {
+                "index": t,
+                "first": rows[t],
+                "end": rows[t + 1],
+                "indices": integer[indices[t]],
+                "stream": word[streams[t]],
+                "sums": float64[sums[t][0]],
+                "notes": float64[sums[t][1]],
+                "hyperparameters": float64[sums[t][2]],
+                "first_sums": real[first_sums[t]],
+                "gradient_chunk": real[chunks[t]],
+                "packing_buffer": real[packing[t]],
+                "shares": Table(Share, dtype, [{name: real[k] for name, k in of.items()} for of in shares[t]]),
+            }
+            for t in range(threads)
+        ],
+    )
+    plan = Plan(
+        dtype,
+        batch=batch,
+        num_threads=threads,
+        depth=depth,
+        features=dims[0],
+        norm=NORMS[model.normalization],
+        rule=RULES[rule].code,
+        stride=model.params.flat.size,
+        dropout=False,
+        seeded=False,
+        by_features=by_features,
+        standardized=model.input_mean is not None or model.input_scale is not None,
+        stores_gradients=stores_gradients,
+        keep_threshold=keep_threshold(1),
+        keep_scale=1,
+        reg=0,
+        input_mean=real[mean],
+        input_mean_rest=real[rest],
+        input_scale=real[scale],
+        seeded_stream=word[seeded_stream],
+        layers=layers,
+        threads=of_threads,
+        barrier=new_barrier() if barrier is None else barrier,
+    )
+    set_standardization(plan, model)
+    return plan
+
+
+def _parameters(model: Network, rule: Callable, stores_gradients: bool) -> list[dict[str, Parameter]]:
+    """Of each layer, its parameters by their kind; what the layer lacks is empty."""
+    flat, shapes, offsets = model.params.flat, model.params.shapes, model.params.offsets
+    value = Buffer(flat)
+    gradient = Buffer(aligned_zeros(flat.size if stores_gradients else 0, flat.dtype))
+    state_size = len(RULES[rule].state) * flat.size
+    state = Buffer(aligned_zeros(state_size, flat.dtype))
+    # One stands for all that layers lack.
+    lacking = Parameter(flat.dtype, value=value.part(0, 0), gradient=gradient.part(0, 0), state=state.part(0, 0))
+    found = []
+    for i in range(1, len(model.dims)):
+        of_layer = dict.fromkeys(PARAMETERS, lacking)
+        for kind in PARAMETERS:
+            if f"{kind}{i}" in shapes:
+                start, size = offsets[f"{kind}{i}"], prod(shapes[f"{kind}{i}"])
+                of_layer[kind] = Parameter(
+                    flat.dtype,
+                    value=value.part(start, size),
+                    gradient=gradient.part(start, size) if stores_gradients else gradient.part(0, 0),
+                    state=state.part(start, state_size - start) if state_size > 0 else state.part(0, 0),
+                )
+        found.append(of_layer)
+    return found
+
+
+def _by_features(batch: int, dims: Sequence[int], threads: int) -> bool:
+    """Whether the threads split the first layer's product by features instead of rows.
+
+    By rows, each thread reads all weights, and for their gradient its features of all rows: most of it
+    comes from other processors' caches. By features it writes sums for all rows, and reads those of its own.
+    """
+    d_in, d_out = dims[:2]
+    return (
+        threads > 1
+        and d_in // threads >= _LEAST_FEATURES
+        and 2 * batch * d_out < d_in * d_out + batch * d_in // threads
+    )
+
+
+def _row_size(d: int, itemsize: int) -> int:
+    """From one row of d values to the next, if they are not adjacent: long rows take an odd number of cache lines.
+
+    Rows whose distance is a multiple of a high power of two share the same few places of a cache.
+    """
+    line = 64 // itemsize
+    return d if d <= _LONG_ROW else (-(-d // line) // 2 * 2 + 1) * line
+
+
+def _chunk_rows(share: int, d_out: int) -> int:
+    """How many of a thread's share of a layer's rows of weights make a chunk: chunks as even as can be."""
+    most = max(CHUNK // d_out, LEAST_CHUNK_ROWS)
+    return -(-share // -(-share // most))
+
+
+def set_training_options(plan: Plan, model: Network) -> None:
+    """Copy what a step reads of the model's dropout, L2 strength and standardization, which may change in a run."""
+    dropout: dict[str, Any] = {"p": 1.0, "seed": None}
+    plan.dropout = bool(model.use_dropout) and plan.depth > 1
+    if plan.dropout:
+        dropout = checked_dropout_param({**model.dropout_param, "mode": "train"})
+    plan.seeded = dropout["seed"] is not None
+    plan.keep_threshold, plan.keep_scale = keep_threshold(dropout["p"]), 1 / dropout["p"]
+    plan.reg = checked_reg(model.reg)
+    plan.standardized = model.input_mean is not None or model.input_scale is not None
+    set_standardization(plan, model)
+
+
+def set_standardization(plan: Plan, model: Network) -> None:
+    """Copy the model's input_mean and input_scale."""
+    mean, scale = (
+        default if getattr(model, name) is None else model.per_feature(name, (plan.features,))
+        for name, default in (("input_mean", 0.0), ("input_scale", 1.0))
+    )
+    plan.input_mean[:] = mean
+    # An infinite mean leaves nothing.
+    with np.errstate(invalid="ignore", over="ignore"):
+        plan.input_mean_rest[:] = np.where(np.isfinite(plan.input_mean), mean - plan.input_mean.astype(np.float64), 0)
+    plan.input_scale[:] = scale
+
+
+def examples_of(X: np.ndarray, dtype: np.dtype) -> Examples:
+    """Where the examples X (N, ...) lie, for a network of a dtype; X must outlive the result."""
+    examples = Examples(dtype, address=0, row_bytes=0, kind=0, offsets=_ADJACENT)
+    set_examples(examples, X)
+    return examples
+
+
+def set_examples(examples: Examples, X: np.ndarray) -> None:
+    """Make the examples those of X (N, ...), which must outlive their use."""
+    offsets = _ADJACENT
+    if not X.flags.c_contiguous:
+        offsets = np.zeros(1, np.int64)
+        for size, stride in zip(X.shape[1:], X.strides[1:], strict=True):
+            offsets = np.add.outer(offsets, np.arange(size) * stride).reshape(-1)
+        if np.array_equal(offsets, np.arange(offsets.size) * X.itemsize):
+            offsets = _ADJACENT
+    examples.kind = KINDS.index(X.dtype)
+    examples.address = X.__array_interface__["data"][0]
+    examples.row_bytes = X.strides[0]
+    if examples.offsets is not offsets:
+        examples.offsets = offsets
+
+
+# Bytes of examples that may be copied.
+_COPIED_BYTES = 1 << 30
+
+
+def in_rows(X: np.ndarray) -> np.ndarray:
+    """X (N, ...), or a copy of it in memory whose examples each lie in one piece, where X has them in many.
+
+    Of an array in Fortran's order, each value of an example is in another line of the cache. What is
+    mapped from a file, or large, stays as it is.
+    """
+    scattered = X.ndim > 1 and len(X) > 1 and X.size > len(X) and X.strides[0] <= X.itemsize
+    if not scattered or isinstance(X, np.memmap) or isinstance(X.base, np.memmap) or X.nbytes > _COPIED_BYTES:
+        return X
+    return np.ascontiguousarray(X)
+
+
+def readable(X: Any) -> bool:
+    """Whether compiled code can read the examples X as they lie."""
+    if not isinstance(X, np.ndarray) or not X.dtype.isnative or not X.flags.aligned or X.ndim < 1:
+        return False
+    return X.dtype in KINDS
+
+
+def parameters_of(plan: Plan, model: Network) -> Iterator[tuple[str, Parameter]]:
+    """The network's parameters by name."""
+    for i, layer in enumerate(plan.layers, start=1):
+        for kind in PARAMETERS:
+            if f"{kind}{i}" in model.params.shapes:
+                yield f"{kind}{i}", getattr(layer, kind)
+
+
+def state_arrays_of(parameter: Parameter, plan: Plan) -> list[np.ndarray]:
+    """The rule's arrays of a parameter, flat, in the order of the rule's record; views."""
+    size = parameter.value.size
+    return [parameter.state[k : k + size] for k in range(0, parameter.state.size, plan.stride)]
+
+
+def set_hyperparameters(plan: Plan, model: Network, rule: Callable, configs: Mapping[str, dict]) -> None:
+    """Copy learning rates and the like from the Solver's configurations, which are complete."""
+    hyper = np.zeros((plan.depth, len(PARAMETERS), MOST_HYPERPARAMETERS))
+    for i in range(plan.depth):
+        for kind, letter in enumerate(PARAMETERS):
+            config = configs.get(f"{letter}{i + 1}")
+            if config is not None:
+                hyper[i, kind, : len(RULES[rule].defaults)] = [config[key] for key in RULES[rule].defaults]
+    for thread in plan.threads:
+        thread.hyperparameters[:] = hyper.reshape(-1)
