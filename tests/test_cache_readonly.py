@@ -127,6 +127,7 @@ def test_in_a_folder_of_the_environment_too(place, warm):
     root, temporary = warm
     chosen = place / "chosen"
     chosen.mkdir(mode=0o755)
+    # Who chooses a folder wants no other one's kernels.
     assert probe(root, NUMBA_CACHE_DIR=str(chosen))[0]
     shutil.rmtree(root / "fastfc" / "kernels" / "__pycache__")
     assert not probe(root, NOBODY, NUMBA_CACHE_DIR=str(chosen), TMPDIR=str(temporary))[0]

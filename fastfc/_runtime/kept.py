@@ -122,10 +122,14 @@ def _folder_of_ones_own() -> Path | None:
 
 @functools.lru_cache(maxsize=1)
 def _folders_to_read() -> tuple[Path, ...]:
-    """The folders in which kernels may lie that this user may execute, whether or not it may write there."""
+    """The folders in which kernels may lie that this user may execute, whether or not it may write there.
+
+    Whoever chooses a folder means that one only.
+    """
     if source_digest() is None or os.name != "posix":
         return ()
-    return tuple(folder for folder, _, own in _candidates() if not own and _is_trusted(folder))
+    candidates = _candidates()[: 1 if settings.cache_folder() else None]
+    return tuple(folder for folder, _, own in candidates if not own and _is_trusted(folder))
 
 
 def _is_trusted(folder: Path) -> bool:
