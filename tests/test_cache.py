@@ -90,6 +90,15 @@ def entries(root):
     return {path.name: path.stat().st_mtime_ns for path in (root / "fastfc" / "kernels" / "__pycache__").iterdir()}
 
 
+def without_temporary_folder(folder):
+    """The environment of a process that finds a file in the place of its folder among the temporary ones."""
+    if not hasattr(os, "geteuid"):
+        return {}
+    folder.mkdir(exist_ok=True)
+    (folder / f"fastfc-{os.geteuid()}").write_text("in the way")
+    return {"TMPDIR": str(folder)}
+
+
 def mounted(command, folder):
     """How to run something with `folder` mounted anew; skips where that is not allowed."""
     prefix = ["unshare", "-rm", "sh", "-c", f'{command} && exec "$@"', str(folder)]
@@ -218,6 +227,7 @@ def test_without_a_folder_that_can_be_written(package, tmp_path):
     blocked = tmp_path / "blocked"
     blocked.write_text("in the way")
     paths = {"XDG_CACHE_HOME": str(blocked), "HOME": str(blocked), "LOCALAPPDATA": str(blocked)}
+    paths |= without_temporary_folder(tmp_path / "temporary")
     assert probe(package, **paths) == "0.0 3.0"
     assert cached(package) == []
 
@@ -253,11 +263,12 @@ def test_a_full_disk_costs_only_the_cache(monkeypatch):
 
 
 @needs_compiler
-def test_a_read_only_home_and_install(compiled, tmp_path):
+def test_a_read_only_home_and_install(compiled, tmp_path, tmp_path_factory):
     """Really read-only, for the superuser as well. What was compiled before the disk became so still serves."""
     home = tmp_path / "home"
     home.mkdir()
     paths = {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}
+    paths |= without_temporary_folder(tmp_path_factory.mktemp("temporary"))
     read_only = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0"'
     copied(tmp_path)
     prefix = mounted(read_only, tmp_path)

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from fastfc._runtime import settings
 
@@ -68,29 +69,55 @@ def is_current() -> bool:
     return _digest_of_source() == source_digest()
 
 
+class _Candidate(NamedTuple):
+    """A folder in which kernels may lie."""
+
+    path: Path
+    # Of a folder that is made here. Kernels are no secret: what one user compiles may serve others.
+    mode: int = 0o755
+    # Whether it lies where everybody may write: the folder above it, which is made too, is to be this user's alone.
+    own: bool = False
+
+
+def _candidates() -> list[_Candidate]:
+    """In this order: $NUMBA_CACHE_DIR, the package's own folder, the user's, and one among the temporary files."""
+    install = hashlib.sha256(str(_PACKAGE).encode()).hexdigest()[:16]
+    candidates = [_Candidate(_PACKAGE / "kernels" / "__pycache__")]
+    chosen = settings.cache_folder()
+    if chosen:
+        candidates.insert(0, _Candidate((Path(chosen) / f"fastfc-{install}").absolute()))
+    if sys.platform == "win32":
+        home = os.environ.get("LOCALAPPDATA")
+    else:
+        home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    if home and os.path.isabs(home):
+        candidates.append(_Candidate(Path(home) / "fastfc" / install, 0o700))
+    if os.name == "posix":
+        # It tries to write, and there may be no place where it can.
+        with contextlib.suppress(OSError):
+            temporary = Path(tempfile.gettempdir()).absolute()
+            candidates.append(_Candidate(temporary / f"fastfc-{os.geteuid()}" / install, 0o700, own=True))
+    return candidates
+
+
 @functools.lru_cache(maxsize=1)
 def cache_folder() -> Path | None:
-    """The first folder that can be written: $NUMBA_CACHE_DIR, the package's own, the user's; or None.
+    """The first folder that can be written, see :func:`_candidates`; or None.
 
     What lies there is executed: a folder in which everybody may write is passed over.
     """
     if source_digest() is None:
         logger.debug("no source text of fastfc: kernels are compiled anew in each process")
         return None
-    install = hashlib.sha256(str(_PACKAGE).encode()).hexdigest()[:16]
-    candidates = [_PACKAGE / "kernels" / "__pycache__"]
-    chosen = settings.cache_folder()
-    if chosen:
-        candidates.insert(0, Path(chosen) / f"fastfc-{install}")
-    if sys.platform == "win32":
-        home = os.environ.get("LOCALAPPDATA")
-    else:
-        home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    if home and os.path.isabs(home):
-        candidates.append(Path(home) / "fastfc" / install)
-    for folder in candidates:
+    for folder, mode, own in _candidates():
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if own:
+                with contextlib.suppress(FileExistsError):
+                    folder.parent.mkdir(mode=mode)
+                status = os.lstat(folder.parent)
+                if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
+                    raise PermissionError("it is not only this user's")
+            folder.mkdir(mode=mode, parents=True, exist_ok=True)
             if os.name == "posix" and folder.stat().st_mode & stat.S_IWOTH:
                 raise PermissionError("everybody may write there")
             tempfile.TemporaryFile(dir=folder).close()
@@ -102,19 +129,72 @@ def cache_folder() -> Path | None:
     return None
 
 
+def _folder_of_ones_own() -> Path | None:
+    """The one among the temporary files: whatever is done to its name, nobody else can make files of this user's."""
+    return next((folder for folder, _, own in _candidates() if own), None)
+
+
+@functools.lru_cache(maxsize=1)
+def _folders_to_read() -> tuple[Path, ...]:
+    """The folders in which kernels may lie that this user may execute, whether or not it may write there.
+
+    Whoever chooses a folder means that one only.
+    """
+    if source_digest() is None or os.name != "posix":
+        return ()
+    candidates = _candidates()[: 1 if settings.cache_folder() else None]
+    return tuple(folder for folder, _, own in candidates if not own and _is_trusted(folder))
+
+
+def _is_trusted(folder: Path) -> bool:
+    """Whether only this user and the superuser can change what lies in a folder, or put another one in its place."""
+    try:
+        for path in (folder, *folder.resolve().parents):
+            status = os.lstat(path)
+            # In a folder such as /tmp everybody may write, but not rename or remove what is others'.
+            shared = path != folder and status.st_mode & stat.S_ISVTX
+            if not stat.S_ISDIR(status.st_mode) or not (_is_unchanged_by_others(status) or shared):
+                return False
+    except OSError:
+        return False
+    return True
+
+
+def _is_unchanged_by_others(status: os.stat_result) -> bool:
+    """Whether a file or folder is this user's or the superuser's, and nobody else may write it."""
+    return status.st_uid in (0, os.geteuid()) and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def _file_name(name: str, key: object) -> str:
+    digest = hashlib.sha256(repr(key).encode()).hexdigest()[:24]
+    return f"{source_digest()}-{name}-{digest}{SUFFIX}"
+
+
 def path_of(name: str, key: object) -> Path | None:
     """Where a kernel is kept whose machine code depends on `key` and the source text; None if there is no place."""
     folder = cache_folder()
-    if folder is None:
+    return None if folder is None else folder / _file_name(name, key)
+
+
+def look_up(name: str, key: object) -> bytes | None:
+    """What is kept of such a kernel, here or in a folder that can only be read; None if there is nothing."""
+    path = path_of(name, key)
+    payload = read(path, checked=path is not None and path.parent == _folder_of_ones_own())
+    for folder in _folders_to_read():
+        if payload is None:
+            payload = read(folder / _file_name(name, key), checked=True)
+    return payload
+
+
+def read(path: Path | None, checked: bool = False) -> bytes | None:
+    """What is kept in a file; None if there is none, a damaged one, or a `checked` one that others may have written."""
+    if path is None:
         return None
-    digest = hashlib.sha256(repr(key).encode()).hexdigest()[:24]
-    return folder / f"{source_digest()}-{name}-{digest}{SUFFIX}"
-
-
-def read(path: Path | None) -> bytes | None:
-    """What is kept in a file; None if there is none, or a damaged one."""
     try:
-        data = b"" if path is None else path.read_bytes()
+        with path.open("rb") as file:
+            if checked and not _is_unchanged_by_others(os.fstat(file.fileno())):
+                return None
+            data = file.read()
     except OSError:
         return None
     checksum, payload = data[:32], data[32:]
@@ -135,6 +215,9 @@ def write(path: Path | None, payload: bytes) -> None:
             temporary = file.name
             file.write(hashlib.sha256(payload).digest())
             file.write(payload)
+            if os.name == "posix":
+                # Whoever may look into the folder may read the file.
+                os.fchmod(file.fileno(), 0o600 | path.parent.stat().st_mode & 0o044)
         os.replace(temporary, path)
     except OSError as error:
         logger.debug("kernel not kept in %s: %s", path, error)

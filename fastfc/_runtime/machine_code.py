@@ -107,7 +107,7 @@ def load(symbol: str) -> bool:
     with _lock:
         if symbol in _loaded:
             return True
-        payload = kept.read(path(symbol))
+        payload = kept.look_up(symbol, key())
         if payload is None:
             return False
         header, _, object_file = payload.partition(b"\n")

@@ -43,7 +43,9 @@ class _Notice:
         self._said = True
         if sys.stderr is None:
             return
-        often = "once" if kept.cache_folder() is not None else "in every process, as no folder for them can be written"
+        often = "once"
+        if kept.cache_folder() is None:
+            often = "in every process, as no folder for them can be written: NUMBA_CACHE_DIR may name one"
         # A stream may be closed or broken; nobody reads it then.
         with contextlib.suppress(OSError, ValueError):
             print(f"fastfc: compiling kernels for this machine ({often}; FASTFC_QUIET=1 hides this)", file=sys.stderr)

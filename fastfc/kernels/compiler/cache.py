@@ -46,12 +46,15 @@ class KernelCache(_Cache):
         """Where the compiled function for `sig` is kept, there or not; None if there is no place for it."""
         if not self._enabled:
             return None
-        return kept.path_of(self._name, (str(sig), codegen.magic_tuple(), machine_code.key()))
+        return kept.path_of(self._name, self._key(sig, codegen))
+
+    def _key(self, sig, codegen):
+        return str(sig), codegen.magic_tuple(), machine_code.key()
 
     def load_overload(self, sig, target_context):
         """The compiled function kept for `sig`, or None."""
         target_context.refresh()
-        payload = kept.read(self.path(sig, target_context.codegen()))
+        payload = kept.look_up(self._name, self._key(sig, target_context.codegen())) if self._enabled else None
         if payload is None:
             notice.start()
             return None
