@@ -23,7 +23,7 @@ NOBODY = 65534
 PROBE = """
 import numpy as np
 from fastfc._runtime import kept
-from fastfc.kernels._compile import KernelCompiler
+from fastfc.kernels.compiler.compile import KernelCompiler
 from fastfc.kernels.activation import relu_forward
 compiled = []
 compile = KernelCompiler.compile_extra
