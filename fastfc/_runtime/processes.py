@@ -59,7 +59,8 @@ def run_elsewhere(codes: Iterable[str]) -> None:
     # A folder that is meant relatively may be another one by now.
     path = [str(entry) for entry in sys.path if isinstance(entry, (str, Path)) and os.path.isabs(entry)]
     prelude = _PRELUDE.format(path=path, package=_PACKAGE)
-    environment = {**os.environ, "FASTFC_QUIET": "1"}
+    # They multiply no matrices: BLAS's threads, each with memory of its own, would be for nothing.
+    environment = {**os.environ, "FASTFC_QUIET": "1", "OPENBLAS_NUM_THREADS": "1"}
     if settings.cache_folder():
         # The program may have chosen it. Where the current folder is gone, nothing is meant relatively to it.
         with contextlib.suppress(FileNotFoundError):

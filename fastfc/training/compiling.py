@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fastfc._runtime import kept, machine_code, processes, settings
+from fastfc._runtime import kept, machine_code, memory, processes, settings
 from fastfc._runtime.machine_code import symbol_of
 from fastfc._runtime.notice import notice
 from fastfc._runtime.threads import available_cpus, get_num_threads
@@ -76,6 +76,7 @@ def _load_all(symbol: str) -> bool:
 def _compile_all(name: str, dtype: np.dtype) -> None:
     """Load a kernel and what it calls, and compile what cannot be loaded."""
     if not _load_all(symbol_of(name, dtype)):
+        memory.require_for_compiling()
         from fastfc.training.epoch import callees
 
         provide([name, *callees(name)], dtype)
@@ -97,7 +98,7 @@ def provide(names: Iterable[str], dtype: np.dtype) -> None:
 def _compile_elsewhere(name: str, dtype: np.dtype) -> None:
     """Have what a kernel's users need compiled and kept, in two processes where that pays."""
     path = machine_code.path(symbol_of(name, dtype))
-    if path is None or settings.changed_by_program():
+    if path is None or settings.changed_by_program() or not memory.allows_compiling_elsewhere():
         return
     shares = _SHARES[name]
     # The workers of a pool have work for all processors.

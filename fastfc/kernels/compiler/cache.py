@@ -13,7 +13,7 @@ from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
-from fastfc._runtime import blas, kept, machine_code
+from fastfc._runtime import blas, kept, machine_code, memory
 from fastfc._runtime.blas import announce_routines
 from fastfc._runtime.notice import notice
 
@@ -53,9 +53,12 @@ class KernelCache(_Cache):
 
     def load_overload(self, sig, target_context):
         """The compiled function kept for `sig`, or None."""
+        # With this Numba imports SciPy's BLAS.
+        memory.require_for_importing("scipy.linalg.cython_blas")
         target_context.refresh()
         payload = kept.look_up(self._name, self._key(sig, target_context.codegen())) if self._enabled else None
         if payload is None:
+            memory.require_for_compiling()
             notice.start()
             return None
         calls_blas, reduced = pickle.loads(payload)
