@@ -93,7 +93,7 @@ print(*[name in sys.modules for name in ("scipy", "threadpoolctl")])
 @needs_compiler
 def test_no_library_is_searched_or_loaded_where_no_blas_is_called(tmp_path):
     """Training, its checks and predictions by tiles; on one thread and on two."""
-    from fastfc.kernels._vectors import vectors_supported
+    from fastfc.kernels.lowering.vectors import vectors_supported
 
     predict = "fastfc.set_num_threads(2)\nsolver.model.predict(np.zeros((300_000, 8)))\n"
     done = run(TRAIN.replace("verbose=False", "verbose=False, threads=2") + predict + LOADED, None, tmp_path)
