@@ -1,0 +1,204 @@
+"""The README, the pages in docs/ and the docstrings: examples run, and every name, file and command in them exists."""
+
+import contextlib
+import doctest
+import importlib
+import inspect
+import os
+import pkgutil
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+import fastfc
+import fastfc.cli
+
+ROOT = Path(__file__).resolve().parents[1]
+WITHOUT_COMPILER = bool(importlib.import_module("numba").config.DISABLE_JIT)
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs" / "api").glob("*.md")),
+]
+# Packages for developers: their docstrings are read in the source.
+DEVELOPERS = ("kernels", "reference", "training", "bench", "datasets")
+
+FENCE = re.compile(r"(?P<before>[^\n]*\n)?^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+CODE = re.compile(r"`([^`\n]+)`")
+FOLDERS = ("fastfc/", "asv_bench/", "tests/", "docs/", ".ci/")
+
+
+def named(path):
+    return str(path.relative_to(ROOT))
+
+
+def blocks(page, language):
+    """The blocks of a page in a language: the line of their first line, their text and the line before them."""
+    text = page.read_text(encoding="utf-8")
+    for match in FENCE.finditer(text):
+        if match["language"] == language:
+            yield text.count("\n", 0, match.start("code")) + 1, match["code"], match["before"] or ""
+
+
+def is_left_out(before):
+    return before.startswith("<!-- not run: ")
+
+
+def public_modules():
+    names = ["fastfc"]
+    for module in pkgutil.walk_packages(fastfc.__path__, "fastfc."):
+        parts = module.name.split(".")[1:]
+        if not any(part.startswith("_") for part in parts) and parts[0] not in DEVELOPERS:
+            names.append(module.name)
+    return [name for name in names if hasattr(importlib.import_module(name), "__all__")]
+
+
+MODULES = public_modules()
+
+
+class Runner(doctest.DocTestRunner):
+    """Raises nothing; what failed is in `text`."""
+
+    def __init__(self):
+        super().__init__(verbose=False, optionflags=doctest.ELLIPSIS)
+        self.text = ""
+
+    def check(self, test):
+        out = []
+        self.run(test, out=out.append, clear_globs=False)
+        self.text += "".join(out)
+        return self
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """Another working folder, a finished cs231n package to be imported, and the default backend."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(Path(__file__).parent / "course_package")
+    with fastfc.use_backend("fast"):
+        yield
+    fastfc.unpatch()
+    fastfc.uninstall()
+    for name in [name for name in sys.modules if name.split(".")[0] == "cs231n"]:
+        del sys.modules[name]
+
+
+def with_examples(language="python"):
+    return [page for page in PAGES if any(not is_left_out(before) for *_, before in blocks(page, language))]
+
+
+@pytest.mark.skipif(WITHOUT_COMPILER, reason="too much work for kernels without the compiler")
+@pytest.mark.parametrize("page", with_examples(), ids=named)
+def test_examples_of_pages(page, elsewhere):
+    namespace = {"__name__": "example"}
+    runner = Runner()
+    for line, code, before in blocks(page, "python"):
+        if is_left_out(before):
+            continue
+        if code.startswith(">>>"):
+            test = doctest.DocTestParser().get_doctest(code, {}, named(page), str(page), line - 1)
+            # The parser copies a dictionary; later blocks are to see what this one defines.
+            test.globs = namespace
+            assert runner.check(test).failures == 0, runner.text
+        else:
+            # Empty lines in front: a traceback then has the page's line.
+            exec(compile("\n" * (line - 1) + code, str(page), "exec"), namespace)
+
+
+def test_the_pages_have_examples():
+    assert {"README.md", "docs/quickstart.md", "docs/course.md", "docs/saving.md"} <= set(map(named, with_examples()))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_examples_of_docstrings(module, elsewhere):
+    loaded = importlib.import_module(module)
+    runner = Runner()
+    for test in doctest.DocTestFinder(exclude_empty=True).find(loaded, module):
+        runner.check(test)
+    assert runner.failures == 0, runner.text
+
+
+def test_docstrings_have_examples():
+    finder = doctest.DocTestFinder()
+    count = sum(len(test.examples) for name in MODULES for test in finder.find(importlib.import_module(name), name))
+    assert count > 100
+
+
+def commands():
+    """Calls of fastfc in the pages' shell blocks."""
+    for page in PAGES:
+        for _, code, _ in blocks(page, "sh"):
+            for part in re.split(r"&&|\n", code):
+                words = shlex.split(part, comments=True)
+                if words[:1] == ["fastfc"]:
+                    yield pytest.param(words[1 : words.index(">") if ">" in words else None], id=part.strip())
+
+
+@pytest.mark.parametrize("arguments", commands())
+def test_commands_are_understood(arguments):
+    with contextlib.suppress(KeyError):
+        # Programs of the command `run` have arguments of their own.
+        assert fastfc.cli._parser().parse_args(arguments).run is not None
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_files_exist(page):
+    text = page.read_text(encoding="utf-8")
+    for code in CODE.findall(text):
+        if code.startswith(FOLDERS) and not code.startswith("docs/_build"):
+            assert (ROOT / code).exists(), code
+        elif re.fullmatch(r"test_\w+\.py", code):
+            assert (ROOT / "tests" / code).exists(), code
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if not re.match(r"https?://|#", target):
+            # Pages that are shown as they are, and pages that Sphinx makes links of.
+            assert (page.parent / target.split("#")[0]).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_names_exist(page):
+    for code in CODE.findall(page.read_text(encoding="utf-8")):
+        name = re.match(r"fastfc(\.[A-Za-z_]\w*)+", code)
+        if name:
+            pkgutil.resolve_name(name[0])
+
+
+def summary(documented):
+    lines = (inspect.getdoc(documented) or "").strip().splitlines()
+    return lines[0] if lines else ""
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_public_name_has_a_summary(module):
+    loaded = importlib.import_module(module)
+    found = {module: loaded}
+    for name in loaded.__all__:
+        value = getattr(loaded, name)
+        if not (inspect.isclass(value) or inspect.isroutine(value)):
+            continue
+        found[name] = value
+        if inspect.isclass(value):
+            attributes = (inspect.getdoc(value) or "").partition("\nAttributes\n")[2].partition("\n\n")[0]
+            for key, member in vars(value).items():
+                described = re.search(rf"^(\w+, )*{key}\b", attributes, re.MULTILINE)
+                if not key.startswith("_") and (callable(member) or isinstance(member, property)) and not described:
+                    found[f"{name}.{key}"] = getattr(value, key)
+    assert [name for name, value in found.items() if not re.search(r"\w.*[.:)]", summary(value))] == []
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_public_name_is_in_the_reference(module):
+    directives = set()
+    for page in (ROOT / "docs" / "api").glob("*.md"):
+        directives.update(re.findall(r"^\.\. auto\w+:: (\S+)", page.read_text(encoding="utf-8"), re.MULTILINE))
+    if module != "fastfc":
+        assert module in directives
+    else:
+        assert [n for n in fastfc.__all__ if f"fastfc.{n}" not in directives and n != "__version__"] == []
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 200
