@@ -180,7 +180,7 @@ class Solver:
         # Labels of another kind may be what somebody's own model is trained on; predictions are classes.
         if isinstance(self.model, FullyConnectedNet):
             self.y_train = class_labels("y_train", self.y_train)
-        self.y_val = class_labels("y_val", self.y_val, whole_floats=True)
+        self.y_val = self._comparable("y_val", self.y_val)
         if len(self.X_train) == 0:
             raise ValueError("data: expected at least one training example, got none")
         for name, least in (("batch_size", 1), ("print_every", 1), ("num_epochs", 0)):
@@ -203,6 +203,19 @@ class Solver:
         if not callable(self.update_rule):
             raise TypeError(f"update_rule: expected a function like those of fastfc.optim, got {self.update_rule!r}")
         require_mapping("optim_configs", self.optim_configs)
+
+    def _comparable(self, name: str, y: Any) -> np.ndarray:
+        """Labels that predicted classes are compared with; of somebody's own model other kinds too, with a warning."""
+        array = np.asarray(y)
+        if isinstance(self.model, FullyConnectedNet) or array.dtype.kind in "biu":
+            return class_labels(name, y, whole_floats=True)
+        if array.size > 0 and not (array.dtype.kind == "f" and np.array_equal(array, np.rint(array))):
+            warnings.warn(
+                f"{name}: labels of dtype {array.dtype} never equal a predicted class, which is an integer; accuracies "
+                "say nothing",
+                stacklevel=4,
+            )
+        return array
 
     def _reset(self) -> None:
         """Set up the bookkeeping of a run; to be called once, from the constructor."""
@@ -297,7 +310,7 @@ class Solver:
         float
             The share of examples whose highest score is at their label; nan for no examples.
         """
-        X, y = by_position("X", X), class_labels("y", by_position("y", y), whole_floats=True)
+        X, y = by_position("X", X), self._comparable("y", by_position("y", y))
         n = len(X)
         if y.shape != (n,):
             raise ValueError(f"y: expected shape {(n,)}, one label per example, got {y.shape}")

@@ -2,7 +2,7 @@
 
 import math
 
-#: Values of a thread's room for copies of parts of matrices. ``kernels/lowering/matmul.py`` and ``training/step.py``
+#: Values of a thread's room for copies of parts of matrices. ``kernels/lowering/matmul.py`` and ``training/memory.py``
 #: see to it that what they copy has room there.
 PANEL = 192 * 1024
 

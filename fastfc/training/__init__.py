@@ -1,9 +1,9 @@
 """The compiled training run: whole steps in one compiled call.
 
-In the order in which data flows: ``memory.py`` allocates what a run needs, ``data.py`` reads examples
-as they lie there, ``forward.py``, ``backward.py`` and ``update.py`` are a step, ``epoch.py`` repeats
-it, ``inference.py`` predicts. ``compiling.py`` gets their machine code, ``run.py`` and ``predict.py``
-drive it from Python.
+In the order in which data flows: ``memory.py`` says what a run has in memory and ``plan.py`` makes it,
+``data.py`` reads examples as they lie, ``forward.py``, ``backward.py`` and ``update.py`` are a step,
+``epoch.py`` repeats it, ``inference.py`` predicts. ``compiling.py`` gets their machine code, ``run.py``
+and ``predict.py`` drive it from Python, in ``parts.py`` that Ctrl-C can come between.
 ``capability.py`` says which trainings and predictions are compiled.
 """
 

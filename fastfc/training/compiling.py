@@ -40,7 +40,7 @@ if hasattr(os, "register_at_fork"):
 
 @functools.cache
 def kernel(name: str, dtype: np.dtype) -> Callable[..., None]:
-    """A kernel of ``step.py`` for networks of a dtype, as a function of a plan, a member and a job.
+    """A kernel of ``epoch.py`` or ``inference.py`` for a dtype, as a function of a plan, a thread's number and a job.
 
     Parameters
     ----------
