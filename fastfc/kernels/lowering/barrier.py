@@ -1,11 +1,11 @@
 """The barrier at which the members of a team meet.
 
-At a few microseconds between two meetings, sleeping and waking would cost more than the work: on
-a quiet machine a member spins. Beside busy processes, spinning uses up the time of whom it waits
-for, and a processor that is merely offered to others (``sched_yield``) comes back a whole slice
-later; a member that sleeps in the kernel until the last one wakes it is scheduled again at once.
-So when spinning has been in vain, members sleep for some meetings before they try to spin again,
-for twice as many each time, and for fewer the more often spinning helps.
+At a few microseconds between two meetings, sleeping and waking would cost more than the work: a
+member spins, then offers the processor to others (``sched_yield``). Where a busy process takes it,
+it comes back a whole slice later, while a member that sleeps in the kernel until the last one wakes
+it is scheduled again at once. So when an offer has taken long, members sleep for some meetings
+before they offer the processor again: for twice as many each time, and for fewer the more often
+nothing of the kind happens.
 """
 
 import operator
