@@ -291,7 +291,7 @@ def _fresh():
 
 
 def kept_bytes(net):
-    return sum(plan.room.nbytes + plan.m.nbytes for pool in net.plans.values() for plan, *_ in pool)
+    return sum(plan.nbytes for pool in net.plans.values() for plan, *_ in pool)
 
 
 @pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="takes long without the compiler")

@@ -82,7 +82,7 @@ def test_a_training_whose_checks_come_in_parts_is_the_same(threads, request):
         y = np.arange(90) % 5
         solver = Solver(
             net, {"X_train": X, "y_train": y, "X_val": X[:50], "y_val": y[:50]}, batch_size=10, num_epochs=3,
-            num_train_samples=47, verbose=False, threads=threads,
+            num_train_samples=47, verbose=False, threads=threads, callback=lambda solver: None,
         )  # fmt: skip
         solver.train()
         assert solver.engine_ == "compiled"
@@ -98,11 +98,11 @@ def test_a_training_whose_checks_come_in_parts_is_the_same(threads, request):
 def test_parts_grow_and_shrink_with_the_time_they_take(monkeypatch):
     """Towards the seconds that a part is to take, at most so much at a time."""
     net, X = net_and_examples(10)
-    plan, *_, job = predict._make(net, X, 256, 1)
+    plan, *_, job = predict._make(net, np.repeat(X, 26, axis=0)[:256], 1)
     job.count = 256 * 10**6
     now, asked = [0.0], []
     monkeypatch.setattr(parts, "perf_counter", lambda: now[0])
-    monkeypatch.setattr(parts, "_FIRST_WORK", 2 * 256 * plan.w.size)
+    monkeypatch.setattr(parts, "_FIRST_WORK", 2 * 256 * plan.stride)
     seconds_per_block = iter([2**-20, 2**-20, 2**-20, 2**-10, 2**-7, 1.0, 1.0])
 
     def call():

@@ -61,7 +61,7 @@ class _Call:
     iterations_per_epoch: int
     lr_decay: float
     # of the Solver
-    histories: tuple[int, int]  # lengths: losses, accuracies
+    histories: tuple[int, ...]  # lengths: losses, accuracies in training and validation
     epoch: int
     rates: dict[str, Any]
     taken: dict[str, int]
@@ -294,7 +294,7 @@ class CompiledRun:
             iterations=before,
             iterations_per_epoch=epoch,
             lr_decay=solver.lr_decay,
-            histories=(len(solver.loss_history), len(solver.train_acc_history)),
+            histories=tuple(map(len, (solver.loss_history, solver.train_acc_history, solver.val_acc_history))),
             epoch=solver.epoch,
             rates={name: config["learning_rate"] for name, config in configs.items()},
             # A key that another rule has left, or a person given, is none of this rule's.
@@ -356,7 +356,7 @@ class CompiledRun:
             solver.optim_configs[name]["t"] = t + done
         solver.epoch = call.epoch + epochs
         solver.train_acc_history[call.histories[1] :] = call.accuracies[0 : 2 * checked : 2]
-        solver.val_acc_history[call.histories[1] :] = call.accuracies[1 : 2 * checked : 2]
+        solver.val_acc_history[call.histories[2] :] = call.accuracies[1 : 2 * checked : 2]
         if best > 0:
             solver.best_val_acc = call.accuracies[2 * best - 1]
             shapes, offsets = self._model.params.shapes, self._model.params.offsets
