@@ -401,6 +401,7 @@ def test_words_and_dates_are_named(table):
 def compiled(monkeypatch):
     """Every table counts as large, in blocks of a few lines."""
     monkeypatch.setattr(table_rows, "COMPILED_FROM", 0)
+    monkeypatch.setattr(table_rows, "COMPILED_FROM_AT_HAND", 0)
     monkeypatch.setattr(table_rows, "_BLOCK_BYTES", 64)
     with use_backend("fast"):
         yield

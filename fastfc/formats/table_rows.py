@@ -1,6 +1,7 @@
 """Reading a table's rows when it is known what its columns have: lines of numbers by a kernel, others one by one."""
 
 import io
+import sys
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,8 +32,10 @@ __all__ = ["Layout", "Rows", "read_rows"]
 Array = NDArray[Any]
 
 _BLOCK_BYTES = 2**20
-#: Smaller tables are read in less time than it takes to load the kernel.
+#: Smaller tables are read in less time than it takes to import Numba for the kernel.
 COMPILED_FROM = 8 * 2**20
+#: The same where it is imported already.
+COMPILED_FROM_AT_HAND = 2**17
 _HARD_CELLS = 4096
 # Those in which the bytes of ASCII mean ASCII.
 _BYTEWISE = ("utf-8", "utf-8-sig", "ascii", "cp125", "iso8859")
@@ -300,7 +303,8 @@ def read_rows(layout: Layout) -> Rows:
     # With decimal commas between commas numbers stand in quotes.
     plain = separator not in (" ", layout.dialect.decimal) and ord(separator) < 128
     bytewise = encoding.startswith(_BYTEWISE) and plain
-    large = layout.text_bytes >= COMPILED_FROM and get_backend() == "fast" and not settings.compiler_disabled()
+    least = COMPILED_FROM_AT_HAND if "numba" in sys.modules else COMPILED_FROM
+    large = layout.text_bytes >= least and get_backend() == "fast" and not settings.compiler_disabled()
     with opened(layout.path) as file:
         if bytewise and layout.by_lines and large:
             for _ in range(layout.start):
