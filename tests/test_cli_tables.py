@@ -4,6 +4,7 @@ import re
 import shutil
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 
@@ -12,6 +13,7 @@ from fastfc.cli import main
 from fastfc.cli._defaults import Schedule, schedule, val_fraction
 from fastfc.data_utils import split_validation
 
+pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="hundreds of interpreted steps take minutes")
 CASES = Path(__file__).parent / "cases"
 
 

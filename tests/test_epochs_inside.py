@@ -1,10 +1,14 @@
 """Epochs inside a call of the compiled run: bit for bit those that end in Python."""
 
+import numba
 import numpy as np
 import pytest
 
 import fastfc
 from fastfc import FullyConnectedNet, Solver, tolerance
+
+# Interpreted checks take too long for a call to go on over them.
+pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="epochs end in Python without the compiler")
 
 FEATURES, CLASSES, ROWS, BATCH = 6, 3, 40, 10
 PER_EPOCH = ROWS // BATCH
