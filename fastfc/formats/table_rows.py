@@ -35,7 +35,7 @@ _BLOCK_BYTES = 2**20
 #: Smaller tables are read in less time than it takes to import Numba for the kernel.
 COMPILED_FROM = 8 * 2**20
 #: The same where it is imported already.
-COMPILED_FROM_AT_HAND = 2**17
+COMPILED_FROM_AT_HAND = 2**18
 _HARD_CELLS = 4096
 # Those in which the bytes of ASCII mean ASCII.
 _BYTEWISE = ("utf-8", "utf-8-sig", "ascii", "cp125", "iso8859")
