@@ -21,7 +21,7 @@ _KINDS = ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p
 # What is compiled when a kernel is asked for, in two parts that take about as long: it, what it calls, and
 # for a training also how its accuracy is checked.
 _SHARES = {
-    "train_steps": [["train_steps", "product"], ["backward", "predict_rows"]],
+    "train_steps": [["train_steps", "predict_rows"], ["backward", "product"]],
     "predict_rows": [["predict_rows"], ["product"]],
 }
 
