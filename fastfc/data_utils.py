@@ -415,15 +415,25 @@ def load_dataset(
         sets such as `x_train` or `train_images, train_labels`; or a `.csv` file of numbers, with or without a header
         line.
     target : str or int, optional
-        The label column of a `.csv` file: its name, or its number counted from 0, from the end if negative. By
-        default the column that is named label, target, class or y, else the last one.
+        The label column of a table: its name, or its number counted from 0, from the end if negative. By
+        default the column that is named label, target, class or y, else the one that looks most like labels.
+        For CIFAR-100, `"fine"` or `"coarse"`.
+    header : bool, optional
+        Whether a table's first line names its columns; by default it is looked at.
+    separator, decimal, encoding : str, optional
+        How a table is written; by default it is found out.
+    missing : {"error", "drop"}, optional
+        Whether a missing cell is an error, the default, or its row is left out.
+    drop : sequence of str or int
+        Columns of a table to leave out, by name or number.
 
     Returns
     -------
     dict
         `X_train` (N, ...) in the dtype of the file (uint8 for pictures, float64 for CSV), `y_train` int64 (N,),
         and where the data has them `X_val, y_val, X_test, y_test`; `class_names`, a list of str. Labels are 0 to
-        C-1; where the file has other numbers or has names, `class_names` holds these, sorted.
+        C-1; where the file has other numbers or has names, `class_names` holds these, sorted. Of a table also
+        `notes`, lines that say what was taken for what, and with a header `feature_names` and `target_name`.
 
     Raises
     ------
@@ -508,7 +518,7 @@ def load_samples(
 def read_samples(
     name_or_path: PathLike, split: str, options: TableOptions, model: ModelColumns
 ) -> tuple[Array, Array | None, list[str] | None, list[str]]:
-    """What `load_samples` returns, and notes on what was taken for what."""
+    """The results of `load_samples`, and notes on what was taken for what."""
     if split not in _SPLITS:
         raise ValueError(f"split must be one of {', '.join(_SPLITS)}, got {split!r}")
     data = _load(name_or_path, options, model, labels_needed=False)

@@ -48,7 +48,7 @@ _module_locks: dict[str, Any] = getattr(importlib._bootstrap, "_module_locks", {
 
 
 class _Held(threading.local):
-    """What a thread gives back after a fork: functions that do so."""
+    """Functions by which a thread gives back after a fork what it took before."""
 
     def __init__(self) -> None:
         self.releases: list[Any] = []

@@ -177,7 +177,7 @@ def path_of(name: str, key: object) -> Path | None:
 
 
 def look_up(name: str, key: object) -> bytes | None:
-    """What is kept of such a kernel, here or in a folder that can only be read; None if there is nothing."""
+    """The bytes kept of such a kernel, here or in a folder that can only be read; None if there are none."""
     path = path_of(name, key)
     payload = read(path, checked=path is not None and path.parent == _folder_of_ones_own())
     for folder in _folders_to_read():
@@ -187,7 +187,7 @@ def look_up(name: str, key: object) -> bytes | None:
 
 
 def read(path: Path | None, checked: bool = False) -> bytes | None:
-    """What is kept in a file; None if there is none, a damaged one, or a `checked` one that others may have written."""
+    """The bytes kept in a file; None of no file, a damaged one, or a `checked` one that others may have written."""
     if path is None:
         return None
     try:

@@ -113,7 +113,7 @@ class FullyConnectedNet:
     (100, 100)
     """
 
-    # What compiled scores stand for; with `loss`, what compiled trainings and predictions stand for.
+    # The methods that compiled scores stand for; with `loss`, those of compiled trainings and predictions.
     _scoring: ClassVar[Methods]
     _training: ClassVar[Methods]
     # Of the class too, for networks that were pickled before they had them.

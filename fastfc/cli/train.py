@@ -363,7 +363,7 @@ def _network(args: argparse.Namespace, data: dict[str, Any], standardize: bool) 
 
 
 def _mean_and_scale(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What standardizes every feature: its mean and 1 / its deviation, in float64 whatever X is."""
+    """Each feature's mean and 1 / its deviation, in float64 whatever X is."""
     import numpy as np
 
     mean, deviation = X.mean(axis=0, dtype=np.float64), X.std(axis=0, dtype=np.float64)

@@ -34,7 +34,7 @@ class _DataSet:
 
 
 class Contents(NamedTuple):
-    """What a folder holds: `X_train, y_train, X_test, y_test` as far as there are files, and their classes' names."""
+    """The contents of a folder: `X_train, y_train, X_test, y_test` as far as there are files, and class names."""
 
     parts: Parts
     class_names: list[str] | None

@@ -106,7 +106,7 @@ def _listed(names: list[str]) -> str:
 
 
 def _meanings(names: list[str], path: Path) -> dict[str, str]:
-    """What each array is; those with names that say nothing are left out."""
+    """The meaning of each array; those with names that say nothing are left out."""
     # The package's own names are never doubted, whatever stands beside them.
     own = {name: name for name in names if name in _OWN}
     candidates = dict(_OF_A_SPLIT)
