@@ -9,7 +9,7 @@ from rule_lists import ADAPTIVE, OTHERS, RULES, rates
 
 import fastfc
 from fastfc import FullyConnectedNet, Solver, cli, layer_utils, optim
-from fastfc.classifiers import fc_net
+from fastfc.classifiers import _network
 from fastfc.ops import cases
 from fastfc.ops.activations import ACTIVATIONS
 from fastfc.ops.blocks import BLOCKS, block_name
@@ -115,7 +115,7 @@ def test_the_compiled_run_knows_every_rule(name):
 
 
 def test_normalizations_are_those_that_users_see():
-    assert set(memory.NORMS) == set(fc_net._NORMALIZATIONS) == {norm for norm, _ in BLOCKS} == {None, *NORMS}
+    assert set(memory.NORMS) == set(_network.NORMALIZATIONS) == {norm for norm, _ in BLOCKS} == {None, *NORMS}
 
 
 def test_the_blocks_names():

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from fastfc import optim
-from fastfc.classifiers.fc_net import FullyConnectedNet, TwoLayerNet, from_attributes
+from fastfc.classifiers.fc_net import FullyConnectedNet, TwoLayerNet
+from fastfc.formats.model import from_attributes
 from fastfc.formats.pickles import (
     ArrayUnpickler,
     PickledDtype,

@@ -1,4 +1,4 @@
-"""Reading pickles that nobody vouches for: arrays and builtin containers, and nothing else."""
+"""Reading untrusted pickles: arrays and builtin containers, and nothing else."""
 
 import io
 import math
@@ -34,7 +34,7 @@ class RefusedPickleError(pickle.UnpicklingError, ValueError):
 
 
 class Standin:
-    """What a pickle gets in place of a NumPy name: at most callable, and closed to the BUILD opcode."""
+    """Stands for a NumPy name in a pickle: at most callable, and closed to the BUILD opcode."""
 
     __slots__ = ("_call",)
 
@@ -51,7 +51,7 @@ class Standin:
 
 
 class Placeholder:
-    """What stands in a pickle's result for something that is made once all of it has been read."""
+    """Stands in a pickle's result for something that is made once all of it has been read."""
 
     __slots__ = ()
 
@@ -59,7 +59,7 @@ class Placeholder:
         raise RefusedPickleError("it changes a function")
 
     def made(self, plain: Callable[[Any], Any]) -> Any:
-        """What it stands for; `plain` makes its parts."""
+        """The object that this stands for; `plain` makes its parts."""
         raise RefusedPickleError("it holds something else than arrays and builtin containers")
 
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from fastfc import optim
 from fastfc._arguments import number, require_shape
-from fastfc.classifiers.fc_net import DAMAGE, FullyConnectedNet, TwoLayerNet, array_kinds, packed, unpacked
+from fastfc.classifiers.fc_net import FullyConnectedNet, TwoLayerNet
 from fastfc.formats.atomic import replaced_file
+from fastfc.formats.model import DAMAGE, array_kinds, packed, unpacked
 from fastfc.formats.npz import read_npz
 
 if TYPE_CHECKING:

@@ -1,0 +1,167 @@
+"""Files of networks: an ``.npz`` without pickles, that holds parameters, statistics and options."""
+
+import itertools
+import json
+from typing import Any, TypeVar
+
+import numpy as np
+
+from fastfc._arguments import number, require_shape
+from fastfc.classifiers._network import DescribedNetwork
+from fastfc.course.years import legacy_of
+
+__all__ = ["DAMAGE", "NORM_NUMBERS", "STATISTICS", "array_kinds", "from_attributes", "packed", "unpacked"]
+
+_FILE_FORMAT = "fastfc model 1"
+#: Entries of a normalization's dictionary besides its mode: arrays, and numbers.
+STATISTICS = ("running_mean", "running_var")
+NORM_NUMBERS = ("eps", "momentum")
+# Names of the columns of the training table.
+_COLUMN_NAMES = ("feature_names", "target_name")
+
+#: Errors that come of reading the contents of a damaged file.
+DAMAGE = (ArithmeticError, AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError)
+
+Kind = TypeVar("Kind", bound=DescribedNetwork)
+
+
+def packed(model: DescribedNetwork) -> dict[str, np.ndarray]:
+    """The contents of a network's file: its arrays by name, and its options as one string."""
+    if model._scoring.kept_by(model):
+        model._require_consistent()
+    options = {
+        "format": _FILE_FORMAT,
+        "hidden_dims": model.dims[1:-1],
+        "input_dim": model.dims[0],
+        "num_classes": model.dims[-1],
+        "dropout_keep_ratio": float(model.dropout_param.get("p", 1)) if model.use_dropout else 1.0,
+        "seed": model.dropout_param.get("seed") if model.use_dropout else None,
+        "normalization": model.normalization,
+        "reg": float(model.reg),
+        "dtype": np.dtype(model.dtype).name,
+        "class_names": _checked_class_names(model.class_names, model.dims[-1]),
+        "bn_params": [{key: float(p[key]) for key in NORM_NUMBERS if key in p} for p in model.bn_params],
+    }
+    if model.use_dropout and legacy_of(model.dropout_param):
+        options["legacy"] = legacy_of(model.dropout_param)
+    # Left out where there are none: earlier versions read such a file too.
+    names = _column_names(model.feature_names, model.target_name, model.dims[0])
+    options |= {key: value for key, value in names.items() if value is not None}
+    arrays = {f"params.{name}": model.params[name] for name in model.params.shapes}
+    for i, bn_param in enumerate(model.bn_params, start=1):
+        for key in STATISTICS:
+            if key in bn_param:
+                arrays[f"{key}{i}"] = bn_param[key]
+    for key in ("input_mean", "input_scale"):
+        if getattr(model, key) is not None:
+            model.per_feature(key, (model.dims[0],))
+            arrays[key] = np.asarray(getattr(model, key))
+    options["arrays"] = list(arrays)
+    return {"options": np.array(json.dumps(options, default=int)), **arrays}
+
+
+def unpacked(arrays: dict[str, np.ndarray], kind: type[Kind]) -> Kind:
+    """The network that :func:`packed` took apart; one of DAMAGE if the arrays make no sense."""
+    arrays = dict(arrays)
+    with _numbers_that_fit():
+        return _made_from(json.loads(str(arrays.pop("options")[()])), arrays, kind)
+
+
+def from_attributes(kind: type[Kind], attributes: dict[str, Any]) -> Kind:
+    """The network whose ``vars()`` these are, each of them checked; one of DAMAGE if they make no sense."""
+    rest = dict(attributes)
+    dims, dropout_param, bn_params = rest.pop("_dims"), rest.pop("dropout_param"), rest.pop("bn_params")
+    arrays = {f"params.{name}": array for name, array in rest.pop("_params").items()}
+    for i, bn_param in enumerate(bn_params, start=1):
+        arrays |= {f"{key}{i}": bn_param[key] for key in STATISTICS if key in bn_param}
+    arrays |= {key: np.asarray(rest[key]) for key in ("input_mean", "input_scale") if rest[key] is not None}
+    options = {
+        "format": _FILE_FORMAT,
+        "hidden_dims": dims[1:-1],
+        "input_dim": dims[0],
+        "num_classes": dims[-1],
+        "dropout_keep_ratio": dropout_param.get("p", 1),
+        "seed": dropout_param.get("seed"),
+        **{key: rest.pop(key) for key in ("normalization", "reg", "dtype", "class_names")},
+        **{key: rest.pop(key, None) for key in _COLUMN_NAMES},
+        "bn_params": bn_params,
+        "arrays": list(arrays),
+    }
+    if dropout_param.get("legacy"):
+        options["legacy"] = dropout_param["legacy"]
+    with _numbers_that_fit():
+        net = _made_from(options, arrays, kind)
+    for mine, theirs in zip([net.dropout_param, *net.bn_params], [dropout_param, *bn_params], strict=True):
+        if "mode" in theirs:
+            mine["mode"] = theirs["mode"]
+    for name in set(rest) - set(vars(net)):
+        # Of the user's making; but nothing that stands in a method's place.
+        if hasattr(kind, name):
+            raise ValueError(f"{name} is not an attribute that a network has of its own")
+        setattr(net, name, rest[name])
+    return net
+
+
+def _made_from(options: dict[str, Any], arrays: dict[str, np.ndarray], kind: type[Kind]) -> Kind:
+    """The network that the contents of a file describe; any of a handful of errors if they make no sense."""
+    if options.pop("format") != _FILE_FORMAT:
+        raise ValueError("another format")
+    if set(options.pop("arrays")) != set(arrays):
+        raise ValueError("arrays are missing or have other names")
+    class_names, bn_params = options.pop("class_names"), options.pop("bn_params")
+    feature_names, target_name = (options.pop(key, None) for key in _COLUMN_NAMES)
+    params = {name.removeprefix("params."): array for name, array in arrays.items() if name.startswith("params.")}
+    # Before any memory is taken: the sizes that the options ask for are those of the arrays at hand.
+    dims = [options["input_dim"], *options["hidden_dims"], options["num_classes"]]
+    for i, shape in enumerate(itertools.pairwise(dims), start=1):
+        require_shape(f"W{i}", params[f"W{i}"], shape, "the widths of its layers")
+    net = kind.__new__(kind)
+    net._build(**options)
+    net.params = params
+    net.class_names = _checked_class_names(class_names, dims[-1])
+    for key, value in _column_names(feature_names, target_name, dims[0]).items():
+        setattr(net, key, value)
+    for i, (bn_param, numbers) in enumerate(zip(net.bn_params, bn_params, strict=True), start=1):
+        bn_param.update({key: number(key, numbers[key]) for key in NORM_NUMBERS if key in numbers})
+        for key in STATISTICS:
+            if f"{key}{i}" in arrays:
+                require_shape(f"{key}{i}", arrays[f"{key}{i}"], (dims[i],), "one value per feature")
+                bn_param[key] = arrays[f"{key}{i}"].astype(net.dtype)
+    for name in ("input_mean", "input_scale"):
+        if name in arrays:
+            setattr(net, name, arrays[name])
+            # An error for numbers beyond its dtype.
+            net.per_feature(name, (dims[0],)).astype(net.dtype)
+    return net
+
+
+def _checked_class_names(names: Any, count: int) -> list[str] | None:
+    """Names as a list of `count` strings, or None."""
+    return _checked_names("class_names", names, count)
+
+
+def _column_names(feature_names: Any, target_name: Any, inputs: int) -> dict[str, Any]:
+    """The names of a table's columns as a file holds them, checked."""
+    if not (target_name is None or isinstance(target_name, str)):
+        raise ValueError(f"target_name: expected a string, got {target_name!r:.80}")
+    return dict(zip(_COLUMN_NAMES, (_checked_names("feature_names", feature_names, inputs), target_name), strict=True))
+
+
+def _checked_names(argument: str, names: Any, count: int) -> list[str] | None:
+    if names is None:
+        return None
+    if not isinstance(names, (list, tuple)) or len(names) != count or not all(isinstance(n, str) for n in names):
+        raise ValueError(f"{argument}: expected {count} strings")
+    return list(names)
+
+
+def _numbers_that_fit() -> np.errstate:
+    """Within it, a number beyond the range of the dtype that it is cast to is an error."""
+    return np.errstate(over="raise", invalid="raise")
+
+
+def array_kinds(name: str) -> str | None:
+    """The dtype kinds of the arrays in a model's file."""
+    if name == "options":
+        return "U"
+    return "biuf" if name.startswith(("params.", "running_", "input_")) else None
