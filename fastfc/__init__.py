@@ -7,6 +7,7 @@ operation exists as a pure NumPy reference and as a Numba kernel, under one API.
 """
 
 import importlib
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -39,7 +40,7 @@ importlib.import_module("fastfc._runtime.forks")
 __all__ = ["__version__", *_EXPORTS]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name not in _EXPORTS:
         raise AttributeError(f"module 'fastfc' has no attribute {name!r}")
     module = importlib.import_module(_EXPORTS[name])
@@ -47,5 +48,5 @@ def __getattr__(name):
     return value
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted([*globals(), *_EXPORTS])

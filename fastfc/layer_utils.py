@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastfc._arguments import cast, float_arrays, number, require_shape
-from fastfc.backend import implementation
-from fastfc.layers import (
+from fastfc._layer_arguments import (
     batchnorm_param,
     check_affine,
     check_norm_cache,
@@ -24,6 +23,7 @@ from fastfc.layers import (
     unpack,
     write_back,
 )
+from fastfc.backend import implementation
 from fastfc.ops.blocks import block_name
 from fastfc.ops.norms import NORMS
 
@@ -145,7 +145,14 @@ def affine_layernorm_relu_dropout_backward(dout: ArrayLike, cache: tuple) -> _Gr
     return _block_backward(dout, cache, "layernorm", dropout=True)
 
 
-def _block_forward(x, w, b, norm=None, norm_args=(), dropout_args=()):
+def _block_forward(
+    x: ArrayLike,
+    w: ArrayLike,
+    b: ArrayLike,
+    norm: str | None = None,
+    norm_args: tuple = (),
+    dropout_args: tuple = (),
+) -> tuple[np.ndarray, tuple]:
     """A block's forward pass: norm_args are gamma, beta and the normalization's dictionary, dropout_args dropout's."""
     if dropout_args:
         dropout = checked_dropout_param(*dropout_args)
@@ -176,7 +183,7 @@ def _with_legacy_dropout(block: tuple[np.ndarray, tuple], param: dict) -> tuple[
     return dropped, (*cache[:-1], dropped, scale)
 
 
-def _block_backward(dout, cache, norm=None, dropout=False):
+def _block_backward(dout: ArrayLike, cache: tuple, norm: str | None = None, dropout: bool = False) -> _Gradients:
     half = half_of(dout)
     parts = unpack(cache, "of the block's forward pass", 2 + (norm is not None) + dropout)
     scale = parts[-1:] if dropout else ()
@@ -201,10 +208,10 @@ def _block_backward(dout, cache, norm=None, dropout=False):
     return cast(implementation(block_name(norm, dropout, "backward"))(dout, checked), half)
 
 
-def _check_output(dout, out, shape):
+def _check_output(dout: np.ndarray, out: np.ndarray, shape: tuple[int, int]) -> None:
     require_shape("cache", out, shape, "the block's output")
     require_shape("dout", dout, shape, "the shape of the block's output")
 
 
-def _checked_scale(scale):
+def _checked_scale(scale: tuple) -> list[float]:
     return [number("cache", value) for value in scale]

@@ -6,25 +6,28 @@ alone), float16 is computed in float32 and returned as float16. Complex numbers,
 and strings raise TypeError, wrong shapes ValueError. Arguments are never changed.
 """
 
-from collections.abc import Callable
-from math import isnan, prod
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastfc._arguments import (
-    as_array,
-    cast,
-    float_arrays,
-    labels,
-    number,
-    require_mapping,
-    require_ndim,
-    require_shape,
+from fastfc._arguments import cast, float_arrays, labels, number, require_ndim, require_shape
+from fastfc._layer_arguments import (
+    batchnorm_param,
+    check_affine,
+    check_norm_cache,
+    check_scale_and_shift,
+    checked_dropout_param,
+    dropout_mode,
+    half_of,
+    layernorm_param,
+    legacy_dropout,
+    require_flat,
+    unpack,
+    write_back,
+)
+from fastfc._layer_arguments import (
+    seeded as seeded,
 )
 from fastfc.backend import implementation
-from fastfc.course.years import legacy_of
 
 __all__ = [
     "affine_backward",
@@ -42,9 +45,6 @@ __all__ = [
     "softmax_loss",
     "svm_loss",
 ]
-
-# BLAS counts rows and columns in 32 bits.
-_LARGEST_DIMENSION = 2**31 - 1
 
 
 def affine_forward(x: ArrayLike, w: ArrayLike, b: ArrayLike) -> tuple[np.ndarray, tuple]:
@@ -262,7 +262,7 @@ def batchnorm_backward_alt(dout: ArrayLike, cache: tuple) -> tuple[np.ndarray, n
     return _batchnorm_backward("batchnorm_backward_alt", dout, cache)
 
 
-def _batchnorm_backward(name: str, dout: ArrayLike, cache: tuple):
+def _batchnorm_backward(name: str, dout: ArrayLike, cache: tuple) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     half = half_of(dout)
     mode, x_hat, inv_std, gamma = unpack(cache, "of batchnorm_forward", 4)
     if not (isinstance(mode, str) and mode in ("train", "test")):
@@ -417,7 +417,7 @@ def dropout_backward(dout: ArrayLike, cache: tuple) -> np.ndarray:
     dropout_param, mask = unpack(cache, "(dropout_param, mask)", 2)
     if isinstance(dropout_param, tuple):
         raise ValueError("cache: expected dropout_forward's, whose first part is dropout_param, got a tuple there")
-    param = {"mode": _dropout_mode(dropout_param)}
+    param = {"mode": dropout_mode(dropout_param)}
     if param["mode"] == "test":
         (dout,), _ = float_arrays(dout=dout)
     else:
@@ -482,7 +482,7 @@ def svm_loss(x: ArrayLike, y: ArrayLike) -> tuple[np.floating, np.ndarray]:
     return _loss("svm_loss", x, y)
 
 
-def _loss(name: str, x: ArrayLike, y: ArrayLike):
+def _loss(name: str, x: ArrayLike, y: ArrayLike) -> tuple[np.floating, np.ndarray]:
     (x,), half = float_arrays(x=x)
     require_ndim("x", x, 2, "(N, C)")
     if 0 in x.shape:
@@ -524,147 +524,3 @@ def l2_penalty(w: np.ndarray, dw: np.ndarray, reg: float) -> np.floating:
         raise TypeError(f"dw: expected a C-contiguous, writable array of dtype {w.dtype}, which is changed in place")
     require_shape("dw", dw, w.shape, "the shape of w")
     return implementation("l2_penalty")(w, dw, reg)
-
-
-def check_affine(x: np.ndarray, w: np.ndarray, b: np.ndarray) -> None:
-    """ValueError unless x (N, d1..dk), w (D, M) and b (M,) fit."""
-    require_ndim("w", w, 2, "(D, M)")
-    if x.ndim < 1 or prod(x.shape[1:]) != w.shape[0]:
-        raise ValueError(f"x: expected shape (N, ...) with {w.shape[0]} features a row for w {w.shape}, got {x.shape}")
-    require_shape("b", b, (w.shape[1],), f"one bias per column of w {w.shape}")
-    if max(len(x), *w.shape) > _LARGEST_DIMENSION:
-        raise ValueError(f"x, w: expected at most {_LARGEST_DIMENSION} rows and columns, got {x.shape} and {w.shape}")
-
-
-def check_scale_and_shift(gamma: np.ndarray, beta: np.ndarray, d: int) -> None:
-    """ValueError unless gamma and beta are (d,)."""
-    require_shape("gamma", gamma, (d,), "one scale per feature")
-    require_shape("beta", beta, (d,), "one shift per feature")
-
-
-def batchnorm_param(bn_param: dict, n: int, gamma: np.ndarray) -> dict:
-    """A checked copy of bn_param for a batch of n rows, every entry present, arrays in gamma's dtype."""
-    require_mapping("bn_param", bn_param)
-    mode = bn_param.get("mode")
-    if not (isinstance(mode, str) and mode in ("train", "test")):
-        raise ValueError(f'Invalid forward batchnorm mode "{mode}"')
-    if mode == "train" and n == 0:
-        raise ValueError("x: expected at least one row in mode 'train', got none")
-    param: dict[str, Any] = {
-        "mode": mode,
-        "eps": checked_eps("bn_param", bn_param),
-        "momentum": checked_momentum(bn_param),
-    }
-    for key in ("running_mean", "running_var"):
-        given = bn_param.get(key)
-        if given is None:
-            param[key] = np.zeros_like(gamma)
-        else:
-            (statistic,), _ = float_arrays(**{f"bn_param['{key}']": given})
-            require_shape(f"bn_param['{key}']", statistic, gamma.shape, "one value per feature")
-            param[key] = statistic.astype(gamma.dtype, copy=False)
-    return param
-
-
-def write_back(bn_param: dict, param: dict) -> None:
-    """Put the running statistics of a finished forward pass where the caller keeps them."""
-    bn_param["running_mean"] = param["running_mean"]
-    bn_param["running_var"] = param["running_var"]
-
-
-def layernorm_param(ln_param: dict, gamma: np.ndarray) -> dict:
-    """A checked copy of what layer normalization reads of ln_param."""
-    require_mapping("ln_param", ln_param)
-    if gamma.size == 0:
-        raise ValueError("x: expected at least one feature a row, got none")
-    return {"eps": checked_eps("ln_param", ln_param)}
-
-
-def checked_eps(name: str, param: dict) -> float:
-    """The eps of a normalization's dictionary; ValueError unless it is at least 0."""
-    eps = number(f"{name}['eps']", param.get("eps", 1e-5))
-    if not eps >= 0:
-        raise ValueError(f"{name}['eps']: expected a number of at least 0, got {eps}")
-    return eps
-
-
-def checked_momentum(bn_param: dict) -> float:
-    """The momentum of batch normalization's dictionary; ValueError if it is NaN."""
-    momentum = number("bn_param['momentum']", bn_param.get("momentum", 0.9))
-    if isnan(momentum):
-        raise ValueError("bn_param['momentum']: expected a number, got nan")
-    return momentum
-
-
-def _dropout_mode(dropout_param: dict) -> str:
-    require_mapping("dropout_param", dropout_param)
-    mode = dropout_param.get("mode")
-    if not (isinstance(mode, str) and mode in ("train", "test")):
-        raise ValueError(f"dropout_param['mode']: expected 'train' or 'test', got {mode!r}")
-    return mode
-
-
-def checked_dropout_param(dropout_param: dict) -> dict:
-    """A checked copy of dropout_param."""
-    param: dict[str, Any] = {"mode": _dropout_mode(dropout_param), "seed": dropout_param.get("seed")}
-    param["legacy"] = legacy_of(dropout_param)
-    if param["mode"] == "train":
-        if "p" not in dropout_param:
-            raise ValueError("dropout_param['p']: expected the probability to keep a value, got nothing")
-        p = param["p"] = number("dropout_param['p']", dropout_param["p"])
-        if param["legacy"] and not 0 <= p < 1:
-            raise ValueError(f"dropout_param['p']: expected a probability to drop, 0 <= p < 1, got {p}")
-        if not param["legacy"] and not 0 < p <= 1:
-            raise ValueError(f"dropout_param['p']: expected a probability to keep, 0 < p <= 1, got {p}")
-    if param["seed"] is not None:
-        seeded(np.random.RandomState, param["seed"])
-    return param
-
-
-def seeded(make: Callable[[Any], Any], seed: Any) -> Any:
-    """``make(seed)``; its TypeError or ValueError names dropout's seed."""
-    try:
-        return make(seed)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"dropout_param['seed']: {error}") from error
-
-
-def legacy_dropout(x: np.ndarray, param: dict) -> tuple[np.ndarray, np.ndarray | None]:
-    """Dropout as it was until 2017, on both backends: out and mask, None in test mode."""
-    if param["seed"] is not None:
-        np.random.seed(param["seed"])
-    if param["mode"] == "test":
-        return x.copy(), None
-    p = param["p"]
-    mask = ((np.random.random_sample(x.shape) >= p) / (1 - p)).astype(x.dtype)
-    return x * mask, mask
-
-
-def check_norm_cache(dout: np.ndarray, x_hat: np.ndarray, inv_std: np.ndarray, gamma: np.ndarray, mode: str) -> None:
-    """ValueError unless the arrays of a normalization's cache and dout fit each other."""
-    require_ndim("cache", x_hat, 2, "(N, D) for x_hat")
-    n, d = x_hat.shape
-    require_shape("dout", dout, (n, d), "the shape of the layer's output")
-    if mode == "train" and n == 0:
-        raise ValueError("cache: expected one of a batch with at least one row, got none")
-    require_shape("cache", gamma, (d,), "gamma, one scale per feature")
-    require_shape("cache", inv_std, (n, 1) if mode == "layer" else (d,), "inv_std")
-
-
-def unpack(cache, form: str, length: int) -> tuple:
-    """The parts of a cache; ValueError that names its form for anything else."""
-    if not isinstance(cache, tuple) or len(cache) != length:
-        raise ValueError(f"cache: expected the tuple {form} that the forward pass returned, got {type(cache).__name__}")
-    return cache
-
-
-def require_flat(*parts) -> None:
-    """ValueError if a part of a cache that must be an array is a tuple itself."""
-    for part in parts:
-        if isinstance(part, tuple):
-            raise ValueError("cache: expected one of this function's forward pass, got a tuple in it")
-
-
-def half_of(dout) -> np.dtype | None:
-    """float16 if dout has it: a backward pass answers in its argument's dtype."""
-    return np.dtype(np.float16) if as_array("dout", dout).dtype.newbyteorder("=") == np.float16 else None

@@ -23,6 +23,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from fastfc._arguments import contiguous, float_arrays, number, require_mapping, require_shape
 from fastfc.backend import implementation
@@ -230,7 +231,7 @@ def complete_config(name: str, config: _Config, checked: _Config) -> None:
         config[key] = checked[key]
 
 
-def _update(name: str, w, dw, config: _Config | None):
+def _update(name: str, w: ArrayLike, dw: ArrayLike, config: _Config | None) -> tuple[np.ndarray, _Config]:
     if config is None:
         config = {}
     (values,), half = float_arrays(w=w)
@@ -254,7 +255,7 @@ def _step_count(value: float) -> int:
     return int(value)
 
 
-def _state(key: str, value, w: np.ndarray) -> np.ndarray:
+def _state(key: str, value: ArrayLike | None, w: np.ndarray) -> np.ndarray:
     if value is None:
         return np.zeros_like(w)
     (array,), _ = float_arrays(**{f"config['{key}']": value})

@@ -123,12 +123,12 @@ class FlatParameters(dict[str, np.ndarray]):
         self.update(other)
         return self
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         values = {name: np.array(value) if name in self._views else value for name, value in self.items()}
         return _rebuild, (self.shapes, self.dtype, values)
 
 
-def _rebuild(shapes, dtype, values) -> FlatParameters:
+def _rebuild(shapes: Mapping[str, tuple[int, ...]], dtype: DTypeLike, values: Mapping[str, Any]) -> FlatParameters:
     params = FlatParameters(shapes, dtype)
     params.clear()
     params.update(values)

@@ -252,7 +252,7 @@ def _on_a_copy(rule: Callable) -> Callable:
     """The rule for people whose own one leaves w as it is."""
 
     @functools.wraps(rule)
-    def update(w, dw, config=None):
+    def update(w: np.ndarray, dw: np.ndarray, config: dict | None = None) -> tuple[np.ndarray, dict]:
         return rule(np.array(w), dw, config)
 
     return update

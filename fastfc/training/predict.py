@@ -4,10 +4,10 @@ import contextlib
 
 import numpy as np
 
+from fastfc._layer_arguments import batchnorm_param, checked_eps, checked_momentum, layernorm_param, write_back
 from fastfc._runtime.blas import single_threaded
 from fastfc._runtime.team import Team
 from fastfc._runtime.threads import available_cpus, get_num_threads
-from fastfc.layers import batchnorm_param, checked_eps, checked_momentum, layernorm_param, write_back
 from fastfc.training.compiling import calls_blas, kernel
 from fastfc.training.memory import Predictions
 from fastfc.training.network import Network

@@ -10,11 +10,11 @@ from typing import Any, cast
 import numpy as np
 
 from fastfc._arguments import labels
+from fastfc._layer_arguments import batchnorm_param, layernorm_param
 from fastfc._runtime.blas import single_threaded
 from fastfc._runtime.record import Table
 from fastfc._runtime.team import Team
 from fastfc._runtime.threads import get_num_threads
-from fastfc.layers import batchnorm_param, layernorm_param
 from fastfc.optim import DEFAULTS, STATE, checked_config, complete_config
 from fastfc.params import aligned_zeros
 from fastfc.training.capability import refusal

@@ -7,6 +7,8 @@ from fastfc.bench.task import BETA1, BETA2, EPSILON, MOMENTUM, NORM_EPS, RATE, T
 
 __all__ = ["steps"]
 
+_Gradients = tuple[np.ndarray, np.ndarray, np.ndarray]
+
 
 def steps(task: Task, threads: int) -> Run:
     """Unlike some of the course's solutions these steps stay in the task's dtype, and leave out L2 at reg = 0."""
@@ -21,11 +23,12 @@ def steps(task: Task, threads: int) -> Run:
     for name, w in params.items():
         configs[name] = {"m": np.zeros_like(w), "v": np.zeros_like(w), "t": 0}
 
-    def loss_and_gradients(X, y):
+    def loss_and_gradients(X: np.ndarray, y: np.ndarray) -> tuple[np.floating, dict[str, np.ndarray]]:
         x, caches = X, []
         for layer in range(1, task.hidden + 1):
             a, cache = _affine_forward(x, params[f"W{layer}"], params[f"b{layer}"])
-            norm_cache = dropout_mask = None
+            norm_cache: tuple = ()
+            dropout_mask = None
             if task.normalization:
                 norm = _batchnorm_forward if task.normalization == "batchnorm" else _layernorm_forward
                 a, norm_cache = norm(a, params[f"gamma{layer}"], params[f"beta{layer}"], bn_params[layer - 1])
@@ -50,29 +53,29 @@ def steps(task: Task, threads: int) -> Run:
             dx, grads[f"W{layer}"], grads[f"b{layer}"] = _affine_backward(dx, cache)
         return loss, grads
 
-    def step(choice):
+    def step(choice: np.ndarray) -> float:
         loss, grads = loss_and_gradients(X[choice], y[choice])
         for name, w in params.items():
             params[name] = _adam(w, grads[name], configs[name])
         return float(loss)
 
-    def run(n, batches=None):
+    def run(n: int, batches: np.ndarray | None = None) -> list[float]:
         draws = batches if batches is not None else (np.random.choice(len(X), task.batch) for _ in range(n))
         return [step(choice) for choice in draws]
 
     return run
 
 
-def _affine_forward(x, w, b):
+def _affine_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, tuple]:
     return x.reshape(x.shape[0], -1).dot(w) + b, (x, w)
 
 
-def _affine_backward(dout, cache):
+def _affine_backward(dout: np.ndarray, cache: tuple) -> _Gradients:
     x, w = cache
     return dout.dot(w.T).reshape(x.shape), x.reshape(x.shape[0], -1).T.dot(dout), np.sum(dout, axis=0)
 
 
-def _batchnorm_forward(x, gamma, beta, bn_param):
+def _batchnorm_forward(x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, bn_param: dict) -> tuple[np.ndarray, tuple]:
     mean, var = x.mean(axis=0), x.var(axis=0)
     std = np.sqrt(var + NORM_EPS)
     x_hat = (x - mean) / std
@@ -81,7 +84,7 @@ def _batchnorm_forward(x, gamma, beta, bn_param):
     return gamma * x_hat + beta, (x_hat, gamma, std)
 
 
-def _batchnorm_backward(dout, cache):
+def _batchnorm_backward(dout: np.ndarray, cache: tuple) -> _Gradients:
     x_hat, gamma, std = cache
     n = dout.shape[0]
     dbeta, dgamma = dout.sum(axis=0), np.sum(dout * x_hat, axis=0)
@@ -90,14 +93,14 @@ def _batchnorm_backward(dout, cache):
     return dx, dgamma, dbeta
 
 
-def _layernorm_forward(x, gamma, beta, ln_param):
+def _layernorm_forward(x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, ln_param: dict) -> tuple[np.ndarray, tuple]:
     mean, var = x.mean(axis=1, keepdims=True), x.var(axis=1, keepdims=True)
     std = np.sqrt(var + NORM_EPS)
     x_hat = (x - mean) / std
     return gamma * x_hat + beta, (x_hat, gamma, std)
 
 
-def _layernorm_backward(dout, cache):
+def _layernorm_backward(dout: np.ndarray, cache: tuple) -> _Gradients:
     x_hat, gamma, std = cache
     d = dout.shape[1]
     dbeta, dgamma = dout.sum(axis=0), np.sum(dout * x_hat, axis=0)
@@ -106,7 +109,7 @@ def _layernorm_backward(dout, cache):
     return (d * dx_hat - sums[0] - x_hat * sums[1]) / (d * std), dgamma, dbeta
 
 
-def _softmax_loss(x, y):
+def _softmax_loss(x: np.ndarray, y: np.ndarray) -> tuple[np.floating, np.ndarray]:
     n = x.shape[0]
     shifted = x - np.max(x, axis=1, keepdims=True)
     log_probs = shifted - np.log(np.sum(np.exp(shifted), axis=1, keepdims=True))
@@ -115,7 +118,7 @@ def _softmax_loss(x, y):
     return -np.sum(log_probs[np.arange(n), y]) / n, dx / n
 
 
-def _adam(w, dw, config):
+def _adam(w: np.ndarray, dw: np.ndarray, config: dict) -> np.ndarray:
     config["t"] += 1
     config["m"] = BETA1 * config["m"] + (1 - BETA1) * dw
     config["v"] = BETA2 * config["v"] + (1 - BETA2) * dw**2

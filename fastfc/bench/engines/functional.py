@@ -1,21 +1,24 @@
 """The step for libraries that differentiate functions."""
 
-from fastfc.bench.task import BETA1, BETA2, EPSILON, MOMENTUM, NORM_EPS, RATE
+from collections.abc import Callable
+from typing import Any
+
+from fastfc.bench.task import BETA1, BETA2, EPSILON, MOMENTUM, NORM_EPS, RATE, Task
 
 __all__ = ["functional_step"]
 
 
-def functional_step(ops, task, state, t, x, y, dropout):
+def functional_step(
+    ops: Any, task: Task, state: Any, t: Any, x: Any, y: Any, dropout: Callable[[Any], Any]
+) -> tuple[Any, Any]:
     """A step for libraries that differentiate functions: (loss, new state); t counts from 1."""
     params, m, v, running = state
 
-    def loss_of(params):
+    def loss_of(params: Any) -> tuple[Any, list]:
         statistics: list = []
         h, parts = x, iter(params)
-        for layer in range(task.hidden + 1):
+        for _ in range(task.hidden):
             h = h @ next(parts) + next(parts)
-            if layer == task.hidden:
-                return ops.cross_entropy(h, y), statistics
             if task.normalization:
                 axis = 0 if task.normalization == "batchnorm" else 1
                 mean = h.mean(axis, keepdims=True)
@@ -27,6 +30,7 @@ def functional_step(ops, task, state, t, x, y, dropout):
             h = ops.relu(h)
             if task.keep < 1:
                 h = dropout(h)
+        return ops.cross_entropy(h @ next(parts) + next(parts), y), statistics
 
     (loss, statistics), gradients = ops.value_and_gradients(loss_of, params)
     m = [BETA1 * a + (1 - BETA1) * g for a, g in zip(m, gradients, strict=True)]

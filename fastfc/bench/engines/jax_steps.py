@@ -26,7 +26,7 @@ def _jax_step(task: Task, threads: int) -> Any:
     jax.config.update("jax_default_prng_impl", "unsafe_rbg")
     jax.config.update("jax_enable_x64", task.dtype == "float64")
 
-    def cross_entropy(scores, y):
+    def cross_entropy(scores: Any, y: Any) -> Any:
         picked = jnp.take_along_axis(scores, y[:, None], axis=1)[:, 0]
         return jnp.mean(jax.nn.logsumexp(scores, axis=1) - picked)
 
@@ -40,14 +40,14 @@ def _jax_step(task: Task, threads: int) -> Any:
     )
     threshold = round(task.keep * 2**16)
 
-    def step(state, data, batch):
+    def step(state: Any, data: Any, batch: Any) -> tuple[Any, Any]:
         arrays, t, key = state
         key, *keys = jax.random.split(key, 2 + task.hidden)
         if batch is None:
             batch = jax.random.bits(keys[-1], (task.batch,), jnp.uint32) % task.examples
         remaining = iter(keys)
 
-        def dropout(h):
+        def dropout(h: Any) -> Any:
             # Two masks from a word: half the time of drawing as many 16-bit numbers.
             words = jax.random.bits(next(remaining), ((h.size + 1) // 2,), jnp.uint32)
             halves = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(-1)[: h.size]
@@ -66,7 +66,7 @@ def single(task: Task, threads: int) -> Run:
     jax, state, data, step = _jax_step(task, threads)
     step = jax.jit(step, donate_argnums=0)
 
-    def run(n, batches=None):
+    def run(n: int, batches: np.ndarray | None = None) -> list[float] | None:
         nonlocal state
         losses = []
         for batch in [None] * n if batches is None else batches.astype(np.int32):
@@ -84,14 +84,14 @@ def many(task: Task, threads: int) -> Run:
     jax, state, data, step = _jax_step(task, threads)
 
     @functools.partial(jax.jit, donate_argnums=0)
-    def draw_and_step(state, data, n):
+    def draw_and_step(state: Any, data: Any, n: int) -> Any:
         return jax.lax.fori_loop(0, n, lambda i, carry: step(carry, data, None)[0], state)
 
     @functools.partial(jax.jit, donate_argnums=0)
-    def steps_on(state, data, batches):
+    def steps_on(state: Any, data: Any, batches: Any) -> tuple[Any, Any]:
         return jax.lax.scan(lambda carry, batch: step(carry, data, batch), state, batches)
 
-    def run(n, batches=None):
+    def run(n: int, batches: np.ndarray | None = None) -> list[float] | None:
         nonlocal state
         if batches is not None:
             state, losses = steps_on(state, data, batches.astype(np.int32))

@@ -3,6 +3,8 @@
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+
 from fastfc.bench.engines import Run
 from fastfc.bench.engines.functional import functional_step
 from fastfc.bench.task import Task
@@ -17,7 +19,7 @@ def compiled(task: Task, threads: int) -> Run:
     X, y = map(mx.array, task.data())
     state: list[Any] = [[[mx.array(a) for a in kind] for kind in task.first_state()], mx.array(0.0), mx.random.state]
 
-    def cross_entropy(scores, y):
+    def cross_entropy(scores: Any, y: Any) -> Any:
         picked = mx.take_along_axis(scores, y[:, None], axis=1)[:, 0]
         return mx.mean(mx.logsumexp(scores, axis=1) - picked)
 
@@ -30,10 +32,10 @@ def compiled(task: Task, threads: int) -> Run:
         cross_entropy=cross_entropy,
     )
 
-    def dropout(h):
+    def dropout(h: Any) -> Any:
         return mx.where(mx.random.bernoulli(task.keep, h.shape), h * (1 / task.keep), 0)
 
-    def step(batch=None):
+    def step(batch: Any = None) -> Any:
         if batch is None:
             batch = mx.random.randint(0, task.examples, (task.batch,))
         state[1] = state[1] + 1
@@ -42,7 +44,7 @@ def compiled(task: Task, threads: int) -> Run:
 
     fused = mx.compile(step, inputs=state, outputs=state)
 
-    def run(n, batches=None):
+    def run(n: int, batches: np.ndarray | None = None) -> list[float] | None:
         losses = []
         for batch in [None] * n if batches is None else batches:
             loss = fused() if batch is None else fused(mx.array(batch))

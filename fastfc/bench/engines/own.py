@@ -49,7 +49,7 @@ def _steps(backend: str, task: Task, threads: int) -> Run:
     solver = Solver(network(task), data, batch_size=task.batch, verbose=False, threads=threads, **rule)
     engine = held.enter_context(solver._engine())
 
-    def run(n, batches=None):
+    def run(n: int, batches: np.ndarray | None = None) -> list[float]:
         if batches is not None:
             # Both loops draw their own batches, as the Solver of the course does: these.
             np.random.seed(CHECK_SEED)

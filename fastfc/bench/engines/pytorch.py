@@ -1,7 +1,10 @@
 """PyTorch: eager with fused Adam, forward and backward compiled, and the whole step compiled."""
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
+
+import numpy as np
 
 from fastfc.bench.engines import Run
 from fastfc.bench.engines.functional import functional_step
@@ -37,13 +40,13 @@ def eager(task: Task, threads: int, whole_loss: bool = False) -> Run:
     model = nn.Sequential(*layers)
     optimizer = torch.optim.Adam(model.parameters(), RATE, (BETA1, BETA2), EPSILON, fused=True)
 
-    def forward(choice):
+    def forward(choice: Any) -> Any:
         return nn.functional.cross_entropy(model(X.index_select(0, choice)), y.index_select(0, choice))
 
     if whole_loss:
         forward = torch.compile(forward, fullgraph=True)
 
-    def step(choice):
+    def step(choice: Any) -> Any:
         optimizer.zero_grad(set_to_none=True)
         loss = forward(choice)
         loss.backward()
@@ -64,7 +67,7 @@ def compiled_step(task: Task, threads: int) -> Run:
     state = [[torch.from_numpy(a) for a in kind] for kind in task.first_state()]
     t = torch.zeros(())
 
-    def value_and_gradients(function, params):
+    def value_and_gradients(function: Callable, params: Any) -> tuple[Any, Any]:
         gradients, value = torch.func.grad_and_value(function, has_aux=True)(params)
         return value, gradients
 
@@ -77,12 +80,12 @@ def compiled_step(task: Task, threads: int) -> Run:
         cross_entropy=torch.nn.functional.cross_entropy,
     )
 
-    def dropout(h):
+    def dropout(h: Any) -> Any:
         return torch.nn.functional.dropout(h, 1 - task.keep)
 
     # The C++ wrapper halves what a call costs beside the arithmetic.
     @torch.compile(fullgraph=True, options={"cpp_wrapper": True})
-    def step(choice):
+    def step(choice: Any) -> Any:
         t.add_(1)
         loss, new_state = functional_step(ops, task, state, t, X[choice], y[choice], dropout)
         for olds, news in zip(state, new_state, strict=True):
@@ -93,8 +96,8 @@ def compiled_step(task: Task, threads: int) -> Run:
     return _torch_run(torch, task, step)
 
 
-def _torch_run(torch, task, step):
-    def run(n, batches=None):
+def _torch_run(torch: Any, task: Task, step: Callable[[Any], Any]) -> Run:
+    def run(n: int, batches: np.ndarray | None = None) -> list[float] | None:
         if batches is not None:
             return [step(choice).item() for choice in torch.from_numpy(batches)]
         for _ in range(n):

@@ -25,7 +25,7 @@ def classifier(task: Task, threads: int) -> Run:
         moment[...] = 0
     per_epoch = len(X) // task.batch
 
-    def run(n, batches=None):
+    def run(n: int, batches: np.ndarray | None = None) -> list[float] | None:
         if batches is not None:
             losses = []
             for choice in batches:
