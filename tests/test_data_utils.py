@@ -554,7 +554,7 @@ def test_full_fashion_mnist_by_name(tmp_path, monkeypatch):
 
 def test_full_fashion_mnist_not_found(tmp_path, monkeypatch):
     monkeypatch.setenv("FASTFC_DATA", str(tmp_path))
-    monkeypatch.setattr(data_utils, "has_idx_files", lambda folder: False)
+    monkeypatch.setattr("fastfc._data_sets.has_idx_files", lambda folder: False)
     with pytest.raises(FileNotFoundError) as caught:
         load_dataset("fashion-mnist-full")
     for part in ("dataset-fashion-mnist", str(tmp_path / "fashion-mnist"), "/usr/share/datasets/fashion-mnist"):

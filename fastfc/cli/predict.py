@@ -64,8 +64,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _predict(args: argparse.Namespace) -> int:
+    from fastfc._data_sets import read_samples
     from fastfc.classifiers.fc_net import load_model
-    from fastfc.data_utils import read_samples
     from fastfc.formats.table import ModelColumns, TableOptions
 
     with reported(OSError, ValueError, MemoryError):
