@@ -1,4 +1,4 @@
-"""What a table's first rows tell: whether there is a header, which column has the labels, which is an index."""
+"""Reading a table's first rows: whether there is a header, which column has the labels, which is an index."""
 
 import re
 from collections import Counter

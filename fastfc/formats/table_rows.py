@@ -69,7 +69,7 @@ class Layout:
 
 @dataclass
 class Rows:
-    """What was read: X (N, D), a code for each row's label, and the labels' texts by code."""
+    """The rows that were read: X (N, D), a code for each row's label, and the labels' texts by code."""
 
     X: Array
     codes: Array
@@ -211,14 +211,7 @@ class _Reader:
         from fastfc.kernels.lowering import decimals
 
         layout = self.layout
-        kinds = np.full(layout.width + layout.trailing, decimals.SKIPPED)
-        kinds[list(layout.empty)] = decimals.EMPTY
-        kinds[list(layout.features)] = decimals.NUMBER
-        kinds[list(layout.booleans & set(layout.features))] = decimals.BOOLEAN
-        if layout.label is not None:
-            kinds[layout.label] = decimals.LABEL
-        if layout.trailing:
-            kinds[-1] = decimals.EMPTY
+        kinds = self._kinds()
         order = np.argsort(layout.features)  # the kernel's columns are the file's
         in_order = bool(np.all(order[:-1] < order[1:]))
         separator, decimal = map(ord, (layout.dialect.separator, layout.dialect.decimal))
@@ -267,6 +260,21 @@ class _Reader:
                     return
                 self.add(records(self._text_of(rest), layout.dialect.separator, layout.path, line))
                 line += rows - read
+
+    def _kinds(self) -> Array:
+        """The kind of each column of the file, (columns,) int64, as the kernel knows it."""
+        from fastfc.kernels.lowering import decimals
+
+        layout = self.layout
+        kinds = np.full(layout.width + layout.trailing, decimals.SKIPPED)
+        kinds[list(layout.empty)] = decimals.EMPTY
+        kinds[list(layout.features)] = decimals.NUMBER
+        kinds[list(layout.booleans & set(layout.features))] = decimals.BOOLEAN
+        if layout.label is not None:
+            kinds[layout.label] = decimals.LABEL
+        if layout.trailing:
+            kinds[-1] = decimals.EMPTY
+        return kinds
 
     def _float(self, block: bytes, start: int, end: int, line: int, column: int) -> float:
         cell = block[start:end].decode("ascii").replace(",", ".")

@@ -188,7 +188,7 @@ def records(lines: Iterable[str], separator: str, path: Path, before: int = 0) -
 _CANDIDATES = ("\t", ";", "|", ",")  # a comma last: it can be decimal
 _SEP_LINE = re.compile(r'"?sep=(.)"?[ ,;\t]*\r?\n?', re.IGNORECASE)
 _LOOKED_AT = 100  # lines for the separator
-# What is looked at of a table's rows: enough to tell its columns, in little time for a wide one.
+# How much is looked at of a table's rows: enough to tell its columns, in little time for a wide one.
 _MOST_ROWS, _FEWEST_ROWS, _MOST_CELLS = 1000, 100, 50_000
 
 

@@ -1,0 +1,48 @@
+"""The options for reading a text table, and the columns that a model takes of one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+__all__ = ["ModelColumns", "TableOptions"]
+
+
+@dataclass(frozen=True)
+class TableOptions:
+    """A caller's options for a text table; None is to look and decide."""
+
+    target: str | int | None = None
+    header: bool | None = None
+    separator: str | None = None
+    decimal: str | None = None
+    encoding: str | None = None
+    missing: str | None = None
+    drop: Sequence[str | int] | str | int = ()
+
+    def refuse_for(self, source: object) -> None:
+        """Raise ValueError if one of them is given for data that is no text table."""
+        for option in fields(self):
+            value = getattr(self, option.name)
+            if value is not None and value != ():
+                use = "names a column of a .csv file" if option.name == "target" else "is for text tables (.csv, ...)"
+                raise ValueError(f"{option.name}={value!r} {use}; {source} is none")
+
+    def check(self) -> None:
+        """Raise ValueError for values that cannot be."""
+        if self.header is not None and not isinstance(self.header, bool):
+            raise ValueError(f"header={self.header!r} (--header): expected True, False or None (yes, no)")
+        if self.missing not in (None, "drop"):
+            raise ValueError(f"missing={self.missing!r} (--missing): expected None (error) or 'drop'")
+
+    def dropped(self) -> list[str | int]:
+        """The columns to leave out, each a name or a number."""
+        return [self.drop] if isinstance(self.drop, str | int) else list(self.drop)
+
+
+@dataclass(frozen=True)
+class ModelColumns:
+    """The columns that a model takes, and its classes."""
+
+    num_features: int | None = None
+    class_names: Sequence[str] | None = None
+    feature_names: Sequence[str] | None = None
+    target_name: str | None = None
