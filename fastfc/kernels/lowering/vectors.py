@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numba
 from llvmlite import ir
+from numba.core import types
 from numba.core.registry import cpu_target
 
 
@@ -115,3 +116,15 @@ def store(builder, value, pointer, mask):
 def _named(kind):
     """A kind of vector in the names of LLVM's intrinsics."""
     return f"v{kind.count}{'i' if isinstance(kind.element, ir.IntType) else 'f'}{8 * item_bytes(kind.element)}"
+
+
+def words_of(context, builder, kinds, numbers):
+    """The values of a tuple of numbers."""
+    values = [builder.extract_value(numbers, i) for i in range(len(kinds.types))]
+    return [context.cast(builder, *value, types.int64) for value in zip(values, kinds.types, strict=True)]
+
+
+def pointers_of(builder, addresses, real):
+    """The values of a tuple of addresses."""
+    values = [builder.extract_value(addresses, i) for i in range(len(addresses.type.elements))]
+    return [builder.inttoptr(value, real.as_pointer()) for value in values]
