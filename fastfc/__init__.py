@@ -18,6 +18,8 @@ _EXPORTS = {
     "load_model": "fastfc.classifiers.fc_net",
     "DivergenceWarning": "fastfc.solver",
     "Solver": "fastfc.solver",
+    "export": "fastfc.formats.export",
+    "load_exported": "fastfc.formats.export",
     "load_dataset": "fastfc.data_utils",
     "get_backend": "fastfc.backend",
     "use_backend": "fastfc.backend",

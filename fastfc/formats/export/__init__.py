@@ -1,0 +1,121 @@
+"""Networks for programs without fastfc, and networks from elsewhere: one module per format.
+
+A format's module has ``write(description, path) -> names of the files written`` and, if it can be read, ``read(path)``.
+"""
+
+import importlib
+import os
+from types import ModuleType
+from typing import Any
+
+from numpy.typing import DTypeLike
+
+from fastfc.classifiers.fc_net import FullyConnectedNet, load_model
+from fastfc.formats.export.description import describe
+
+__all__ = ["export", "load_exported"]
+
+#: End of a file's name -> the module of its format; a longer end goes first.
+_WRITTEN = {
+    ".py": "numpy_module",
+    ".c": "c99",
+    ".h": "c99",
+}
+#: Likewise, of the formats that are read.
+_READ: dict[str, str] = {}
+#: Formats in which the dtype of the examples can be chosen.
+_WITH_INPUT_DTYPE = ("c99",)
+
+
+def export(net: FullyConnectedNet, path: str | os.PathLike[str], *, input_dtype: DTypeLike | None = None) -> list[str]:
+    """Write a trained network for another program, in the format that the end of the file's name says.
+
+    ========== =======================================================================
+    End        Files
+    ========== =======================================================================
+    ``.py``    a module that needs NumPy only, and its weights in an ``.npz`` beside it
+    ``.c .h``  C99 without any library but ``math.h``
+    ``.npz``   fastfc's own, as :meth:`fastfc.FullyConnectedNet.save` writes it
+    ========== =======================================================================
+
+    All of them predict as the network does in test mode, input standardization included. Older files under the
+    same names are replaced.
+
+    Parameters
+    ----------
+    net : FullyConnectedNet
+    path : path-like
+    input_dtype : {np.float32, np.float64}, optional
+        Of ``.c``: the dtype of the examples, in which they are standardized too; by default the network's.
+        float64 keeps the digits of features whose mean is large beside their deviation.
+
+    Returns
+    -------
+    list of str
+        The files that were written.
+
+    Raises
+    ------
+    ValueError
+        If the name ends in none of these, or the format cannot express the network.
+    TypeError
+        If `net` is not a FullyConnectedNet with the scores of one.
+    OSError
+        If a file cannot be written.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> net = FullyConnectedNet([8], input_dim=4, num_classes=3)
+    >>> export(net, "small.py")
+    ['small.py', 'small.npz']
+    >>> import runpy
+    >>> small = runpy.run_path("small.py")
+    >>> X = np.random.randn(5, 4)
+    >>> bool((small["predict"](X) == net.predict(X)).all())
+    True
+    """
+    name = os.fspath(path)
+    module, kind = _format(name, {**_WRITTEN, ".npz": None})
+    options: dict[str, Any] = {}
+    if input_dtype is not None:
+        if kind not in _WITH_INPUT_DTYPE:
+            raise ValueError(f"input_dtype: {name} takes examples of any dtype; expected None, got {input_dtype!r}")
+        options["input_dtype"] = input_dtype
+    if module is None:
+        net.save(name)
+        return [name]
+    return module.write(describe(net), name, **options)
+
+
+def load_exported(path: str | os.PathLike[str]) -> FullyConnectedNet:
+    """Make a network of a file, in the format that the end of its name says.
+
+    ``.npz`` is fastfc's own. Nothing in a file is executed.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is damaged or has no network that fastfc can express, or its format is not one that is read.
+    """
+    name = os.fspath(path)
+    # Networks under any other name are fastfc's own.
+    if name.endswith(tuple(set(_WRITTEN) - set(_READ))):
+        raise ValueError(f"{name}: networks are read from {_listed([*_READ, '.npz'])}")
+    module, _ = _format(name, {**_READ, "": None})
+    return load_model(name) if module is None else module.read(name)
+
+
+def _format(name: str, kinds: dict[str, str | None]) -> tuple[ModuleType | None, str | None]:
+    """The module of a file's format, and its name; None for fastfc's own."""
+    for end in sorted(kinds, key=len, reverse=True):
+        if name.endswith(end) and len(os.path.basename(name)) > len(end):
+            kind = kinds[end]
+            return (None if kind is None else importlib.import_module(f"{__name__}.{kind}")), kind
+    raise ValueError(f"path: expected a name that ends in {_listed(list(kinds))}, got {name!r}")
+
+
+def _listed(ends: list[str]) -> str:
+    return " or ".join([", ".join(ends[:-1]), ends[-1]] if len(ends) > 1 else ends)

@@ -1,0 +1,193 @@
+"""A trained network as every other format needs it: widths, arrays, and what the test mode computes of them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastfc.classifiers.fc_net import FullyConnectedNet
+from fastfc.formats.model import DAMAGE, packed, unpacked
+
+__all__ = ["Description", "array_names", "describe", "make_network", "unpack"]
+
+#: The values that `eps` and `momentum` of a normalization have by default.
+EPS, MOMENTUM = 1e-5, 0.9
+
+
+@dataclass(frozen=True)
+class Description:
+    """A network in test mode.
+
+    A hidden layer computes ``activation(normalized(x @ W + b))``, the last one ``x @ W + b``: the scores.
+
+    Attributes
+    ----------
+    dims : tuple of int
+        Input width, hidden widths, number of outputs.
+    activation : str
+    normalization : {None, "batchnorm", "layernorm"}
+    eps, momentum : tuple of float
+        One per hidden layer, or none without normalization.
+    output : {"softmax", "logistic", "exp", "identity"}
+        The function that makes predictions of scores.
+    labels : bool
+        Whether the class with the highest score is the prediction.
+    dropout_keep_ratio : float
+    dtype : dtype
+        float32 or float64.
+    arrays : dict of str to array
+        ``W1, b1, ...`` and, on hidden layers, ``gamma1, beta1, running_mean1, running_var1`` as far as the
+        normalization has them, in the network's dtype.
+    input_mean, input_scale : float64 array (dims[0],) or None
+        An example enters as ``(x - input_mean) * input_scale``.
+    class_names : list of str or None
+    packed : dict of str to array
+        The contents of the network's own ``.npz`` file.
+    """
+
+    dims: tuple[int, ...]
+    activation: str
+    normalization: str | None
+    eps: tuple[float, ...]
+    momentum: tuple[float, ...]
+    output: str
+    labels: bool
+    dropout_keep_ratio: float
+    dtype: np.dtype[Any]
+    arrays: dict[str, NDArray[Any]]
+    input_mean: NDArray[np.float64] | None
+    input_scale: NDArray[np.float64] | None
+    class_names: list[str] | None
+    packed: dict[str, NDArray[Any]]
+
+    @property
+    def layers(self) -> int:
+        return len(self.dims) - 1
+
+    @property
+    def standardizes(self) -> bool:
+        return self.input_mean is not None or self.input_scale is not None
+
+    @property
+    def options(self) -> str:
+        """The options in the network's file, a JSON text, from which :func:`unpack` makes the network again."""
+        return str(self.packed["options"][()])
+
+
+def describe(net: FullyConnectedNet) -> Description:
+    """The network as it predicts now.
+
+    Raises
+    ------
+    TypeError
+        If `net` is no FullyConnectedNet, or computes scores by methods of its own.
+    ValueError
+        If its attributes do not fit its parameters.
+    """
+    if not isinstance(net, FullyConnectedNet):
+        raise TypeError(f"net: expected a FullyConnectedNet, got {type(net).__name__}")
+    replaced = net._training.replaced_in(net)
+    if replaced is not None:
+        raise TypeError(f"net: expected a FullyConnectedNet's own methods, got another {replaced}, which has no export")
+    contents = packed(net)
+    dtype = np.dtype(net.dtype)
+    arrays = {name: net.params[name] for name in net.params.shapes}
+    if net.normalization == "batchnorm":
+        for i, param in enumerate(net.bn_params, start=1):
+            for key in ("running_mean", "running_var"):
+                # In test mode statistics that were never taken are zeros.
+                arrays[f"{key}{i}"] = np.asarray(param.get(key, np.zeros(net.dims[i])), dtype)
+    return Description(
+        dims=tuple(net.dims),
+        activation=getattr(net, "activation", "relu"),
+        normalization=net.normalization,
+        eps=tuple(float(param.get("eps", EPS)) for param in net.bn_params),
+        momentum=tuple(float(param.get("momentum", MOMENTUM)) for param in net.bn_params),
+        output="softmax",
+        labels=True,
+        dropout_keep_ratio=_keep_ratio(net),
+        dtype=dtype,
+        arrays=arrays,
+        input_mean=_per_feature(net, "input_mean"),
+        input_scale=_per_feature(net, "input_scale"),
+        class_names=net.class_names,
+        packed=contents,
+    )
+
+
+def _keep_ratio(net: FullyConnectedNet) -> float:
+    if not net.use_dropout:
+        return 1.0
+    p = float(net.dropout_param["p"])
+    return 1 - p if net.dropout_param.get("legacy") else p
+
+
+def _per_feature(net: FullyConnectedNet, name: str) -> NDArray[np.float64] | None:
+    if getattr(net, name) is None:
+        return None
+    return np.broadcast_to(net.per_feature(name, (net.dims[0],)), (net.dims[0],))
+
+
+def array_names(layers: int, normalization: str | None, i: int) -> list[str]:
+    """The names of layer i's arrays, 1 to `layers`."""
+    names = [f"W{i}", f"b{i}"]
+    if normalization is not None and i < layers:
+        names += [f"gamma{i}", f"beta{i}"]
+        if normalization == "batchnorm":
+            names += [f"running_mean{i}", f"running_var{i}"]
+    return names
+
+
+def unpack(options: str, arrays: dict[str, NDArray[Any]], source: object) -> FullyConnectedNet:
+    """The network of :attr:`Description.options` and of its file's arrays; ValueError if they make no sense."""
+    try:
+        return unpacked({"options": np.array(options), **arrays}, FullyConnectedNet)
+    except DAMAGE as error:
+        raise ValueError(f"{source}: not a fastfc model, or a damaged one ({error})") from error
+
+
+def make_network(
+    arrays: dict[str, NDArray[Any]],
+    layers: int,
+    normalization: str | None,
+    *,
+    activation: str,
+    eps: float,
+    momentum: float,
+    dropout_keep_ratio: float = 1,
+) -> FullyConnectedNet:
+    """A network of arrays under fastfc's names; NumPy's global random stream stays where it is.
+
+    Raises
+    ------
+    ValueError
+        If the arrays do not fit one another.
+    """
+    dims = [arrays["W1"].shape[0], *(arrays[f"W{i}"].shape[1] for i in range(1, layers + 1))]
+    for i in range(1, layers + 1):
+        for name in array_names(layers, normalization, i):
+            expected = (dims[i - 1], dims[i]) if name.startswith("W") else (dims[i],)
+            if arrays[name].shape != expected:
+                raise ValueError(f"{name}: expected shape {expected}, got {arrays[name].shape}")
+    dtype = np.result_type(*arrays.values())
+    more: dict[str, Any] = {} if activation == "relu" else {"activation": activation}
+    stream = np.random.get_state()
+    try:
+        net = FullyConnectedNet(
+            dims[1:-1],
+            dims[0],
+            dims[-1],
+            normalization=normalization,
+            dropout_keep_ratio=dropout_keep_ratio,
+            dtype=np.float64 if dtype == np.float64 else np.float32,
+            **more,
+        )
+    finally:
+        np.random.set_state(stream)
+    net.params = {name: array for name, array in arrays.items() if not name.startswith("running_")}
+    for i, param in enumerate(net.bn_params, start=1):
+        param.update(eps=eps, momentum=momentum)
+        if normalization == "batchnorm":
+            param.update({key: arrays[f"{key}{i}"].astype(net.dtype) for key in ("running_mean", "running_var")})
+    return net

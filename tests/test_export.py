@@ -1,0 +1,341 @@
+"""Networks for programs without fastfc: they predict the same within rounding errors."""
+
+import ctypes
+import dataclasses
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from exported import (
+    ACTIVATIONS,
+    CLASSES,
+    FEATURES,
+    assert_labels,
+    assert_probabilities,
+    assert_same_network,
+    examples,
+    make_net,
+    scores_by_formula,
+    softmax,
+)
+
+import fastfc
+from fastfc import FullyConnectedNet, export, load_model
+from fastfc.cli import main
+from fastfc.formats.export import c99, load_exported, numpy_module
+from fastfc.formats.export.description import describe
+
+NORMALIZATIONS = [None, "batchnorm", "layernorm"]
+every_normalization = pytest.mark.parametrize("normalization", NORMALIZATIONS)
+every_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
+every_activation = pytest.mark.parametrize("activation", ACTIVATIONS)
+CC = shutil.which("cc")
+needs_cc = pytest.mark.skipif(CC is None, reason="there is no C compiler")
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+# ------------------------------------------------------------------------------------------ NumPy modules
+
+
+def imported(path):
+    spec = importlib.util.spec_from_file_location("exported_module", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@every_normalization
+@every_dtype
+def test_a_module_predicts_the_same(normalization, dtype):
+    net, X = make_net(normalization, dtype), examples(dtype=np.float64)
+    assert export(net, "small.py") == ["small.py", "small.npz"]
+    small = imported("small.py")
+    scores, bound = scores_by_formula(net, X)
+    got = small.scores(X)
+    assert got.dtype == dtype
+    assert np.all(np.abs(got - scores) <= bound)
+    assert np.all(np.abs(net.loss(X) - scores) <= bound)
+    assert_probabilities(small.predict_proba(X), scores, bound, dtype)
+    assert_labels([net.class_names.index(name) for name in small.predict(X)], scores, bound)
+
+
+@every_activation
+def test_activations_in_a_module(activation):
+    net, X = make_net(None, np.float64), examples()
+    numpy_module.write(dataclasses.replace(describe(net), activation=activation), "small.py")
+    scores, bound = scores_by_formula(net, X, activation)
+    assert np.all(np.abs(imported("small.py").scores(X) - scores) <= bound)
+
+
+@pytest.mark.parametrize("output", ["logistic", "exp", "identity"])
+def test_numbers_as_outputs_of_a_module(output):
+    net, X = make_net(dtype=np.float64), examples()
+    numpy_module.write(dataclasses.replace(describe(net), output=output, labels=False), "small.py")
+    small = imported("small.py")
+    function, name = {
+        "logistic": (lambda s: 1 / (1 + np.exp(-s)), "predict_proba"),
+        "exp": (np.exp, "predict"),
+        "identity": (lambda s: s, "predict"),
+    }[output]
+    bound = fastfc.tolerance(np.float64, 1)
+    np.testing.assert_allclose(getattr(small, name)(X), function(small.scores(X)), rtol=bound)
+    assert hasattr(small, "predict") == (name == "predict")
+
+
+def test_a_module_needs_neither_fastfc_nor_the_current_folder(tmp_path):
+    net, X = make_net(), examples()
+    os.mkdir("elsewhere")
+    export(net, "elsewhere/small.py")
+    np.save("X.npy", X)
+    program = (
+        "import sys; sys.path.insert(0, 'elsewhere'); import numpy as np, small\n"
+        "assert not {'fastfc', 'numba', 'scipy'} & set(sys.modules)\n"
+        "np.save('scores.npy', small.scores(np.load('X.npy')))"
+    )
+    subprocess.run([sys.executable, "-I", "-c", program], check=True, cwd=tmp_path)
+    scores, bound = scores_by_formula(net, X)
+    assert np.all(np.abs(np.load("scores.npy") - scores) <= bound)
+
+
+def test_a_modules_weights_are_the_networks_file():
+    """Exporting model.npz to model.py leaves the model what it was."""
+    net = make_net("batchnorm", keep=0.5)
+    net.save("model.npz")
+    export(load_model("model.npz"), "model.py")
+    assert_same_network(load_model("model.npz"), net)
+
+
+@pytest.mark.parametrize("shape", [(0, FEATURES), (1, FEATURES), (3, 2, 3)])
+def test_shapes_that_a_module_takes(shape):
+    net = make_net("layernorm", names=False)
+    net.input_mean = np.asarray(net.input_mean).reshape(2, 3)
+    export(net, "small.py")
+    small, X = imported("small.py"), np.ones(shape)
+    assert small.scores(X).shape == (shape[0], CLASSES)
+    np.testing.assert_array_equal(small.predict(X), net.predict(X))
+    with pytest.raises(ValueError, match="reshape"):
+        small.scores(np.ones((2, FEATURES + 1)))
+
+
+def test_untrained_and_linear_networks_in_a_module():
+    for net in (
+        FullyConnectedNet([5], FEATURES, 3, normalization="batchnorm"),
+        make_net(hidden=()),
+        make_net(standardize=False),
+    ):
+        export(net, "small.py")
+        X = examples()
+        scores, bound = scores_by_formula(net, X)
+        assert np.all(np.abs(imported("small.py").scores(X) - scores) <= bound)
+
+
+HOSTILE_NAMES = ['"""\nraise SystemExit', "'); raise SystemExit #", "??/", '"); } int x = {\n\\']
+
+
+def test_names_are_never_code_in_a_module():
+    net = make_net()
+    net.class_names = HOSTILE_NAMES
+    export(net, "small.py")
+    assert imported("small.py").CLASSES == HOSTILE_NAMES
+
+
+# ---------------------------------------------------------------------------------------------------- C99
+
+
+class Compiled:
+    """The functions of an exported C file, over rows of examples."""
+
+    def __init__(self, name, dtype, input_dtype):
+        flags = ["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-O1", "-shared", "-fPIC"]
+        subprocess.run([CC, *flags, f"{name}.c", "-o", f"{name}.so", "-lm"], check=True)
+        self.library, self.name = ctypes.CDLL(os.path.abspath(f"{name}.so")), name
+        self.dtype, self.input_dtype = dtype, input_dtype
+
+    def rows(self, function, X):
+        out = np.empty((len(X), CLASSES), self.dtype)
+        for x, y in zip(np.ascontiguousarray(X, self.input_dtype), out, strict=True):
+            getattr(self.library, f"{self.name}_{function}")(
+                x.ctypes.data_as(ctypes.c_void_p), y.ctypes.data_as(ctypes.c_void_p)
+            )
+        return out
+
+    def labels(self, X):
+        predict = getattr(self.library, f"{self.name}_predict")
+        return [predict(x.ctypes.data_as(ctypes.c_void_p)) for x in np.ascontiguousarray(X, self.input_dtype)]
+
+    def names(self):
+        return [name.decode() for name in (ctypes.c_char_p * CLASSES).in_dll(self.library, f"{self.name}_class_names")]
+
+
+@needs_cc
+@every_normalization
+@every_dtype
+def test_c_predicts_the_same(normalization, dtype):
+    net, X = make_net(normalization, dtype), examples(dtype=dtype)
+    assert export(net, "small.c") == ["small.c", "small.h"]
+    small = Compiled("small", dtype, dtype)
+    scores, bound = scores_by_formula(net, X)
+    assert np.all(np.abs(small.rows("scores", X) - scores) <= bound)
+    assert_probabilities(small.rows("probabilities", X), scores, bound, dtype)
+    assert_labels(small.labels(X), scores, bound)
+    assert small.names() == net.class_names
+
+
+@needs_cc
+def test_activations_in_c():
+    net, X = make_net("layernorm"), examples()
+    descriptions = {name: dataclasses.replace(describe(net), activation=name, class_names=None) for name in ACTIVATIONS}
+    for name, description in descriptions.items():
+        c99.write(description, f"{name}.c")
+        scores, bound = scores_by_formula(net, X, name)
+        assert np.all(np.abs(Compiled(name, np.float32, np.float32).rows("scores", X) - scores) <= bound), name
+
+
+@needs_cc
+@pytest.mark.parametrize("output", ["logistic", "exp", "identity"])
+def test_numbers_as_outputs_in_c(output):
+    net, X = make_net(dtype=np.float64), examples()
+    c99.write(dataclasses.replace(describe(net), output=output, labels=False), "small.h")
+    small = Compiled("small", np.float64, np.float64)
+    if output == "identity":
+        assert not hasattr(small.library, "small_predictions")
+        return
+    function, name = {
+        "logistic": (lambda s: 1 / (1 + np.exp(-s)), "probabilities"),
+        "exp": (np.exp, "predictions"),
+    }[output]
+    scores = small.rows("scores", X)
+    np.testing.assert_allclose(small.rows(name, X), function(scores), rtol=fastfc.tolerance(np.float64, 1))
+
+
+@needs_cc
+def test_c_of_features_far_from_zero():
+    """In float32, nothing is left of features with a mean of 1e9 and a deviation of 1."""
+    net, X = make_net(), examples(dtype=np.float64) + 1e9
+    net.input_mean = np.asarray(net.input_mean) + 1e9
+    export(net, "small.c", input_dtype=np.float64)
+    scores = softmax(net.loss(X).astype(np.float64))
+    got = Compiled("small", np.float32, np.float64).rows("probabilities", X)
+    # The standardized features are the same floats: only the sums differ.
+    centred = make_net(standardize=False)
+    _, bound = scores_by_formula(centred, ((X - net.input_mean) * net.input_scale).astype(np.float32))
+    assert np.all(np.abs(got - scores) <= 4 * bound.max())
+
+
+@needs_cc
+@pytest.mark.parametrize("net", [make_net(hidden=()), make_net("batchnorm", hidden=(3, 9, 2, 4), standardize=False)])
+def test_c_of_other_depths(net):
+    export(net, "my net-2.c", input_dtype="float64")
+    shutil.copy("my net-2.c", "my_net_2.c")
+    small, X = Compiled("my_net_2", np.float32, np.float64), examples()
+    scores, bound = scores_by_formula(net, X)
+    assert np.all(np.abs(small.rows("scores", X) - scores) <= bound)
+
+
+@needs_cc
+def test_names_are_never_code_in_c():
+    net = make_net()
+    net.class_names = HOSTILE_NAMES
+    export(net, "small.c")
+    assert Compiled("small", np.float32, np.float32).names() == HOSTILE_NAMES
+
+
+@needs_cc
+def test_the_header_is_c_plus_plus_too():
+    export(make_net(), "2nets.c")
+    with open("main.c", "w") as file:
+        file.write('#include "2nets.h"\nint main(void) { net2nets_input x[NET2NETS_INPUTS] = {0};\n')
+        file.write("    return net2nets_predict(x) >= NET2NETS_OUTPUTS; }\n")
+    subprocess.run([CC, "-std=c99", "-Wall", "-Werror", "main.c", "2nets.c", "-o", "main", "-lm"], check=True)
+    subprocess.run(["./main"], check=True)
+
+
+# ------------------------------------------------------------------------------------------------- errors
+
+
+def test_errors():
+    net = make_net()
+    with pytest.raises(ValueError, match=r"path: expected a name that ends in \.py, .*\.npz, got 'net\.txt'"):
+        export(net, "net.txt")
+    with pytest.raises(ValueError, match="path: expected a name that ends in"):
+        export(net, ".py")
+    with pytest.raises(TypeError, match="net: expected a FullyConnectedNet, got dict"):
+        export({}, "net.py")
+    with pytest.raises(ValueError, match="input_dtype: expected float32 or float64, got 'int8'"):
+        export(net, "net.c", input_dtype="int8")
+    with pytest.raises(ValueError, match=r"input_dtype: net\.py takes examples of any dtype"):
+        export(net, "net.py", input_dtype="float32")
+    with pytest.raises(ValueError, match="path: expected a name of letters"):
+        export(net, 'a"b.c')
+    with pytest.raises(FileNotFoundError):
+        export(net, "absent/net.py")
+    net.params["W2"][1, 1] = np.nan
+    with pytest.raises(ValueError, match="W2: expected finite numbers"):
+        export(net, "net.c")
+    assert os.listdir() == []
+
+
+def test_a_network_with_methods_of_its_own_has_no_export():
+    class Doubled(FullyConnectedNet):
+        def loss(self, X, y=None):
+            return 2 * super().loss(X, y)
+
+    with pytest.raises(TypeError, match="got another loss"):
+        export(Doubled([3], 4, 2), "net.py")
+
+
+def test_formats_that_are_not_read():
+    export(make_net(), "net.py")
+    with pytest.raises(ValueError, match=r"net\.py: networks are read from .*\.npz"):
+        load_exported("net.py")
+    assert_same_network(load_exported("net.npz"), make_net())
+
+
+# ------------------------------------------------------------------------------------------- command line
+
+
+def test_the_command(capsys):
+    make_net("batchnorm").save("model.npz")
+    assert main(["export", "model.npz", "predict.py"]) == 0
+    assert capsys.readouterr() == ("", "predict.py, predict.npz\n")
+    assert main(["export", "model.npz", "device.c", "--input-dtype", "float64"]) == 0
+    assert capsys.readouterr() == ("", "device.c, device.h\n")
+    assert imported("predict.py").predict(examples()).tolist() == [
+        make_net().class_names[i] for i in make_net("batchnorm").predict(examples())
+    ]
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["absent.npz", "out.py"], "absent.npz: No such file or directory"),
+        (["bad.npz", "out.py"], "bad.npz is a truncated or damaged npz file"),
+        (["model.npz", "out.exe"], "path: expected a name that ends in .py,"),
+        (["model.npz", "absent/out.py"], "absent"),
+        (["model.npz", "out.py", "--input-dtype", "float32"], "input_dtype: out.py takes examples of any dtype"),
+        (["model.npz", "out.c", "--input-dtype", "int8"], "--input-dtype"),
+    ],
+)
+def test_mistakes_at_the_command_line(argv, words, capsys):
+    make_net().save("model.npz")
+    with open("bad.npz", "wb") as file:
+        file.write(b"bad")
+    try:
+        code = main(["export", *argv])
+    except SystemExit as error:
+        code = error.code
+    assert code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("fastfc: error: ")
+    assert words in err
+    assert err.count("\n") == 1
+    assert sorted(os.listdir()) == ["bad.npz", "model.npz"]
