@@ -14,30 +14,22 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from fastfc.cli._common import (
-    BACKEND,
     DIVERGED,
     EXIT_CODES,
     INTERRUPTED,
     CommandError,
-    add_network_options,
-    add_table_options,
     check_values,
     computing,
-    count,
-    fraction,
-    not_negative,
-    number,
-    positive,
     reported,
-    seed,
     shown_accuracy,
     table_options,
     warnings_told,
     writing_results,
 )
 from fastfc.cli._defaults import BATCH_SIZE, EPOCHS, schedule, val_fraction
+from fastfc.cli._train_options import RULES as RULES
+from fastfc.cli._train_options import add_data_options, add_network_options, add_output_options, add_rule_options
 from fastfc.cli._watch import DivergedError, Watch, progress
-from fastfc.ops import rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,8 +54,6 @@ infinite is stopped, and what was best before that is saved.
 {EXIT_CODES}"""
 
 PLOT_SUFFIXES = (".png", ".pdf", ".svg")
-# The default and its kind come first.
-RULES = tuple(sorted(rules.RULES, key=lambda name: not name.startswith("adam")))
 _PICTURE_COLUMNS = 64
 # Fewer rows for validation tell too little.
 _FEW_ROWS = 20
@@ -71,10 +61,6 @@ _FEW_ROWS = 20
 
 class _RehearsalError(Exception):
     """Ends the writing of a file before it appears."""
-
-
-def _weight_scale(text: str) -> float | str:
-    return "he" if text == "he" else number(float, lambda x: 0 < x < math.inf, "a positive number or he")(text)
 
 
 def add_parser(commands: Any) -> None:
@@ -87,99 +73,10 @@ def add_parser(commands: Any) -> None:
     )
     train.set_defaults(run=run)
 
-    data = train.add_argument_group("data")
-    data.add_argument(
-        "--data",
-        metavar="DATA",
-        default="fashion-mnist",
-        help="fashion-mnist, fashion-mnist-full or cifar-10, or a path: an .npz file, a table (.csv, .tsv, .txt, .gz), "
-        "a folder that has idx files, CIFAR-10 or CIFAR-100, itself or below (default: %(default)s)",
-    )
-    data.add_argument(
-        "--target",
-        metavar="COLUMN",
-        help="label column of a table, by name or by number from 0 (default: label, target, class, y or the last); "
-        "fine or coarse labels of CIFAR-100",
-    )
-    add_table_options(data)
-    data.add_argument(
-        "--val-fraction",
-        type=fraction,
-        metavar="FRACTION",
-        help="share of the training data to hold out if the data has no validation part, of each class alike "
-        "(default: 200 rows, but from 0.05 to 0.2: 0.2 below 1000 rows)",
-    )
-    data.add_argument(
-        "--standardize",
-        action=argparse.BooleanOptionalAction,
-        help="bring every feature to mean 0 and deviation 1 over the training data (default: tables only; pictures, "
-        "which are bytes or a table of 64 or more columns of whole numbers up to 255, lose their mean picture and are "
-        "divided by 255; other data is used as it is)",
-    )
-
-    net = train.add_argument_group("network")
-    add_network_options(net, hidden="256,128", keep=0.6)
-    net.add_argument(
-        "--weight-scale",
-        type=_weight_scale,
-        metavar="SCALE",
-        default=1e-2,
-        help="standard deviation of the first weights, or he for sqrt(2 / inputs of the layer) (default: %(default)s)",
-    )
-
-    rule = train.add_argument_group("training")
-    rule.add_argument(
-        "--rule", choices=RULES, metavar="RULE", default="adam", help=f"{', '.join(RULES)} (default: %(default)s)"
-    )
-    rule.add_argument(
-        "--learning-rate",
-        type=positive,
-        metavar="RATE",
-        help="(default: the rule's own, 1e-3 for adam and adamw, 1e-2 for the others)",
-    )
-    rule.add_argument(
-        "--lr-decay",
-        type=positive,
-        metavar="FACTOR",
-        help="factor of the learning rate after each epoch (default: 0.9; where the number of epochs follows the data, "
-        "0.9 ** (20 / epochs))",
-    )
-    rule.add_argument(
-        "--reg",
-        type=not_negative,
-        metavar="STRENGTH",
-        default=0.0,
-        help="L2 penalty: 0.5 * STRENGTH * sum of squared weights (default: %(default)s)",
-    )
-    rule.add_argument("--epochs", type=count, metavar="N", help="(default: 20, or as many as make 500 steps)")
-    rule.add_argument(
-        "--batch-size",
-        type=count,
-        metavar="N",
-        help="examples a step, no more than there are (default: a tenth of those to train on, but from 16 to 100: 100 "
-        "from 1000 on)",
-    )
-    rule.add_argument("--seed", type=seed, metavar="N", default=0, help="of all random numbers (default: %(default)s)")
-    rule.add_argument("--backend", **BACKEND)
-
-    out = train.add_argument_group("output")
-    out.add_argument(
-        "--select",
-        choices=["last", "best"],
-        default="last",
-        help="parameters to save: those after the last epoch, or those with the best validation accuracy, which "
-        "suits data with many validation examples (default: %(default)s)",
-    )
-    out.add_argument(
-        "--out",
-        metavar="FILE",
-        default="model.npz",
-        help="where to save the model; an older file is replaced (default: %(default)s)",
-    )
-    out.add_argument(
-        "--plot", metavar="FILE", help="where to save a plot of loss and accuracy: .png, .pdf, .svg; needs fastfc[plot]"
-    )
-    out.add_argument("--quiet", action="store_true", help="show no progress")
+    add_data_options(train.add_argument_group("data"))
+    add_network_options(train.add_argument_group("network"))
+    add_rule_options(train.add_argument_group("training"))
+    add_output_options(train.add_argument_group("output"))
 
 
 def run(args: argparse.Namespace) -> int:

@@ -8,17 +8,15 @@ import copy
 import functools
 import inspect
 import io
-import threading
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from fastfc.course.stand_in import StandIn, preserved_stream, twin_of
+from fastfc.course.differences import NEXT, SEED, Differs, Results, compare, guarded, quiet
+from fastfc.course.stand_in import StandIn, twin_of
 from fastfc.ops.cases import Case, Sizes, build, normal
 from fastfc.ops.registry import OPS, use_backend
-from fastfc.ops.tolerance import tolerance
 from fastfc.optim import STATE
 
 __all__ = [
@@ -33,25 +31,8 @@ __all__ = [
     "small_networks",
 ]
 
-#: What to call a result -> the result.
-Results = dict[str, Any]
-
-# Somebody's own formula may chain more operations than fastfc's, or lose digits to a cancellation that
-# fastfc's avoids: three digits are left to it. Most bugs are larger; a misplaced eps shows at small inputs.
-_SLACK = 1000
-
 _SIZES = Sizes(6, 5, 4)
 _FEATURES, _CLASSES, _HIDDEN, _ROWS = 5, 4, [6, 5], 8
-_SEED = 231
-_NEXT = "the next random number"
-
-
-# What a check sets aside belongs to the whole process: one check at a time.
-_one_at_a_time = threading.RLock()
-
-
-class Differs(Exception):
-    """Somebody's own code gives something else than fastfc's; the text says what."""
 
 
 def _groups() -> list[tuple[str, ...]]:
@@ -67,72 +48,6 @@ def _groups() -> list[tuple[str, ...]]:
 
 #: Operations that share a cache: they are replaced together or not at all.
 GROUPS = _groups()
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[io.StringIO]:
-    """What runs inside leaves no trace: no warnings, the random stream as it was, what it prints in a buffer."""
-    printed = io.StringIO()
-    with (
-        _one_at_a_time,
-        preserved_stream(),
-        contextlib.redirect_stdout(printed),
-        warnings.catch_warnings(),
-        np.errstate(all="ignore"),
-    ):
-        warnings.simplefilter("ignore")
-        yield printed
-
-
-def compare(got: Mapping[str, Any], expected: Mapping[str, Any], terms: int, sizes: Mapping[str, float]) -> None:
-    """Raise Differs if results are further off than `terms` roundings, relative to their size.
-
-    The text shows the first of them, and names the others.
-    """
-    differences = {}
-    for what, wanted in expected.items():
-        size = sizes.get(what, 0.0)
-        difference = _difference(got.get(what), wanted, terms, size, exact=what == _NEXT)
-        if difference is not None:
-            differences[what] = difference
-    if differences:
-        (first, text), *others = differences.items()
-        also = f"; also: {', '.join(what for what, _ in others)}" if others else ""
-        raise Differs(f"{first} {text}{also}")
-
-
-def _difference(got: Any, wanted: Any, terms: int, size: float, exact: bool) -> str | None:
-    """How a result differs from the one wanted, None if it does not."""
-    if got is None:
-        return "is missing"
-    try:
-        a, b = np.asarray(got, np.float64), np.asarray(wanted, np.float64)
-    except (TypeError, ValueError):
-        return f"is no array of numbers but {type(got).__name__}"
-    if a.shape != b.shape:
-        return f"has shape {a.shape} instead of {b.shape}"
-    same = (a == b) | (np.isnan(a) & np.isnan(b))
-    error = np.where(same, 0.0, np.abs(a - b))
-    error = np.where(np.isnan(error), np.inf, error)
-    allowed = 0.0 if exact else _SLACK * tolerance(np.float64, terms) * max(float(np.max(np.abs(b), initial=0.0)), size)
-    if np.max(error, initial=0.0) <= allowed:
-        return None
-    place = np.unravel_index(int(np.argmax(error)), error.shape)
-    where = f" at [{', '.join(map(str, place))}]" if place else ""
-    return (
-        f"differs by up to {error[place]:.2g}, where {allowed:.2g} is allowed: "
-        f"{a[place]:.6g} instead of {b[place]:.6g}{where}"
-    )
-
-
-def _guarded(what: str, call: Callable[[], Any]) -> Any:
-    """What a call into somebody's own code returns; Differs if it raises."""
-    try:
-        return call()
-    except NotImplementedError:
-        raise Differs(f"{what} is not implemented") from None
-    except Exception as error:  # noqa: BLE001 - somebody's own code may raise anything
-        raise Differs(f"{what} raises {type(error).__name__}: {error}") from None
 
 
 # --------------------------------------------------------------------------------------------- functions
@@ -164,12 +79,12 @@ def check_functions(own: Mapping[str, Callable], ours: Mapping[str, Callable]) -
         cases = {name: build(name, _SIZES, np.float64, seed, _scaled(scale)) for name in own}
         for args in _variants(cases[first]):
             mine, reference = copy.deepcopy(args), copy.deepcopy(args)
-            np.random.seed(_SEED)
+            np.random.seed(SEED)
             result = _run(first, own[first], mine)
-            got = {**_results(cases[first], result, mine), _NEXT: np.random.random_sample()}
-            np.random.seed(_SEED)
+            got = {**_results(cases[first], result, mine), NEXT: np.random.random_sample()}
+            np.random.seed(SEED)
             expected_result = _run(first, ours[first], reference)
-            wanted = {**_results(cases[first], expected_result, reference), _NEXT: np.random.random_sample()}
+            wanted = {**_results(cases[first], expected_result, reference), NEXT: np.random.random_sample()}
             _compare(cases[first], got, wanted)
             in_place = in_place or not np.array_equal(mine[0], args[0])
             if any(isinstance(arg, dict) and arg.get("mode") == "test" for arg in args):
@@ -207,16 +122,16 @@ def _is_rule(name: str) -> bool:
 
 
 def _run(name: str, function: Callable, args: tuple[Any, ...]) -> Any:
-    """What a function returns; Differs if it raises or is not written yet."""
-    result = _guarded(name, lambda: function(*args))
+    """The result of a function; Differs if it raises or is not written yet."""
+    result = guarded(name, lambda: function(*args))
     main = result[0] if isinstance(result, tuple) and result else result
     if main is None:
         raise Differs(f"{name} is not implemented: it returns None")
     if (name.endswith("_forward") or _is_rule(name)) and not (isinstance(result, tuple) and len(result) == 2):
         raise Differs(f"{name} does not return a pair")
     if _is_rule(name):
-        # What a rule forgets shows at the next step.
-        return _guarded(name, lambda: function(result[0], args[1], result[1]))
+        # State that a rule forgets shows at the next step.
+        return guarded(name, lambda: function(result[0], args[1], result[1]))
     return result
 
 
@@ -292,23 +207,23 @@ def small_networks(network: type) -> Iterator[tuple[str, Callable[[], Any]]]:
 
 
 def _made(network: type, options: dict[str, Any]) -> Any:
-    np.random.seed(_SEED)
-    return _guarded("the constructor", lambda: network(list(_HIDDEN), **options))
+    np.random.seed(SEED)
+    return guarded("the constructor", lambda: network(list(_HIDDEN), **options))
 
 
 def network_results(model: Any, shape: tuple[int, ...] = (_FEATURES,)) -> Results:
     """Loss and gradients in training mode, scores in test mode, and where the random stream then stands."""
-    rng = np.random.default_rng(_SEED)
+    rng = np.random.default_rng(SEED)
     last = f"b{sum(name.startswith('W') for name in model.params)}"
     X, y = rng.standard_normal((_ROWS, *shape)), rng.integers(0, model.params[last].size, _ROWS)
-    np.random.seed(_SEED)
-    answer = _guarded("loss", lambda: model.loss(X, y))
+    np.random.seed(SEED)
+    answer = guarded("loss", lambda: model.loss(X, y))
     if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], dict)):
         raise Differs("loss(X, y) does not return loss, grads")
     loss, grads = answer
-    scores = _guarded("loss", lambda: model.loss(X))
+    scores = guarded("loss", lambda: model.loss(X))
     results = {"loss": loss, **{f"grads[{name!r}]": grad for name, grad in grads.items()}, "scores": scores}
-    return {**copy.deepcopy(results), _NEXT: np.random.random_sample()}
+    return {**copy.deepcopy(results), NEXT: np.random.random_sample()}
 
 
 def check_network(model: Any, shape: tuple[int, ...] = (_FEATURES,)) -> None:
@@ -364,13 +279,13 @@ def check_solver(solver: type, train: Callable, make_network: Callable[[], Any],
     Differs
         If printed lines, histories, parameters or the use of the random stream differ.
     """
-    rng = np.random.default_rng(_SEED)
+    rng = np.random.default_rng(SEED)
     X, y = rng.standard_normal((3 * _ROWS, _FEATURES)), rng.integers(0, _CLASSES, 3 * _ROWS)
     data = {"X_train": X, "y_train": y, "X_val": X[: 2 * _ROWS] + 0.1, "y_val": y[: 2 * _ROWS]}
     options = {"lr_decay": 0.5, "batch_size": _ROWS, "num_epochs": _STEPS // 3, "num_train_samples": _ROWS}
 
     def trained(run: Callable[[Any], None]) -> Results:
-        np.random.seed(_SEED)
+        np.random.seed(SEED)
         with contextlib.redirect_stdout(io.StringIO()) as printed:
             made = solver(
                 make_network(), dict(data), update_rule=rule, optim_config={"learning_rate": 1e-2}, print_every=2,
@@ -386,11 +301,11 @@ def check_solver(solver: type, train: Callable, make_network: Callable[[], Any],
             "epoch": made.epoch,
             **params,
             **{f"best_{what}": made.best_params[what[8:-2]] for what in params},
-            _NEXT: np.random.random_sample(),
+            NEXT: np.random.random_sample(),
             "printed": printed.getvalue(),
         }
 
-    got = _guarded("train", lambda: trained(train))
+    got = guarded("train", lambda: trained(train))
     with use_backend("reference"):
         try:
             expected = trained(lambda made: StandIn(made, rule).run())

@@ -1,0 +1,122 @@
+"""The options of ``fastfc train``, one function for each group of them."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from typing import Any
+
+from fastfc.cli import _common
+from fastfc.cli._common import BACKEND, add_table_options, count, fraction, not_negative, number, positive, seed
+from fastfc.ops import rules
+
+__all__ = ["RULES", "add_data_options", "add_network_options", "add_output_options", "add_rule_options"]
+
+# The default and its kind come first.
+RULES = tuple(sorted(rules.RULES, key=lambda name: not name.startswith("adam")))
+
+
+def add_data_options(group: Any) -> None:
+    """The data: where they are, how to read them, and how to prepare them."""
+    group.add_argument(
+        "--data",
+        metavar="DATA",
+        default="fashion-mnist",
+        help="fashion-mnist, fashion-mnist-full or cifar-10, or a path: an .npz file, a table (.csv, .tsv, .txt, .gz), "
+        "a folder that has idx files, CIFAR-10 or CIFAR-100, itself or below (default: %(default)s)",
+    )
+    group.add_argument(
+        "--target",
+        metavar="COLUMN",
+        help="label column of a table, by name or by number from 0 (default: label, target, class, y or the last); "
+        "fine or coarse labels of CIFAR-100",
+    )
+    add_table_options(group)
+    group.add_argument(
+        "--val-fraction",
+        type=fraction,
+        metavar="FRACTION",
+        help="share of the training data to hold out if the data has no validation part, of each class alike "
+        "(default: 200 rows, but from 0.05 to 0.2: 0.2 below 1000 rows)",
+    )
+    group.add_argument(
+        "--standardize",
+        action=argparse.BooleanOptionalAction,
+        help="bring every feature to mean 0 and deviation 1 over the training data (default: tables only; pictures, "
+        "which are bytes or a table of 64 or more columns of whole numbers up to 255, lose their mean picture and are "
+        "divided by 255; other data is used as it is)",
+    )
+
+
+def add_network_options(group: Any) -> None:
+    """The network, and the scale of its first weights."""
+    _common.add_network_options(group, hidden="256,128", keep=0.6)
+    group.add_argument(
+        "--weight-scale",
+        type=_weight_scale,
+        metavar="SCALE",
+        default=1e-2,
+        help="standard deviation of the first weights, or he for sqrt(2 / inputs of the layer) (default: %(default)s)",
+    )
+
+
+def _weight_scale(text: str) -> float | str:
+    return "he" if text == "he" else number(float, lambda x: 0 < x < math.inf, "a positive number or he")(text)
+
+
+def add_rule_options(group: Any) -> None:
+    """The training: update rule, schedule, seed and backend."""
+    group.add_argument(
+        "--rule", choices=RULES, metavar="RULE", default="adam", help=f"{', '.join(RULES)} (default: %(default)s)"
+    )
+    group.add_argument(
+        "--learning-rate",
+        type=positive,
+        metavar="RATE",
+        help="(default: the rule's own, 1e-3 for adam and adamw, 1e-2 for the others)",
+    )
+    group.add_argument(
+        "--lr-decay",
+        type=positive,
+        metavar="FACTOR",
+        help="factor of the learning rate after each epoch (default: 0.9; where the number of epochs follows the data, "
+        "0.9 ** (20 / epochs))",
+    )
+    group.add_argument(
+        "--reg",
+        type=not_negative,
+        metavar="STRENGTH",
+        default=0.0,
+        help="L2 penalty: 0.5 * STRENGTH * sum of squared weights (default: %(default)s)",
+    )
+    group.add_argument("--epochs", type=count, metavar="N", help="(default: 20, or as many as make 500 steps)")
+    group.add_argument(
+        "--batch-size",
+        type=count,
+        metavar="N",
+        help="examples a step, no more than there are (default: a tenth of those to train on, but from 16 to 100: 100 "
+        "from 1000 on)",
+    )
+    group.add_argument("--seed", type=seed, metavar="N", default=0, help="of all random numbers (default: %(default)s)")
+    group.add_argument("--backend", **BACKEND)
+
+
+def add_output_options(group: Any) -> None:
+    """The results: which parameters are saved, where, and the progress that is shown."""
+    group.add_argument(
+        "--select",
+        choices=["last", "best"],
+        default="last",
+        help="parameters to save: those after the last epoch, or those with the best validation accuracy, which "
+        "suits data with many validation examples (default: %(default)s)",
+    )
+    group.add_argument(
+        "--out",
+        metavar="FILE",
+        default="model.npz",
+        help="where to save the model; an older file is replaced (default: %(default)s)",
+    )
+    group.add_argument(
+        "--plot", metavar="FILE", help="where to save a plot of loss and accuracy: .png, .pdf, .svg; needs fastfc[plot]"
+    )
+    group.add_argument("--quiet", action="store_true", help="show no progress")
