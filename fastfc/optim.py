@@ -29,7 +29,20 @@ from fastfc._arguments import contiguous, float_arrays, number, require_mapping,
 from fastfc.backend import implementation
 from fastfc.ops.rules import RULES
 
-__all__ = ["adagrad", "adam", "adamw", "nesterov", "rmsprop", "sgd", "sgd_momentum"]
+__all__ = [
+    "adagrad",
+    "adam",
+    "adam_amsgrad",
+    "adam_epsilon_hat",
+    "adamw",
+    "adamw_amsgrad",
+    "lion",
+    "nadam",
+    "nesterov",
+    "rmsprop",
+    "sgd",
+    "sgd_momentum",
+]
 
 _Config = dict[str, Any]
 
@@ -161,6 +174,115 @@ def adamw(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple
     :func:`adam`. Source: Loshchilov and Hutter 2019.
     """
     return _update("adamw", w, dw, config)
+
+
+@_takes_older_names
+def adam_epsilon_hat(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[np.ndarray, _Config]:
+    """Adam with epsilon beside the uncorrected root, as scikit-learn and TensorFlow compute it::
+
+        t += 1
+        m = beta1 * m + (1 - beta1) * dw
+        v = beta2 * v + (1 - beta2) * dw**2
+        w -= learning_rate * sqrt(1 - beta2**t) / (1 - beta1**t) * m / (sqrt(v) + epsilon)
+
+    This is :func:`adam` with epsilon divided by ``sqrt(1 - beta2**t)``: in the first steps it counts
+    for more, by a factor of 32 in the first one. Hyperparameters and state as for :func:`adam`.
+    Source: Kingma and Ba 2015, the end of section 2, where this epsilon has a hat. Arguments and
+    results as for :func:`sgd`.
+
+    Examples
+    --------
+    >>> w, config = adam_epsilon_hat(np.array([1.0]), np.array([0.5]), {"learning_rate": 0.25})
+    >>> w.round(6), config["t"]
+    (array([0.75]), 1)
+    """  # fmt: skip
+    return _update("adam_epsilon_hat", w, dw, config)
+
+
+@_takes_older_names
+def adam_amsgrad(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[np.ndarray, _Config]:
+    """Adam that divides by the largest second moment so far::
+
+        t += 1
+        m = beta1 * m + (1 - beta1) * dw
+        v = beta2 * v + (1 - beta2) * dw**2
+        v_max = maximum(v_max, v)
+        w -= learning_rate * (m / (1 - beta1**t)) / (sqrt(v_max / (1 - beta2**t)) + epsilon)
+
+    The maximum is that of v before its correction, as in PyTorch's ``Adam(amsgrad=True)``.
+    ``v_max`` (zeros), the rest as for :func:`adam`. Source: Reddi, Kale and Kumar 2018, who correct
+    neither moment. Arguments and results as for :func:`sgd`.
+
+    Examples
+    --------
+    >>> w, config = adam_amsgrad(np.array([1.0]), np.array([2.0]), {"beta2": 0.5})
+    >>> w, config = adam_amsgrad(w, np.array([0.0]), config)
+    >>> config["v"], config["v_max"]
+    (array([1.]), array([2.]))
+    """  # fmt: skip
+    return _update("adam_amsgrad", w, dw, config)
+
+
+@_takes_older_names
+def adamw_amsgrad(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[np.ndarray, _Config]:
+    """AMSGrad with decoupled weight decay: AMSGrad's step, and ``w -= learning_rate * weight_decay * w``.
+
+    The decay takes w from before the step. ``weight_decay`` (1e-2), the rest as for
+    :func:`adam_amsgrad`. This is PyTorch's ``AdamW(amsgrad=True)``. Sources: Loshchilov and Hutter
+    2019; Reddi, Kale and Kumar 2018.
+
+    Examples
+    --------
+    >>> adamw_amsgrad(np.array([2.0]), np.array([0.0]), {"learning_rate": 0.5, "weight_decay": 0.5})[0]
+    array([1.5])
+    """
+    return _update("adamw_amsgrad", w, dw, config)
+
+
+@_takes_older_names
+def nadam(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[np.ndarray, _Config]:
+    """Adam with Nesterov momentum::
+
+        t += 1
+        mu(t) = beta1 * (1 - 0.5 * 0.96**(t * momentum_decay))
+        product = mu(1) * mu(2) * ... * mu(t)
+        m = beta1 * m + (1 - beta1) * dw
+        v = beta2 * v + (1 - beta2) * dw**2
+        ahead = (1 - mu(t)) / (1 - product) * dw + mu(t + 1) / (1 - product * mu(t + 1)) * m
+        w -= learning_rate * ahead / (sqrt(v / (1 - beta2**t)) + epsilon)
+
+    ``learning_rate`` (2e-3), ``beta1`` (0.9), ``beta2`` (0.999), ``epsilon`` (1e-8),
+    ``momentum_decay`` (4e-3), ``m`` and ``v`` (zeros), ``t`` (0). Source: Dozat 2016, as PyTorch's
+    ``NAdam`` computes it. Arguments and results as for :func:`sgd`.
+
+    Examples
+    --------
+    >>> w, config = nadam(np.array([1.0]), np.array([0.5]))
+    >>> w.round(4), config["t"]
+    (array([0.9979]), 1)
+    """  # fmt: skip
+    return _update("nadam", w, dw, config)
+
+
+@_takes_older_names
+def lion(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[np.ndarray, _Config]:
+    """Lion, whose steps are as long in every coordinate::
+
+        direction = sign(beta1 * m + (1 - beta1) * dw)
+        m = beta2 * m + (1 - beta2) * dw
+        w -= learning_rate * (direction + weight_decay * w)
+
+    The decay takes w from before the step. ``learning_rate`` (1e-4), ``beta1`` (0.9), ``beta2``
+    (0.99), ``weight_decay`` (1e-3, as in Optax), ``m`` (zeros). Its learning rates are three to ten
+    times smaller than Adam's, and its weight decays as much larger. Source: Chen et al. 2023.
+    Arguments and results as for :func:`sgd`.
+
+    Examples
+    --------
+    >>> lion(np.array([1.0, 1.0]), np.array([0.01, -9.0]), {"learning_rate": 0.5, "weight_decay": 0})[0]
+    array([0.5, 1.5])
+    """  # fmt: skip
+    return _update("lion", w, dw, config)
 
 
 def rule_of(name: Any) -> Callable[..., Any]:

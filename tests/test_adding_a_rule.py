@@ -1,4 +1,4 @@
-"""A rule is added in four files, and everything else finds it: here AMSGrad, with three arrays of state, in a copy."""
+"""A rule is added in four files, and everything else finds it: here one with three arrays of state, in a copy."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ ADDITIONS = {
     "ops/rules.py": [
         (
             "_ADAM = {",
-            """def _amsgrad(config, w, dw, m, v, largest):
+            """def _peak(config, w, dw, m, v, largest):
     new_w, m, v = _adam({**config, "t": 1000}, w, dw, m, v)
     return [new_w, m, v, v + largest]
 
@@ -25,23 +25,23 @@ _ADAM = {""",
         (
             '    Rule("adam", _ADAM',
             """    Rule(
-        "amsgrad",
+        "peak",
         {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.99, "epsilon": 1e-8, "scale": 0.5, "shift": 0.25, "last": 2.0},
         ("m", "v", "largest"),
-        _amsgrad,
+        _peak,
         _BETAS,
     ),
     Rule("adam", _ADAM""",
         ),
     ],
     "optim.py": [
-        ('__all__ = ["adagrad"', '__all__ = ["amsgrad", "adagrad"'),
+        ('    "adagrad",\n', '    "peak",\n    "adagrad",\n'),
         (
             "@_takes_older_names\ndef adamw(",
             '''@_takes_older_names
-def amsgrad(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[np.ndarray, _Config]:
-    """AMSGrad, with odd factors."""
-    return _update("amsgrad", w, dw, config)
+def peak(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[np.ndarray, _Config]:
+    """AMSGrad without corrections, and with odd factors."""
+    return _update("peak", w, dw, config)
 
 
 @_takes_older_names
@@ -53,7 +53,7 @@ def adamw(''',
             "",
             """
 
-def amsgrad(w, dw, config):
+def peak(w, dw, config):
     m, v, largest = config["m"], config["v"], config["largest"]
     m *= config["beta1"]
     m += (1 - config["beta1"]) * dw
@@ -69,16 +69,16 @@ def amsgrad(w, dw, config):
     "kernels/optim.py": [
         (
             "def _one_of(",
-            """def amsgrad(w, dw, config):
+            """def peak(w, dw, config):
     state = [config[key].reshape(-1) for key in ("m", "v", "largest")]
     numbers = [config[key] for key in ("beta1", "beta2", "epsilon")]
     rate = config["learning_rate"] * (config["scale"] + config["shift"]) * config["last"]
-    _amsgrad(w.reshape(-1), dw.reshape(-1), *state, rate, *numbers)
+    _peak(w.reshape(-1), dw.reshape(-1), *state, rate, *numbers)
     return w, config
 
 
 @inline
-def amsgrad_span(w, dw, m, v, largest, rate, beta1, beta2, epsilon):
+def peak_span(w, dw, m, v, largest, rate, beta1, beta2, epsilon):
     rest1, rest2 = w.dtype.type(1 - beta1), w.dtype.type(1 - beta2)
     rate, beta1, beta2, epsilon = w.dtype.type(rate), w.dtype.type(beta1), w.dtype.type(beta2), w.dtype.type(epsilon)
     for i in range(w.size):
@@ -90,15 +90,15 @@ def amsgrad_span(w, dw, m, v, largest, rate, beta1, beta2, epsilon):
 
 
 @part
-def amsgrad_rule(w, dw, state, stride, hyper, step, notes):
+def peak_rule(w, dw, state, stride, hyper, step, notes):
     m, v, largest = (vector(state, 0, w.size), vector(state, stride, w.size), vector(state, 2 * stride, w.size))
     rate = hyper[0] * (hyper[4] + hyper[5]) * hyper[6]
-    amsgrad_span(w, dw, m, v, largest, rate, hyper[1], hyper[2], hyper[3])
+    peak_span(w, dw, m, v, largest, rate, hyper[1], hyper[2], hyper[3])
 
 
 @kernel
-def _amsgrad(w, dw, m, v, largest, rate, beta1, beta2, epsilon):
-    amsgrad_span(w, dw, m, v, largest, rate, beta1, beta2, epsilon)
+def _peak(w, dw, m, v, largest, rate, beta1, beta2, epsilon):
+    peak_span(w, dw, m, v, largest, rate, beta1, beta2, epsilon)
 
 
 def _one_of(""",
@@ -140,16 +140,16 @@ def test_four_files():
 
 def test_its_tests_are_there_and_pass(extended):
     files = [f"tests/{name}" for name in TESTS]
-    done = run(extended, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-k", "amsgrad", *files)
+    done = run(extended, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-k", "peak", *files)
     assert done.returncode == 0, done.stdout + done.stderr
     for name in TESTS:
         assert any(line.startswith(f"tests/{name}") and "PASSED" in line for line in done.stdout.splitlines()), name
-    assert "test_the_compiled_run_knows_every_rule[amsgrad] PASSED" in done.stdout
+    assert "test_the_compiled_run_knows_every_rule[peak] PASSED" in done.stdout
 
 
 def test_the_command_line_knows_it(extended):
-    assert "amsgrad" in run(extended, "-m", "fastfc", "train", "--help").stdout
-    options = ["--rule", "amsgrad", "--epochs", "1", "--hidden", "8", "--out", "model.npz"]
+    assert "peak" in run(extended, "-m", "fastfc", "train", "--help").stdout
+    options = ["--rule", "peak", "--epochs", "1", "--hidden", "8", "--out", "model.npz"]
     done = run(extended, "-m", "fastfc", "train", *options)
     assert done.returncode == 0, done.stderr
     assert "test accuracy" in done.stdout

@@ -310,7 +310,7 @@ def test_weight_scale(option, scales, npz):
 
 @pytest.mark.parametrize("rule", cli.train.RULES)
 def test_every_rule_with_its_own_learning_rate(rule, npz):
-    rate = "1e-3" if rule.startswith("adam") else "1e-2"
+    rate = str(optim.DEFAULTS[rule]["learning_rate"])
     for options in ([], ["--learning-rate", rate]):
         assert main(["train", "--data", npz, *SMALL, "--rule", rule, *options, "--out", f"{len(options)}.npz"]) == 0
     assert np.array_equal(load_model("0.npz").params.flat, load_model("2.npz").params.flat)

@@ -54,6 +54,9 @@ HOT = {
     ("rmsprop", "_rmsprop"): [r"v?sqrt", r"v?div"],
     ("adagrad", "_adagrad"): [r"v?sqrt", r"v?div"],
     ("adam", "_adam"): [r"v?sqrt", r"v?div"],
+    ("adam_amsgrad", "_adam_amsgrad"): [r"v?sqrt", r"v?div"],
+    ("nadam", "_nadam"): [r"v?sqrt", r"v?div"],
+    ("lion", "_lion"): [r"v?cmp\w*"],
     ("softmax_loss", "_softmax"): [r"v?(fn?m(add|sub)\d*|mul)"],
 }
 

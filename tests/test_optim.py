@@ -31,6 +31,11 @@ DEFAULTS = {
     "adagrad": {"learning_rate": 1e-2, "epsilon": 1e-8},
     "adam": _ADAM,
     "adamw": {**_ADAM, "weight_decay": 1e-2},
+    "adam_epsilon_hat": _ADAM,
+    "adam_amsgrad": _ADAM,
+    "adamw_amsgrad": {**_ADAM, "weight_decay": 1e-2},
+    "nadam": {**_ADAM, "learning_rate": 2e-3, "momentum_decay": 4e-3},
+    "lion": {"learning_rate": 1e-4, "beta1": 0.9, "beta2": 0.99, "weight_decay": 1e-3},
 }
 STATE = {
     "sgd": (),
@@ -40,7 +45,13 @@ STATE = {
     "adagrad": ("cache",),
     "adam": ("m", "v"),
     "adamw": ("m", "v"),
+    "adam_epsilon_hat": ("m", "v"),
+    "adam_amsgrad": ("m", "v", "v_max"),
+    "adamw_amsgrad": ("m", "v", "v_max"),
+    "nadam": ("m", "v"),
+    "lion": ("m",),
 }
+COUNTING = [name for name in RULES if "t" in DEFAULTS[name]]
 OTHER_HYPERPARAMETERS = {
     "learning_rate": 0.037,
     "momentum": 0.61,
@@ -49,6 +60,7 @@ OTHER_HYPERPARAMETERS = {
     "beta2": 0.93,
     "epsilon": 1e-3,
     "weight_decay": 0.2,
+    "momentum_decay": 0.3,
 }
 NO_NUMBERS = ["0.5", None, 0.5j, True, [0.5], np.array([0.5]), {}]
 NO_REAL_NUMBERS = [np.ones((3, 4), complex), np.ones((3, 4), object), np.array([["1.0"] * 4] * 3), None, {}]
@@ -125,9 +137,53 @@ def adam(h, sign, w, g, m, v):
     return adamw({**h, "weight_decay": Decimal(0)}, sign, w, g, m, v)
 
 
+def adam_epsilon_hat(h, sign, w, g, m, v):
+    m = h["beta1"] * m + (1 - h["beta1"]) * g
+    v = h["beta2"] * v + (1 - h["beta2"]) * g * g
+    rate = h["learning_rate"] * (1 - h["beta2"] ** h["t"]).sqrt() / (1 - h["beta1"] ** h["t"])
+    return w + sign * rate * m / (v.sqrt() + h["epsilon"]), m, v
+
+
+def adamw_amsgrad(h, sign, w, g, m, v, v_max):
+    m = h["beta1"] * m + (1 - h["beta1"]) * g
+    v = h["beta2"] * v + (1 - h["beta2"]) * g * g
+    v_max = max(v_max, v)
+    m_hat, v_hat = m / (1 - h["beta1"] ** h["t"]), v_max / (1 - h["beta2"] ** h["t"])
+    direction = m_hat / (v_hat.sqrt() + h["epsilon"]) + h["weight_decay"] * w
+    return w + sign * h["learning_rate"] * direction, m, v, v_max
+
+
+def adam_amsgrad(h, sign, w, g, m, v, v_max):
+    return adamw_amsgrad({**h, "weight_decay": Decimal(0)}, sign, w, g, m, v, v_max)
+
+
+def momenta(h, count):
+    """NAdam's mu(1) to mu(count)."""
+    return [
+        h["beta1"] * (1 - Decimal("0.5") * Decimal("0.96") ** (k * h["momentum_decay"])) for k in range(1, count + 1)
+    ]
+
+
+def nadam(h, sign, w, g, m, v):
+    mu, product = momenta(h, h["t"] + 1), Decimal(1)
+    for factor in mu[:-1]:
+        product *= factor
+    m = h["beta1"] * m + (1 - h["beta1"]) * g
+    v = h["beta2"] * v + (1 - h["beta2"]) * g * g
+    ahead = (1 - mu[-2]) / (1 - product) * g + mu[-1] / (1 - product * mu[-1]) * m
+    return w + sign * h["learning_rate"] * ahead / ((v / (1 - h["beta2"] ** h["t"])).sqrt() + h["epsilon"]), m, v
+
+
+def lion(h, sign, w, g, m):
+    mixed = h["beta1"] * m + (1 - h["beta1"]) * g
+    direction = Decimal((mixed > 0) - (mixed < 0)) + h["weight_decay"] * w
+    return w + sign * h["learning_rate"] * direction, h["beta2"] * m + (1 - h["beta2"]) * g
+
+
 #: One scalar step in exact decimals; with sign +1 and absolute values it gives the magnitude.
 FORMULAS = {"sgd": sgd, "sgd_momentum": sgd_momentum, "nesterov": nesterov, "rmsprop": rmsprop}
-FORMULAS |= {"adagrad": adagrad, "adam": adam, "adamw": adamw}
+FORMULAS |= {"adagrad": adagrad, "adam": adam, "adamw": adamw, "adam_epsilon_hat": adam_epsilon_hat, "lion": lion}
+FORMULAS |= {"adam_amsgrad": adam_amsgrad, "adamw_amsgrad": adamw_amsgrad, "nadam": nadam}
 
 
 def exact_steps(name, w, gradients, config, sign):
@@ -178,6 +234,61 @@ def test_zero_gradients(name, dtype, backend):
     assert np.all(np.abs(w - start * (1 - decay)) <= tolerance(dtype, 0) * np.abs(start))
 
 
+def test_the_largest_second_moment_stays(backend):
+    w, config = optim.adam_amsgrad(np.ones(2), np.array([3.0, 0.5]), {"beta2": 0.5})
+    largest = config["v_max"].copy()
+    w, config = optim.adam_amsgrad(w, np.array([0.0, 2.0]), config)
+    np.testing.assert_array_equal(config["v_max"], [largest[0], config["v"][1]])
+    assert config["v"][0] < largest[0]
+    # One gradient that is not a number stays seen, whatever comes.
+    _, config = optim.adam_amsgrad(w, np.array([np.nan, 1.0]), config)
+    assert np.isnan(config["v_max"]).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("values", [(0, 0), (-0.0, 0), (1, -9), (1e-30, 0), (np.nan, 1), (1, np.nan), (np.inf, 1)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_lions_sign(values, dtype, backend):
+    m, dw = (np.array([value], dtype) for value in values)
+    with np.errstate(all="ignore"):
+        mixed = dtype_of(dtype)(0.9) * m + dtype_of(dtype)(1 - 0.9) * dw
+        w, _ = optim.lion(np.zeros(1, dtype), dw, {"learning_rate": 0.5, "weight_decay": 0.0, "m": m})
+        np.testing.assert_array_equal(w, -0.5 * np.sign(mixed))
+
+
+def dtype_of(name):
+    return np.dtype(name).type
+
+
+def test_scikit_learns_adam():
+    """Its own optimizer, bit for bit in the reference, and within rounding in the kernel."""
+    theirs = pytest.importorskip("sklearn.neural_network._stochastic_optimizers")
+    rng = np.random.default_rng(2)
+    start, gradients = rng.standard_normal(50), rng.standard_normal((200, 50)) * 10.0 ** rng.uniform(-9, 1, 50)
+    expected = start.copy()
+    optimizer = theirs.AdamOptimizer([expected], learning_rate_init=1e-2, beta_1=0.8, beta_2=0.99, epsilon=1e-6)
+    for gradient in gradients:
+        optimizer.update_params([expected], [gradient])
+    for backend, terms in (("reference", None), ("fast", 16 * len(gradients))):
+        w, config = start.copy(), {"learning_rate": 1e-2, "beta1": 0.8, "beta2": 0.99, "epsilon": 1e-6}
+        with fastfc.use_backend(backend):
+            for gradient in gradients:
+                w, config = optim.adam_epsilon_hat(w, gradient, config)
+        # Each step is at most twice the learning rate long.
+        bound = 0 if terms is None else tolerance(np.float64, terms) * (np.abs(start) + 2e-2 * len(gradients))
+        assert np.all(np.abs(w - expected) <= bound)
+
+
+def test_nadam_after_many_steps(backend):
+    """The product of the momenta has vanished then; those of the last steps alone would not be the product."""
+    w, dw = np.array([1.0]), np.array([0.5])
+    config = {"t": 9_999, "m": np.array([0.2]), "v": np.array([0.3])}
+    got, _ = optim.nadam(w.copy(), dw, dict(config))
+    m, v = 0.9 * 0.2 + (1 - 0.9) * 0.5, 0.999 * 0.3 + (1 - 0.999) * 0.25
+    mu, following = (0.9 * (1 - 0.5 * 0.96 ** (t * 4e-3)) for t in (10_000, 10_001))
+    expected = w - 2e-3 * ((1 - mu) * dw + following * m) / (np.sqrt(v / (1 - 0.999**10_000)) + 1e-8)
+    np.testing.assert_allclose(got, expected, rtol=tolerance(np.float64, 16))
+
+
 # ------------------------------------------------------------------------------------------------ config
 
 
@@ -226,7 +337,7 @@ def test_state_has_the_shape_and_dtype_of_w(name, backend):
 
 
 @pytest.mark.parametrize("t", [3, 3.0, np.int64(3), np.float32(3), np.array(3)])
-@pytest.mark.parametrize("name", ["adam", "adamw"])
+@pytest.mark.parametrize("name", COUNTING)
 def test_step_counts(name, t, backend):
     w, dw = w_and_dw()
     expected = rule_of(name)(w.copy(), dw, {"t": 3})
@@ -345,7 +456,7 @@ def test_dw_stays_even_where_the_state_starts_as_dw(name, backend):
     assert_same_update(got, expected)
 
 
-@pytest.mark.parametrize("name", ["adam", "adamw"])
+@pytest.mark.parametrize("name", COUNTING)
 def test_moments_that_start_as_one_array(name, backend):
     w, dw = w_and_dw("float32")
     expected = rule_of(name)(w.copy(), dw, {key: np.zeros_like(w) for key in STATE[name]})
@@ -457,14 +568,14 @@ def test_hyperparameters_that_are_no_numbers(name, key, backend):
 
 
 @pytest.mark.parametrize("t", [-1, -0.5, 0.5, 1e-300, np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("name", ["adam", "adamw"])
+@pytest.mark.parametrize("name", COUNTING)
 def test_bad_step_counts(name, t, backend):
     w, dw = w_and_dw()
     refused(name, w, dw, {**started_config(name, "float64"), "t": t}, ValueError, r"^config\['t'\]: expected")
 
 
 @pytest.mark.parametrize("key", ["beta1", "beta2"])
-@pytest.mark.parametrize("name", ["adam", "adamw"])
+@pytest.mark.parametrize("name", COUNTING)
 def test_averages_that_forget_nothing_have_no_bias_correction(name, key, backend):
     """With beta = 1 the correction divides by zero."""
     w, dw = w_and_dw()

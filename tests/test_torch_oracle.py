@@ -22,6 +22,9 @@ RATES = {
     "adagrad": 1e-2,
     "adam": 1e-3,
     "adamw": 1e-3,
+    "adam_amsgrad": 1e-3,
+    "adamw_amsgrad": 1e-3,
+    "nadam": 1e-3,
 }
 
 
@@ -218,6 +221,9 @@ def torch_optimizer(rule, parameters):
         "adagrad": lambda values: kinds.Adagrad(values, rate, eps=1e-8),
         "adam": lambda values: kinds.Adam(values, rate, eps=1e-8),
         "adamw": lambda values: kinds.AdamW(values, rate, eps=1e-8, weight_decay=0.01),
+        "adam_amsgrad": lambda values: kinds.Adam(values, rate, eps=1e-8, amsgrad=True),
+        "adamw_amsgrad": lambda values: kinds.AdamW(values, rate, eps=1e-8, weight_decay=0.01, amsgrad=True),
+        "nadam": lambda values: kinds.NAdam(values, rate, eps=1e-8, momentum_decay=4e-3),
     }
     return make[rule](list(parameters.values()))
 

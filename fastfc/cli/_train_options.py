@@ -73,7 +73,7 @@ def add_rule_options(group: Any) -> None:
         "--learning-rate",
         type=positive,
         metavar="RATE",
-        help="(default: the rule's own, 1e-3 for adam and adamw, 1e-2 for the others)",
+        help="(default: the rule's own, 1e-3 for adam and adamw)",
     )
     group.add_argument(
         "--lr-decay",

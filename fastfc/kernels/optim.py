@@ -53,6 +53,51 @@ def adamw(w, dw, config):
     return _adam_step(w, dw, config, config["learning_rate"] * config["weight_decay"])
 
 
+def adam_epsilon_hat(w, dw, config):
+    config["t"] += 1
+    rate, beta1, beta2, epsilon = (config[key] for key in ("learning_rate", "beta1", "beta2", "epsilon"))
+    m, v = config["m"].reshape(-1), config["v"].reshape(-1)
+    rate *= (1 - beta2 ** config["t"]) ** 0.5 / (1 - beta1 ** config["t"])
+    _adam(w.reshape(-1), dw.reshape(-1), m, v, rate, beta1, beta2, epsilon, 1.0, 1.0, 0.0)
+    return w, config
+
+
+def adam_amsgrad(w, dw, config):
+    return _amsgrad_step(w, dw, config, 0.0)
+
+
+def adamw_amsgrad(w, dw, config):
+    return _amsgrad_step(w, dw, config, config["learning_rate"] * config["weight_decay"])
+
+
+def nadam(w, dw, config):
+    config["t"] += 1
+    rate, beta1, beta2, epsilon = (config[key] for key in ("learning_rate", "beta1", "beta2", "epsilon"))
+    m, v = config["m"].reshape(-1), config["v"].reshape(-1)
+    decay, t = config["momentum_decay"], config["t"]
+    of_dw, of_m = _nadam_factors(beta1, decay, t, _momentum_product(beta1, decay, t))
+    v_correction = 1 / (1 - beta2**t)
+    _nadam(w.reshape(-1), dw.reshape(-1), m, v, rate, beta1, beta2, epsilon, of_dw, of_m, v_correction)
+    return w, config
+
+
+def lion(w, dw, config):
+    rate, beta1, beta2 = config["learning_rate"], config["beta1"], config["beta2"]
+    _lion(w.reshape(-1), dw.reshape(-1), config["m"].reshape(-1), rate, beta1, beta2, rate * config["weight_decay"])
+    return w, config
+
+
+def _amsgrad_step(w, dw, config, shrinkage):
+    config["t"] += 1
+    rate, beta1, beta2, epsilon = (config[key] for key in ("learning_rate", "beta1", "beta2", "epsilon"))
+    m, v, v_max = (config[key].reshape(-1) for key in ("m", "v", "v_max"))
+    corrections = 1 / (1 - beta1 ** config["t"]), 1 / (1 - beta2 ** config["t"])
+    _adam_amsgrad(
+        w.reshape(-1), dw.reshape(-1), m, v, v_max, rate, beta1, beta2, epsilon, *corrections, shrinkage
+    )  # fmt: skip
+    return w, config
+
+
 def _adam_step(w, dw, config, shrinkage):
     config["t"] += 1
     beta1, beta2 = config["beta1"], config["beta2"]
@@ -133,6 +178,75 @@ def adam_span(w, dw, m, v, rate, beta1, beta2, epsilon, m_correction, v_correcti
         w[i] -= rate * direction + shrinkage * w[i]
 
 
+@inline
+def adam_amsgrad_span(w, dw, m, v, v_max, rate, beta1, beta2, epsilon, m_correction, v_correction, shrinkage):
+    """AdamW with AMSGrad where shrinkage = learning rate * weight decay is not 0."""
+    rest1, rest2 = w.dtype.type(1 - beta1), w.dtype.type(1 - beta2)
+    rate, beta1, beta2, epsilon = w.dtype.type(rate), w.dtype.type(beta1), w.dtype.type(beta2), w.dtype.type(epsilon)
+    m_correction, v_correction = w.dtype.type(m_correction), w.dtype.type(v_correction)
+    shrinkage, smallest = w.dtype.type(shrinkage), np.finfo(w.dtype).tiny
+    for i in range(w.size):
+        m[i] = beta1 * m[i] + rest1 * dw[i]
+        v[i] = beta2 * v[i] + rest2 * (dw[i] * dw[i])
+        # NaN stays where it is on either side.
+        v_max[i] = v[i] if (v[i] > v_max[i]) | (v[i] != v[i]) else v_max[i]
+        direction = _quotient(m[i] * m_correction, np.sqrt(v_max[i] * v_correction) + epsilon, epsilon, smallest)
+        w[i] -= rate * direction + shrinkage * w[i]
+
+
+@inline
+def nadam_span(w, dw, m, v, rate, beta1, beta2, epsilon, of_dw, of_m, v_correction):
+    rest1, rest2 = w.dtype.type(1 - beta1), w.dtype.type(1 - beta2)
+    rate, beta1, beta2, epsilon = w.dtype.type(rate), w.dtype.type(beta1), w.dtype.type(beta2), w.dtype.type(epsilon)
+    of_dw, of_m, v_correction = w.dtype.type(of_dw), w.dtype.type(of_m), w.dtype.type(v_correction)
+    smallest = np.finfo(w.dtype).tiny
+    for i in range(w.size):
+        m[i] = beta1 * m[i] + rest1 * dw[i]
+        v[i] = beta2 * v[i] + rest2 * (dw[i] * dw[i])
+        divisor = np.sqrt(v[i] * v_correction) + epsilon
+        w[i] -= rate * _quotient(of_dw * dw[i] + of_m * m[i], divisor, epsilon, smallest)
+
+
+@inline
+def lion_span(w, dw, m, rate, beta1, beta2, shrinkage):
+    rest1, rest2 = w.dtype.type(1 - beta1), w.dtype.type(1 - beta2)
+    rate, beta1, beta2 = w.dtype.type(rate), w.dtype.type(beta1), w.dtype.type(beta2)
+    shrinkage, zero, one = w.dtype.type(shrinkage), w.dtype.type(0), w.dtype.type(1)
+    for i in range(w.size):
+        # The sign of a sum by comparing its terms: a fused multiply-add would round the sum in another way than the
+        # reference, and a sum near zero would get another sign. NaN, and the sum of opposite infinities, are NaN.
+        of_m, against = beta1 * m[i], -(rest1 * dw[i])
+        sign = one if of_m > against else (-one if of_m < against else zero * (of_m - against))
+        m[i] = beta2 * m[i] + rest2 * dw[i]
+        w[i] -= rate * sign + shrinkage * w[i]
+
+
+@inline
+def _momentum(beta1, momentum_decay, t):
+    return beta1 * (1 - 0.5 * 0.96 ** (t * momentum_decay))
+
+
+@inline
+def _momentum_product(beta1, momentum_decay, t):
+    """The product of NAdam's momenta of the steps 1 to t, as far as its distance from 1 shows it."""
+    product, k = 1.0, 0
+    while k < t and abs(product) > _NEGLIGIBLE:
+        k += 1
+        product *= _momentum(beta1, momentum_decay, k)
+    return product
+
+
+# A product of NAdam's momenta that is 0 beside 1.
+_NEGLIGIBLE = 2.0**-60
+
+
+@inline
+def _nadam_factors(beta1, momentum_decay, t, product):
+    """The factors of the gradient and of m, corrected for their start from zeros."""
+    following = _momentum(beta1, momentum_decay, t + 1)
+    return (1 - _momentum(beta1, momentum_decay, t)) / (1 - product), following / (1 - product * following)
+
+
 @part
 def sgd_rule(w, dw, state, stride, hyper, step, notes):
     sgd_span(w, dw, hyper[0])
@@ -163,17 +277,70 @@ _OF_FIRST, _OF_SECOND, _OF_T, _M_CORRECTION, _V_CORRECTION = range(5)
 
 
 @part
-def adam_rule(w, dw, state, stride, hyper, step, notes):
-    """AdamW; Adam has no weight decay."""
-    rate, beta1, beta2, epsilon, taken, weight_decay = hyper[0], hyper[1], hyper[2], hyper[3], hyper[4], hyper[5]
-    t = taken + (step + 1)
+def _note_corrections(hyper, step, notes):
+    """Have the corrections of the moments in `notes`, for a rule whose hyperparameters begin as Adam's."""
+    beta1, beta2, t = hyper[1], hyper[2], hyper[4] + (step + 1)
     if notes[_OF_T] != t or notes[_OF_FIRST] != beta1 or notes[_OF_SECOND] != beta2:
         notes[_OF_FIRST], notes[_OF_SECOND], notes[_OF_T] = beta1, beta2, t
         notes[_M_CORRECTION] = 1 / (1 - beta1**t)
         notes[_V_CORRECTION] = 1 / (1 - beta2**t)
+
+
+@part
+def adam_rule(w, dw, state, stride, hyper, step, notes):
+    """AdamW; Adam has no weight decay."""
+    _note_corrections(hyper, step, notes)
+    rate, beta1, beta2, epsilon, weight_decay = hyper[0], hyper[1], hyper[2], hyper[3], hyper[5]
     m, v = vector(state, 0, w.size), vector(state, stride, w.size)
     m_correction, v_correction = notes[_M_CORRECTION], notes[_V_CORRECTION]
     adam_span(w, dw, m, v, rate, beta1, beta2, epsilon, m_correction, v_correction, rate * weight_decay)
+
+
+@part
+def adam_epsilon_hat_rule(w, dw, state, stride, hyper, step, notes):
+    _note_corrections(hyper, step, notes)
+    m, v = vector(state, 0, w.size), vector(state, stride, w.size)
+    rate = hyper[0] * notes[_M_CORRECTION] / np.sqrt(notes[_V_CORRECTION])
+    adam_span(w, dw, m, v, rate, hyper[1], hyper[2], hyper[3], 1.0, 1.0, 0.0)
+
+
+@part
+def adam_amsgrad_rule(w, dw, state, stride, hyper, step, notes):
+    """AdamW with AMSGrad; Adam has no weight decay."""
+    _note_corrections(hyper, step, notes)
+    m, v, v_max = vector(state, 0, w.size), vector(state, stride, w.size), vector(state, 2 * stride, w.size)
+    rate, beta1, beta2, epsilon, weight_decay = hyper[0], hyper[1], hyper[2], hyper[3], hyper[5]
+    m_correction, v_correction = notes[_M_CORRECTION], notes[_V_CORRECTION]
+    adam_amsgrad_span(
+        w, dw, m, v, v_max, rate, beta1, beta2, epsilon, m_correction, v_correction, rate * weight_decay
+    )  # fmt: skip
+
+
+_OF_DW, _OF_M, _PRODUCT = _M_CORRECTION, _V_CORRECTION + 1, _V_CORRECTION + 2
+_OF_DECAY = _PRODUCT + 1
+
+
+@part
+def nadam_rule(w, dw, state, stride, hyper, step, notes):
+    rate, beta1, beta2, epsilon, decay = hyper[0], hyper[1], hyper[2], hyper[3], hyper[5]
+    t = hyper[4] + (step + 1)
+    same = notes[_OF_FIRST] == beta1 and notes[_OF_SECOND] == beta2 and notes[_OF_DECAY] == decay
+    if not (same and notes[_OF_T] == t):
+        following = same and notes[_OF_T] == t - 1 and t > 1
+        if following and abs(notes[_PRODUCT]) > _NEGLIGIBLE:
+            notes[_PRODUCT] *= _momentum(beta1, decay, t)
+        elif not following:
+            notes[_PRODUCT] = _momentum_product(beta1, decay, t)
+        notes[_OF_FIRST], notes[_OF_SECOND], notes[_OF_DECAY], notes[_OF_T] = beta1, beta2, decay, t
+        notes[_OF_DW], notes[_OF_M] = _nadam_factors(beta1, decay, t, notes[_PRODUCT])
+        notes[_V_CORRECTION] = 1 / (1 - beta2**t)
+    m, v = vector(state, 0, w.size), vector(state, stride, w.size)
+    nadam_span(w, dw, m, v, rate, beta1, beta2, epsilon, notes[_OF_DW], notes[_OF_M], notes[_V_CORRECTION])
+
+
+@part
+def lion_rule(w, dw, state, stride, hyper, step, notes):
+    lion_span(w, dw, vector(state, 0, w.size), hyper[0], hyper[1], hyper[2], hyper[0] * hyper[3])
 
 
 def _one_of(names, number=0):
@@ -231,3 +398,18 @@ def _adagrad(w, dw, cache, rate, epsilon):
 @kernel
 def _adam(w, dw, m, v, rate, beta1, beta2, epsilon, m_correction, v_correction, shrinkage):
     adam_span(w, dw, m, v, rate, beta1, beta2, epsilon, m_correction, v_correction, shrinkage)
+
+
+@kernel
+def _adam_amsgrad(w, dw, m, v, v_max, rate, beta1, beta2, epsilon, m_correction, v_correction, shrinkage):
+    adam_amsgrad_span(w, dw, m, v, v_max, rate, beta1, beta2, epsilon, m_correction, v_correction, shrinkage)
+
+
+@kernel
+def _nadam(w, dw, m, v, rate, beta1, beta2, epsilon, of_dw, of_m, v_correction):
+    nadam_span(w, dw, m, v, rate, beta1, beta2, epsilon, of_dw, of_m, v_correction)
+
+
+@kernel
+def _lion(w, dw, m, rate, beta1, beta2, shrinkage):
+    lion_span(w, dw, m, rate, beta1, beta2, shrinkage)

@@ -67,7 +67,7 @@ class Case:
 def normal(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> Array:
     """Standard normal values; positive ones for variances."""
     values = rng.standard_normal(shape)
-    return np.abs(values) if name in ("running_var", "cache", "v") else values
+    return np.abs(values) if name in ("running_var", "cache", "v", "v_max") else values
 
 
 def build(name: str, sizes: Sizes, dtype: DTypeLike, seed: int = 0, sample: Sample = normal) -> Case:

@@ -4,6 +4,7 @@ A rule is a record in :data:`RULES`, and a function of its name in each of three
 :mod:`fastfc.optim`, the formula in :mod:`fastfc.reference.optim`, the kernel in :mod:`fastfc.kernels.optim`.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -69,16 +70,53 @@ def _adagrad(config, w, dw, cache):
     return [w + config["learning_rate"] * dw / (cache**0.5 + config["epsilon"]), cache]
 
 
+def _moments(config, dw, m, v):
+    beta1, beta2 = config["beta1"], config["beta2"]
+    return beta1 * m + (1 - beta1) * dw, beta2 * v + (1 - beta2) * dw**2
+
+
 def _adam(config, w, dw, m, v):
     beta1, beta2, t = config["beta1"], config["beta2"], config["t"] + 1
-    m = beta1 * m + (1 - beta1) * dw
-    v = beta2 * v + (1 - beta2) * dw**2
+    m, v = _moments(config, dw, m, v)
     direction = m / (1 - beta1**t) / ((v / (1 - beta2**t)) ** 0.5 + config["epsilon"])
     return [w + config["learning_rate"] * (direction + w), m, v]
 
 
+def _adam_epsilon_hat(config, w, dw, m, v):
+    epsilon = config["epsilon"] / (1 - config["beta2"] ** (config["t"] + 1)) ** 0.5
+    return _adam({**config, "epsilon": epsilon}, w, dw, m, v)
+
+
+def _amsgrad(config, w, dw, m, v, v_max):
+    beta1, beta2, t = config["beta1"], config["beta2"], config["t"] + 1
+    m, v = _moments(config, dw, m, v)
+    # The larger of two numbers is off by as much as they are.
+    larger = v * (v >= v_max) + v_max * (v < v_max)
+    direction = m / (1 - beta1**t) / ((larger / (1 - beta2**t)) ** 0.5 + config["epsilon"])
+    return [w + config["learning_rate"] * (direction + w), m, v, larger]
+
+
+def _nadam(config, w, dw, m, v):
+    beta1, beta2, t = config["beta1"], config["beta2"], config["t"] + 1
+    momenta = [beta1 * (1 - 0.5 * 0.96 ** (k * config["momentum_decay"])) for k in range(1, t + 2)]
+    product = math.prod(momenta[:-1])
+    m, v = _moments(config, dw, m, v)
+    dividend = (1 - momenta[-2]) / (1 - product) * dw + momenta[-1] / (1 - product * momenta[-1]) * m
+    direction = dividend / ((v / (1 - beta2**t)) ** 0.5 + config["epsilon"])
+    return [w + config["learning_rate"] * direction, m, v]
+
+
+def _lion(config, w, dw, m):
+    # The sign has no error: it is that of a comparison (see the kernel).
+    moved = config["learning_rate"] * (1 + config["weight_decay"] * w)
+    return [w + moved, config["beta2"] * m + (1 - config["beta2"]) * dw]
+
+
 _ADAM = {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "t": 0}
+_NADAM = {**_ADAM, "learning_rate": 2e-3, "momentum_decay": 4e-3}
+_LION = {"learning_rate": 1e-4, "beta1": 0.9, "beta2": 0.99, "weight_decay": 1e-3}
 _BETAS = ("beta1", "beta2")
+_AMSGRAD = ("m", "v", "v_max")
 
 _ALL = (
     Rule("sgd", {"learning_rate": 1e-2}, (), _sgd),
@@ -89,6 +127,11 @@ _ALL = (
     Rule("adam", _ADAM, ("m", "v"), _adam, _BETAS),
     # Without a weight decay it is Adam, and so is its kernel.
     Rule("adamw", {**_ADAM, "weight_decay": 1e-2}, ("m", "v"), _adam, _BETAS, run_kernel="adam_rule"),
+    Rule("adam_epsilon_hat", _ADAM, ("m", "v"), _adam_epsilon_hat, _BETAS),
+    Rule("adam_amsgrad", _ADAM, _AMSGRAD, _amsgrad, _BETAS),
+    Rule("adamw_amsgrad", {**_ADAM, "weight_decay": 1e-2}, _AMSGRAD, _amsgrad, _BETAS, run_kernel="adam_amsgrad_rule"),
+    Rule("nadam", _NADAM, ("m", "v"), _nadam, _BETAS),
+    Rule("lion", _LION, ("m",), _lion),
 )
 
 #: Name -> rule.
