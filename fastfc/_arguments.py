@@ -8,12 +8,16 @@ others are copied, never changed.
 
 import math
 import numbers
+import os
+import sys
 from collections.abc import MutableMapping
 
 import numpy as np
 
 _FAST_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 _HALF = np.dtype(np.float16)
+# With the separator: another folder's name may begin with this one's.
+_PACKAGE = os.path.join(os.path.dirname(__file__), "")
 
 
 def float_arrays(**arguments) -> tuple[list[np.ndarray], np.dtype | None]:
@@ -181,6 +185,17 @@ def checked_reg(reg) -> float:
     if not math.isfinite(value):
         raise ValueError(f"reg: expected a finite number, got {reg}")
     return value
+
+
+def stacklevel_outside() -> int:
+    """The stacklevel by which a warning of the caller's points to the line, outside this package, that called into it.
+
+    As ``skip_file_prefixes`` of ``warnings.warn`` does it from Python 3.12 on.
+    """
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def cast(result, dtype: np.dtype | None):

@@ -1,26 +1,29 @@
 """The course's Solver: trains a model on a data set and keeps the best parameters."""
 
-import contextlib
 import logging
 import os
-import pickle
 import warnings
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any, ClassVar, cast
 
 import numpy as np
 
 from fastfc import optim
-from fastfc._arguments import by_position, class_labels, number, require_mapping
-from fastfc._runtime.threads import checked_count
+from fastfc._arguments import by_position, require_mapping, stacklevel_outside
 from fastfc.backend import get_backend
 from fastfc.classifiers.fc_net import FullyConnectedNet
-from fastfc.formats.atomic import rehearse, replaced_file
-from fastfc.formats.checkpoint import load_checkpoint
-from fastfc.formats.training import digests, load_training, require_savable, save_training, stream_state
+from fastfc.formats.atomic import rehearse
+from fastfc.formats.checkpoint import load_checkpoint, write_checkpoint
+from fastfc.formats.training import require_savable, resumed, save_training
+from fastfc.training import refusal, threads_for
 from fastfc.training.capability import Methods
+from fastfc.training.checks import checked_data, comparable_labels
+from fastfc.training.engine import Engine
+from fastfc.training.generic import GenericRun
+from fastfc.training.loop import lent, print_check, run_iterations
+from fastfc.training.options import OPTIONS, check_options, options_from
+from fastfc.training.state import SPLITS, TrainingState, stream_state
 
 __all__ = ["DivergenceWarning", "Solver", "load_checkpoint"]
 
@@ -94,7 +97,7 @@ class Solver:
     optim_configs : dict of dict
         The rule's hyperparameters and state, by parameter.
     engine_ : str
-        What :meth:`train` ran: ``"compiled"`` for a :class:`fastfc.FullyConnectedNet` with a
+        The engine that :meth:`train` ran: ``"compiled"`` for a :class:`fastfc.FullyConnectedNet` with a
         rule of the package on the fast backend, else ``"generic"``, a loop over single steps.
         The logger ``fastfc`` says why, at level DEBUG. Both give the same numbers. After a
         callback that replaced the model, the rule or a method by one's own, the rest is generic.
@@ -130,7 +133,21 @@ class Solver:
     2
     """
 
-    # What a compiled run stands for, and what it calls.
+    update_rule: Callable[..., Any]
+    optim_config: Any
+    lr_decay: float
+    batch_size: int
+    num_epochs: int
+    num_train_samples: int | None
+    num_val_samples: int | None
+    checkpoint_name: str | os.PathLike[str] | None
+    print_every: int
+    verbose: bool
+    threads: int | None
+    callback: Callable[[Any], object] | None
+    autosave: str | os.PathLike[str] | None
+
+    # The methods that a compiled run stands for, and those that it calls.
     _training: ClassVar[Methods]
     _checkpoints: ClassVar[Methods]
     # The loss from which on a training has diverged, when its first one is known. Of the class too, for solvers
@@ -139,83 +156,28 @@ class Solver:
 
     def __init__(self, model: Any, data: dict[str, np.ndarray], **kwargs: Any) -> None:
         self.model = model
-        for key in ("X_train", "y_train", "X_val", "y_val"):
+        for key in SPLITS:
             if key not in data:
-                raise ValueError(f"data: expected the keys X_train, y_train, X_val, y_val; missing {key}")
+                raise ValueError(f"data: expected the keys {', '.join(SPLITS)}; missing {key}")
         self.X_train, self.y_train = data["X_train"], data["y_train"]
         self.X_val, self.y_val = data["X_val"], data["y_val"]
 
-        self.update_rule = kwargs.pop("update_rule", "sgd")
-        self.optim_config = kwargs.pop("optim_config", {})
-        self.lr_decay = kwargs.pop("lr_decay", 1.0)
-        self.batch_size = kwargs.pop("batch_size", 100)
-        self.num_epochs = kwargs.pop("num_epochs", 10)
-        self.num_train_samples = kwargs.pop("num_train_samples", 1000)
-        self.num_val_samples = kwargs.pop("num_val_samples", None)
-        self.checkpoint_name = kwargs.pop("checkpoint_name", None)
-        self.print_every = kwargs.pop("print_every", 10)
-        self.verbose = kwargs.pop("verbose", True)
-        self.threads = kwargs.pop("threads", None)
-        self.callback: Callable[[Solver], object] | None = kwargs.pop("callback", None)
-        self.autosave: str | os.PathLike[str] | None = kwargs.pop("autosave", None)
-        if kwargs:
-            extra = ", ".join(f'"{name}"' for name in kwargs)
-            raise ValueError(f"Unrecognized arguments {extra}")
-
-        require_mapping("optim_config", self.optim_config)
-        self.update_rule = optim.rule_of(self.update_rule)
-        optim.warn_of_unknown_keys(self.update_rule, self.optim_config)
+        options = options_from(kwargs)
+        require_mapping("optim_config", options["optim_config"])
+        options["update_rule"] = optim.rule_of(options["update_rule"])
+        optim.warn_of_unknown_keys(options["update_rule"], options["optim_config"])
+        for name, value in options.items():
+            setattr(self, name, value)
         self._reset()
         self._require_runnable()
 
     def _require_runnable(self) -> None:
         """An error for data or options that no engine can work with: given so, or changed to it since."""
-        for split in ("train", "val"):
-            X, y = f"X_{split}", f"y_{split}"
-            for name in (X, y):
-                setattr(self, name, by_position(name, getattr(self, name)))
-            rows, count = len(getattr(self, X)), len(getattr(self, y))
-            if rows != count:
-                raise ValueError(f"data: expected as many labels as examples, got {X} {rows}, {y} {count}")
-        # Labels of another kind may be what somebody's own model is trained on; predictions are classes.
-        if isinstance(self.model, FullyConnectedNet):
-            self.y_train = class_labels("y_train", self.y_train)
-        self.y_val = self._comparable("y_val", self.y_val)
-        if len(self.X_train) == 0:
-            raise ValueError("data: expected at least one training example, got none")
-        for name, least in (("batch_size", 1), ("print_every", 1), ("num_epochs", 0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not (isinstance(value, (int, np.integer)) and value >= least):
-                raise ValueError(f"{name}: expected an integer of at least {least}, got {value!r}")
-        for name in ("num_train_samples", "num_val_samples"):
-            value = getattr(self, name)
-            if value is not None and not (isinstance(value, (int, np.integer)) and value >= 0):
-                raise ValueError(f"{name}: expected None or an integer of at least 0, got {value!r}")
-        number("lr_decay", self.lr_decay)
-        for name in ("checkpoint_name", "autosave"):
-            value = getattr(self, name)
-            if value is not None and not isinstance(value, (str, os.PathLike)):
-                raise TypeError(f"{name}: expected None or a path, got {value!r}")
-        if self.callback is not None and not callable(self.callback):
-            raise TypeError(f"callback: expected None or a function of the solver, got {self.callback!r}")
-        if self.threads is not None:
-            checked_count("threads", self.threads)
-        if not callable(self.update_rule):
-            raise TypeError(f"update_rule: expected a function like those of fastfc.optim, got {self.update_rule!r}")
+        data = {name: getattr(self, name) for name in SPLITS}
+        for name, array in checked_data(data, isinstance(self.model, FullyConnectedNet)).items():
+            setattr(self, name, array)
+        check_options({name: getattr(self, name) for name in OPTIONS})
         require_mapping("optim_configs", self.optim_configs)
-
-    def _comparable(self, name: str, y: Any) -> np.ndarray:
-        """Labels that predicted classes are compared with; of somebody's own model other kinds too, with a warning."""
-        array = np.asarray(y)
-        if isinstance(self.model, FullyConnectedNet) or array.dtype.kind in "biu":
-            return class_labels(name, y, whole_floats=True)
-        if array.size > 0 and not (array.dtype.kind == "f" and np.array_equal(array, np.rint(array))):
-            warnings.warn(
-                f"{name}: labels of dtype {array.dtype} never equal a predicted class, which is an integer; accuracies "
-                "say nothing",
-                stacklevel=4,
-            )
-        return array
 
     def _reset(self) -> None:
         """Set up the bookkeeping of a run; to be called once, from the constructor."""
@@ -230,13 +192,17 @@ class Solver:
         self._bound = None
         self._timed_steps = 0
         self._timed_seconds = 0.0
-        # Of the call of train() that is under way or was the last; None amid an iteration or a check.
-        self._iterations: int | None = 0
-        # Parameters and random stream as the last train() left them; None: as they are now.
-        self._left: tuple[dict[str, np.ndarray] | None, tuple | None] = None, None
-        # What ran before a file was written, if the next train() goes on from it.
-        self._resumes = False
-        self._ran: dict[str, Any] | None = None
+        self._state = TrainingState()
+
+    def __getstate__(self) -> dict[str, Any]:
+        attributes = dict(vars(self))
+        state = attributes.pop("_state")
+        return {**attributes, **state.attributes()}
+
+    def __setstate__(self, attributes: dict[str, Any]) -> None:
+        own = dict(attributes)
+        state = TrainingState.taken_from(own)
+        vars(self).update(own, _state=state)
 
     @property
     def seconds_per_step(self) -> float:
@@ -268,25 +234,10 @@ class Solver:
         """Write the state as a pickle, if a checkpoint name was given."""
         if self.checkpoint_name is None:
             return
-        checkpoint = {
-            "model": self.model,
-            "update_rule": self.update_rule,
-            "lr_decay": self.lr_decay,
-            "optim_config": self.optim_config,
-            "batch_size": self.batch_size,
-            "num_train_samples": self.num_train_samples,
-            "num_val_samples": self.num_val_samples,
-            "epoch": self.epoch,
-            "loss_history": self.loss_history,
-            "train_acc_history": self.train_acc_history,
-            "val_acc_history": self.val_acc_history,
-        }
         filename = self._checkpoint_file()
         if self.verbose:
             print(f'Saving checkpoint to "{filename}"')
-        with replaced_file(filename) as file:
-            # Protocol 4: the one that load_checkpoint reads, and that every supported Python can write.
-            pickle.dump(checkpoint, file, protocol=4)
+        write_checkpoint(self, filename)
 
     def _checkpoint_file(self) -> str:
         return f"{os.fspath(cast(str, self.checkpoint_name))}_epoch_{self.epoch}.pkl"
@@ -310,7 +261,8 @@ class Solver:
         float
             The share of examples whose highest score is at their label; nan for no examples.
         """
-        X, y = by_position("X", X), self._comparable("y", by_position("y", y))
+        X = by_position("X", X)
+        y = comparable_labels("y", by_position("y", y), isinstance(self.model, FullyConnectedNet))
         n = len(X)
         if y.shape != (n,):
             raise ValueError(f"y: expected shape {(n,)}, one label per example, got {y.shape}")
@@ -338,102 +290,29 @@ class Solver:
             rehearse(self.autosave, 3 * sum(np.asarray(w).nbytes for w in self.model.params.values()))
         if self.checkpoint_name is not None and self._checkpoints.kept_by(self):
             rehearse(self._checkpoint_file())
+        state, self._warned = self._state, False
         done, before = 0, None
-        if self._resumes and self._iterations is not None:
-            done, before = self._iterations, self._ran
-            np.random.set_state(cast(tuple, self._left[1]))
-        self._resumes, self._left = False, (None, None)
-        self._loop(done, before)
+        if state.resumes and state.iterations is not None:
+            done, before = state.iterations, state.ran
+            np.random.set_state(cast(tuple, state.stream))
+        state.resumes, state.params, state.stream = False, None, None
+        run_iterations(self, state, done, before)
+        state.stream = stream_state()
         # Without any best parameters (no iterations, or never a right answer) the model keeps its own.
         if self.best_params:
-            last = {name: value.copy() for name, value in self.model.params.items()}
-            self._left = last, stream_state()
+            state.params = {name: value.copy() for name, value in self.model.params.items()}
             self.model.params = self.best_params
-        else:
-            self._left = None, stream_state()
 
-    def _loop(self, t: int, before: dict[str, Any] | None) -> None:
-        """Carry out the iterations from number `t` on, where something ran `before` that it is to equal."""
-        iterations_per_epoch = max(len(self.X_train) // self.batch_size, 1)
-        num_iterations = self.num_epochs * iterations_per_epoch
-        self._iterations = t
-        self._warned = False
-        while True:
-            # Closed twice: Ctrl-C may come at the very moment when the first close begins.
-            with self._engine() as engine, contextlib.closing(engine):
-                if before is not None and self._ran != before:
-                    logger.warning(
-                        "the training goes on equal up to rounding only: %s before, now %s", before, self._ran
-                    )
-                before = None
-                while t < num_iterations and engine.fits:
-                    self._iterations = None
-                    inside = self._may_leave_checks_to(engine)
-                    # Else up to the next accuracy check: after the first iteration, and at the end of each epoch.
-                    next_check = 1 if t == 0 else iterations_per_epoch - t % iterations_per_epoch
-                    epoch = self.epoch
-                    if inside:
-                        done = engine.steps(num_iterations - t, t, iterations_per_epoch)
-                    else:
-                        done = engine.steps(next_check)
-                    if self.verbose:
-                        self._print_progress(t, done, num_iterations, iterations_per_epoch, epoch if inside else None)
-                    t += done
-                    if not inside:
-                        self._finish_iteration(engine, t, t % iterations_per_epoch == 0)
-                    self._iterations = t
-                    if self.callback is not None:
-                        with self._lent(engine):
-                            self.callback(self)
-                    if t % iterations_per_epoch == 0 and self.autosave is not None:
-                        if engine.fits:
-                            engine.publish()
-                        save_training(self, self.autosave, engine.stream_state() if engine.fits else None)
-            if t >= num_iterations:
-                return
-            # Its memory is free before the next one takes some.
-            del engine
-
-    def _may_leave_checks_to(self, engine: Any) -> bool:
-        """Whether nothing is due in Python at the end of an epoch, so that the engine may go on over it."""
+    def _leaves_checks(self) -> bool:
+        """Whether nothing is due in Python at the end of an epoch, so that an engine may go on over it."""
         nothing_due = self.callback is None and self.checkpoint_name is None and self.autosave is None
-        return nothing_due and self._checkpoints.kept_by(self) and engine.checks_inside()
+        return nothing_due and self._checkpoints.kept_by(self)
 
-    def _finish_iteration(self, engine: Any, t: int, epoch_end: bool) -> None:
-        """What follows on iteration `t`, counted from 1: the end of an epoch, and an accuracy check."""
-        if epoch_end:
-            self.epoch += 1
-            for config in self.optim_configs.values():
-                config["learning_rate"] *= self.lr_decay
-        if t == 1 or epoch_end:
-            self._check(engine)
-
-    def _print_progress(
-        self, t: int, done: int, num_iterations: int, iterations_per_epoch: int, epoch: int | None
-    ) -> None:
-        """Print the lines of the last `done` iterations, after `t`; with the `epoch` before, of their checks too."""
-        losses = self.loss_history[len(self.loss_history) - done :]
-        numbers = range(t + 1, t + done + 1)
-        checks = sum(i == 1 or i % iterations_per_epoch == 0 for i in numbers) if epoch is not None else 0
-        place = len(self.train_acc_history) - checks
-        for i, loss in zip(numbers, losses, strict=True):
-            if (i - 1) % self.print_every == 0:
-                print("(Iteration %d / %d) loss: %f" % (i, num_iterations, loss))
-            if epoch is not None and (i == 1 or i % iterations_per_epoch == 0):
-                epoch += i % iterations_per_epoch == 0
-                self._print_check(epoch, self.train_acc_history[place], self.val_acc_history[place])
-                place += 1
-
-    def _print_check(self, epoch: int, train_acc: float, val_acc: float) -> None:
-        print("(Epoch %d / %d) train acc: %f; val_acc: %f" % (epoch, self.num_epochs, train_acc, val_acc))
-
-    @contextlib.contextmanager
-    def _lent(self, engine: Any) -> Iterator[None]:
-        """Within it, somebody else's code may look at everything and change it; the engine goes on from that."""
-        engine.lend()
-        yield
-        self._require_runnable()
-        engine.take_back()
+    def _autosave(self, engine: Engine) -> None:
+        """Write the state to the file `autosave`, as it is in the engine if that goes on."""
+        if engine.fits:
+            engine.publish()
+        save_training(self, self._state, cast(str, self.autosave), engine.stream_state() if engine.fits else None)
 
     def _warn_of_divergence(self, last: Any) -> None:
         """Say, once a training, that one of the `last` losses of the history has left all bounds; for the engines."""
@@ -453,23 +332,20 @@ class Solver:
             f"training diverged: the loss is {losses[place]:.4g} at iteration "
             f"{len(self.loss_history) - len(last) + place + 1}; a smaller learning rate may help",
             DivergenceWarning,
-            # The line that called train.
-            stacklevel=5,
+            stacklevel=stacklevel_outside(),
         )
 
-    def _engine(self) -> Any:
-        """What carries out the steps: the compiled run where it can, else a loop over :meth:`_step`."""
-        from fastfc.training import refusal, threads_for
-
+    def _engine(self) -> Engine:
+        """The engine that carries out the steps: the compiled run where it can, else a loop over :meth:`_step`."""
         reason = refusal(self)
         self.engine_, self.threads_ = "generic", 1
         if reason is None:
             self.engine_, self.threads_ = "compiled", threads_for(self.model, self.batch_size, self.threads)
         else:
             logger.debug("generic training loop: %s", reason)
-        self._ran = {"engine": self.engine_, "backend": get_backend(), "threads": self.threads_}
+        self._state.ran = {"engine": self.engine_, "backend": get_backend(), "threads": self.threads_}
         if reason is not None:
-            return _GenericRun(self)
+            return GenericRun(self)
         from fastfc.training.run import CompiledRun
 
         return CompiledRun(self, self.threads_)
@@ -510,7 +386,7 @@ class Solver:
         >>> solver.epoch
         5
         """
-        save_training(self, path)
+        save_training(self, self._state, path)
 
     @classmethod
     def resume(cls, path: str | os.PathLike[str], data: dict[str, np.ndarray], **changes: Any) -> "Solver":
@@ -545,45 +421,24 @@ class Solver:
             If the file is damaged or not of :meth:`save`, its rule is not in
             :mod:`fastfc.optim`, or `data` are others.
         """
-        fixed = [name for name in changes if name not in _CHANGEABLE]
-        if fixed:
-            raise ValueError(f"expected only {', '.join(_CHANGEABLE)} beside path and data, got {', '.join(fixed)}")
-        model, arguments, state = load_training(path)
-        ran = state["ran"]
-        if ran is not None and ran["engine"] == "compiled":
-            arguments["threads"] = ran["threads"]
-        # A file does not choose where others are written: they stand beside it.
-        arguments["autosave"] = path if arguments["autosave"] else None
-        if arguments["checkpoint_name"] is not None:
-            arguments["checkpoint_name"] = os.fspath(Path(path).parent / Path(arguments["checkpoint_name"]).name)
-        try:
-            solver = cls(model, data, **{**arguments, **changes})
-        except TypeError as error:
-            raise ValueError(f"{os.fspath(path)}: cannot make its Solver ({error})") from error
-        found = digests(solver)
-        other = [name for name, digest in found.items() if digest != state["data"].get(name)]
-        if other:
-            raise ValueError(f"data: expected what {os.fspath(path)} was trained on; {', '.join(other)} differ")
-        for name in ("epoch", "best_val_acc", "best_params", "optim_configs", *_HISTORIES):
-            setattr(solver, name, state[name])
-        solver._iterations, solver._left = state["iterations"], (None, state["stream"])
-        solver._ran, solver._resumes = ran, True
+        solver, state = resumed(cls, path, data, changes)
+        solver._state = state
         return solver
 
-    def _check(self, engine: Any) -> None:
+    def _check(self, engine: Engine) -> None:
         """Take both accuracies, write the checkpoint, and keep the parameters if they are the best."""
         train_acc = engine.accuracy("train", self.num_train_samples)
         val_acc = engine.accuracy("val", self.num_val_samples)
         self.train_acc_history.append(train_acc)
         self.val_acc_history.append(val_acc)
         if not self._checkpoints.kept_by(self):
-            with self._lent(engine):
+            with lent(self, engine):
                 self._save_checkpoint()
         elif self.checkpoint_name is not None:
             engine.publish()
             self._save_checkpoint()
         if self.verbose:
-            self._print_check(self.epoch, train_acc, val_acc)
+            print_check(self, self.epoch, train_acc, val_acc)
         if val_acc > self.best_val_acc:
             self.best_val_acc = val_acc
             self.best_params = {name: value.copy() for name, value in self.model.params.items()}
@@ -591,52 +446,3 @@ class Solver:
 
 Solver._training = Methods(Solver, "_step", "_check", "check_accuracy", "train")
 Solver._checkpoints = Methods(Solver, "_save_checkpoint")
-
-_HISTORIES = ("loss_history", "train_acc_history", "val_acc_history")
-#: What a training that goes on may change.
-_CHANGEABLE = ("num_epochs", "threads", "print_every", "verbose", "checkpoint_name", "callback", "autosave")
-
-
-class _GenericRun:
-    """The engine for any model and any rule: the course's own loop, step by step, which looks anew at everything."""
-
-    fits = True
-
-    def __init__(self, solver: Solver) -> None:
-        self._solver = solver
-
-    def __enter__(self) -> "_GenericRun":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-    def checks_inside(self) -> bool:
-        return False
-
-    def steps(self, limit: int) -> int:
-        self._solver._step()
-        self._solver._warn_of_divergence(self._solver.loss_history[-1:])
-        return 1
-
-    def accuracy(self, split: str, num_samples: int | None) -> float:
-        solver = self._solver
-        return solver.check_accuracy(getattr(solver, f"X_{split}"), getattr(solver, f"y_{split}"), num_samples)
-
-    def stream_state(self) -> tuple | None:
-        return stream_state()
-
-    def publish(self) -> None:
-        pass
-
-    def take_stream(self) -> None:
-        pass
-
-    def lend(self) -> None:
-        pass
-
-    def take_back(self) -> None:
-        pass

@@ -85,7 +85,7 @@ def test_a_class_with_its_own_properties(name):
 
 
 def test_a_loss_of_ones_own_decides_predictions():
-    """What was trained by one function must not be judged by another."""
+    """A network that was trained by one function must not be judged by another."""
     net, X = network(normalization=None), np.random.default_rng(0).standard_normal((50, FEATURES))
     own = net.loss
 

@@ -49,7 +49,7 @@ USES = {
 
 
 def result(change, use, backend, warm, **options):
-    """What a use gives after the change, or its error; on a net that has predicted before, if `warm`."""
+    """The result of a use after the change, or its error; on a net that has predicted before, if `warm`."""
     net = network(**options)
     with fastfc.use_backend(backend):
         if warm:

@@ -53,7 +53,7 @@ def make(rule="sgd_momentum", net=None, threads=2, **options):
 
 
 def outcome(backend, change, rule="sgd_momentum", normalization="batchnorm"):
-    """What a training gives, in which `change` is made once, at the end of an epoch; or its error."""
+    """The result of a training in which `change` is made once, at the end of an epoch; or its error."""
     solver = make(rule, network(normalization=normalization))
     made = []
 

@@ -255,7 +255,7 @@ class Computed:
     def normalized(self, mean, var, axis, gamma, beta):
         inv_std = 1 / np.sqrt(var + 1e-5)
         x_hat = (self.value - mean) * inv_std
-        # What is wrong with x is wrong with the mean and, times x_hat, with the deviation.
+        # An error of x is one of the mean and, times x_hat, one of the deviation.
         error = (self.magnitude + self.magnitude.mean(axis=axis, keepdims=True)) * inv_std
         error = error + np.abs(x_hat) * (np.abs(x_hat) * error).mean(axis=axis, keepdims=True)
         return Computed(gamma * x_hat + beta, np.abs(gamma) * error + np.abs(beta))
@@ -983,7 +983,7 @@ def assert_refused(path):
 
 
 class WritesAFile:
-    """What unpickles by running code."""
+    """Runs code when it is unpickled."""
 
     def __init__(self, path):
         self.path = path

@@ -1,10 +1,11 @@
-"""What fastfc 0.1.0 wrote is read by every later version.
+"""Every later version reads the files that fastfc 0.1.0 wrote.
 
 Everything in ``files_of_0_1`` was written by commit 027947a and is not to be written anew.
 ``expected.npz`` has what that commit computed from it: examples X (30, 5), labels y (30,), the scores of every
 network, and the losses and accuracies of two trainings.
 """
 
+import io
 import pickle
 import shutil
 from pathlib import Path
@@ -91,6 +92,32 @@ def test_pickled_solver(expected):
     np.testing.assert_array_equal(solver.loss_history, expected["training.losses"])
     solver.train()
     assert len(solver.loss_history) == 2 * len(expected["training.losses"])
+
+
+class _Recorder:
+    """In the place of a pickled object; keeps its attributes."""
+
+    def __setstate__(self, attributes):
+        self.attributes = attributes
+
+
+class _SolverAsRecorder(pickle.Unpickler):
+    def find_class(self, module, name):
+        return _Recorder if (module, name) == ("fastfc.solver", "Solver") else super().find_class(module, name)
+
+
+def test_solvers_are_pickled_by_the_same_attributes():
+    pickled = (FOLDER / "solver.pkl").read_bytes()
+    before, after = (
+        _SolverAsRecorder(io.BytesIO(text)).load().attributes
+        for text in (pickled, pickle.dumps(pickle.loads(pickled), protocol=4))
+    )
+    assert set(after) == set(before)
+    for name in ("_iterations", "_resumes", "_ran"):
+        assert after[name] == before[name]
+    for mine, theirs in zip(after["_left"][0].values(), before["_left"][0].values(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    np.testing.assert_array_equal(after["_left"][1][1], before["_left"][1][1])
 
 
 def test_pickled_functions():

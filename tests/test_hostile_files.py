@@ -38,7 +38,7 @@ def make_solver(**options):
 
 
 def bytes_of(write, name):
-    """What `write` puts into a file of this name."""
+    """The bytes that `write` puts into a file of this name."""
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
@@ -81,7 +81,7 @@ def folder(tmp_path_factory):
 
 
 def read(folder, name, content):
-    """What reading gives; None if it was refused, by a ValueError that names the file."""
+    """The result of reading; None if it was refused, by a ValueError that names the file."""
     file, load, _ = FORMATS[name]
     path = folder / file
     path.write_bytes(content)

@@ -162,7 +162,7 @@ print("kept")
 
 @posix
 def test_a_file_that_may_not_grow_keeps_the_old_one(tmp_path):
-    """What stops it is the process's limit; to the writer it is the same as a disk that has no more room."""
+    """The process's limit stops it; to the writer it is the same as a disk that has no more room."""
     assert run(FULL, tmp_path, "limit") == ["kept"]
 
 

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -108,6 +109,18 @@ def whole(epochs, **options):
 
 
 # ------------------------------------------------------------------------------------------- bit for bit
+
+
+def test_a_solver_is_pickled_with_where_it_goes_on(tmp_path):
+    """Of one that has trained its last parameters, of one that was read from a file the random stream of that file."""
+    solver = make(2)
+    solver.train()
+    np.random.rand(3)
+    pickle.loads(pickle.dumps(solver)).save(tmp_path / "run.npz")
+    solver = pickle.loads(pickle.dumps(Solver.resume(tmp_path / "run.npz", make_data(), num_epochs=4)))
+    np.random.rand(3)
+    solver.train()
+    assert_same(state_of(solver), whole(4))
 
 
 @pytest.mark.parametrize("rule", RULES)

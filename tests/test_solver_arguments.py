@@ -1,6 +1,9 @@
-"""What the Solver and a network's methods take as data, labels and options, and what they say of the rest."""
+"""Data, labels and options that the Solver and a network's methods take, and their errors for others."""
 
+import inspect
+import linecache
 import os
+import re
 import warnings
 
 import numpy as np
@@ -8,6 +11,7 @@ import pytest
 
 import fastfc
 from fastfc import DivergenceWarning, FullyConnectedNet, Solver, optim
+from fastfc.training.options import CHANGEABLE, OPTIONS
 
 pandas = pytest.importorskip("pandas")
 
@@ -40,6 +44,39 @@ class Classifier:
             return scores
         loss, dscores = fastfc.layers.softmax_loss(scores, y)
         return loss, {"W": X.T @ dscores}
+
+
+def line_of(warning):
+    """The line of this file that a warning points to."""
+    assert warning.filename == __file__
+    return linecache.getline(__file__, warning.lineno).strip()
+
+
+def test_options_are_those_that_the_documentation_names():
+    documented = re.findall(r"^(\w+) : ", inspect.getdoc(Solver).partition("\nAttributes\n")[0], re.MULTILINE)
+    assert documented == ["model", "data", *OPTIONS]
+    changes = inspect.getdoc(Solver.resume).partition("**changes\n")[2].partition(" Where the training")[0]
+    assert set(re.findall(r"`(\w+)`", changes)) == set(CHANGEABLE)
+
+
+def test_a_default_belongs_to_one_solver():
+    one, other = make(), make()
+    one.optim_config["learning_rate"] = 3.0
+    assert other.optim_config == make().optim_config == {}
+
+
+def test_warnings_of_labels_point_to_the_line_that_gave_them():
+    X, y = examples()
+    words = np.array(["a", "b", "c"])[y]
+    with pytest.warns(UserWarning, match="y_val") as caught:
+        solver = make({"y_val": words[:21]}, Classifier())
+    assert line_of(caught[0]).startswith("return Solver(")
+    with pytest.warns(UserWarning, match="labels of dtype") as caught:
+        solver.train()
+    assert {line_of(warning) for warning in caught} == {"solver.train()"}
+    with pytest.warns(UserWarning, match="y: labels") as caught:
+        solver.check_accuracy(X, words)
+    assert line_of(caught[0]) == "solver.check_accuracy(X, words)"
 
 
 def polars_frame(X):
@@ -261,6 +298,7 @@ def test_a_loss_that_rises_by_many_orders_is_told_before_infinity(backend):
     with fastfc.use_backend(backend), pytest.warns(DivergenceWarning, match="the loss is") as caught:
         solver.train()
     assert len(caught) == 1
+    assert line_of(caught[0]) == "solver.train()"
     assert np.isfinite(solver.loss_history[:10]).all()
 
 

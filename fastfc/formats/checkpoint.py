@@ -1,6 +1,7 @@
-"""Reading the Solver's pickled checkpoints without executing anything in them."""
+"""The Solver's pickled checkpoints: written, and read without executing anything in them."""
 
 import os
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 
 from fastfc import optim
 from fastfc.classifiers.fc_net import FullyConnectedNet, TwoLayerNet
+from fastfc.formats.atomic import replaced_file
 from fastfc.formats.model import from_attributes
 from fastfc.formats.pickles import (
     ArrayUnpickler,
@@ -17,8 +19,23 @@ from fastfc.formats.pickles import (
     Standin,
     load_pickle_by,
 )
+from fastfc.training.engine import Trainer
 
-__all__ = ["load_checkpoint"]
+__all__ = ["load_checkpoint", "write_checkpoint"]
+
+# The Solver's attributes in a checkpoint, which are the course's.
+_ATTRIBUTES = (
+    "model", "update_rule", "lr_decay", "optim_config", "batch_size", "num_train_samples", "num_val_samples", "epoch",
+    "loss_history", "train_acc_history", "val_acc_history",
+)  # fmt: skip
+
+
+def write_checkpoint(solver: Trainer, path: str) -> None:
+    """Write the state of a solver as a pickle; see :class:`fastfc.Solver`."""
+    checkpoint = {name: getattr(solver, name) for name in _ATTRIBUTES}
+    with replaced_file(path) as file:
+        # Protocol 4: the one that load_checkpoint reads, and that every supported Python can write.
+        pickle.dump(checkpoint, file, protocol=4)
 
 
 class _Value(Placeholder):

@@ -3,7 +3,10 @@
 import hashlib
 import json
 import os
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -13,41 +16,30 @@ from fastfc.classifiers.fc_net import FullyConnectedNet, TwoLayerNet
 from fastfc.formats.atomic import replaced_file
 from fastfc.formats.model import DAMAGE, array_kinds, packed, unpacked
 from fastfc.formats.npz import read_npz
+from fastfc.training.engine import Trainer
+from fastfc.training.options import CHANGEABLE, SAVED, check_options
+from fastfc.training.state import HISTORIES, SPLITS, TrainingState, stream_state
 
-if TYPE_CHECKING:
-    from fastfc.solver import Solver
-
-__all__ = ["SPLITS", "digests", "load_training", "require_savable", "save_training", "stream_state"]
+__all__ = ["require_savable", "resumed", "save_training"]
 
 _FILE_FORMAT = "fastfc training 1"
 _MODELS = {kind.__name__: kind for kind in (FullyConnectedNet, TwoLayerNet)}
 _PLAIN = (type(None), bool, int, float, str)
-_HISTORIES = ("loss_history", "train_acc_history", "val_acc_history")
-#: Arguments of the Solver that a file holds as they are.
-_OPTIONS = (
-    "optim_config", "lr_decay", "batch_size", "num_epochs", "num_train_samples", "num_val_samples", "print_every",
-    "verbose", "threads",
-)  # fmt: skip
 #: Names of arrays, beside the model's, as far as they are fixed.
-_ARRAYS = (*_HISTORIES, "stream")
+_ARRAYS = (*HISTORIES, "stream")
 _PREFIXES = ("best_params.", "optim_configs.", "options.")
 
 # No machine has as many processors; a file that says more would start as many threads.
 _MAX_THREADS = 4096
 
-SPLITS = ("X_train", "y_train", "X_val", "y_val")
 # Rows of each array whose values tell one data set from another.
 _DIGESTED_ROWS = 256
 
 
-def stream_state() -> tuple | None:
-    """NumPy's global random stream, if it is the MT19937 that every version starts with."""
-    if not isinstance(np.random.get_bit_generator(), np.random.MT19937):  # type: ignore[attr-defined]
-        return None
-    return np.random.get_state()  # type: ignore[return-value]
+Resumed = TypeVar("Resumed", bound=Trainer)
 
 
-def require_savable(solver: "Solver") -> str:
+def require_savable(solver: Trainer) -> str:
     """The name of the solver's rule, if a file can hold the solver's state; else an error that says why not."""
     model = solver.model
     if type(model) not in _MODELS.values():
@@ -62,32 +54,33 @@ def require_savable(solver: "Solver") -> str:
     raise ValueError("update_rule: only rules in fastfc.optim can be saved, which are found there by name")
 
 
-def save_training(solver: "Solver", path: str | os.PathLike[str], stream: tuple | None = None) -> None:
-    """Write the state of a solver, with this random stream if one is given; see :meth:`fastfc.solver.Solver.save`."""
+def save_training(
+    solver: Trainer, state: TrainingState, path: str | os.PathLike[str], stream: tuple | None = None
+) -> None:
+    """Write a solver and its state, with this random stream if one is given; see :meth:`fastfc.solver.Solver.save`."""
     rule = require_savable(solver)
-    if solver._iterations is None:
+    if state.iterations is None:
         raise ValueError("train() was interrupted amid an iteration or an accuracy check")
-    params, left_stream = solver._left
     arrays = {f"model.{name}": array for name, array in packed(solver.model).items()}
-    if params is not None:
-        arrays |= {f"model.params.{name}": array for name, array in params.items()}
+    if state.params is not None:
+        arrays |= {f"model.params.{name}": array for name, array in state.params.items()}
     arrays |= {f"best_params.{name}": array for name, array in solver.best_params.items()}
-    arrays |= {name: np.array(getattr(solver, name)) for name in _HISTORIES}
-    _, arrays["stream"], position, has_gauss, gauss = cast(tuple, stream or left_stream or stream_state())
+    arrays |= {name: np.array(getattr(solver, name)) for name in HISTORIES}
+    _, arrays["stream"], position, has_gauss, gauss = cast(tuple, stream or state.stream or stream_state())
     options: dict[str, Any] = {
         "format": _FILE_FORMAT,
         "model": type(solver.model).__name__,
         "update_rule": rule,
         "checkpoint_name": None if solver.checkpoint_name is None else os.fspath(solver.checkpoint_name),
         "autosave": solver.autosave is not None,
-        "options": {name: _encoded(getattr(solver, name), f"options.{name}", arrays) for name in _OPTIONS},
+        "options": {name: _encoded(getattr(solver, name), f"options.{name}", arrays) for name in SAVED},
         "optim_configs": _encoded(solver.optim_configs, "optim_configs", arrays),
         "epoch": int(solver.epoch),
-        "iterations": solver._iterations,
+        "iterations": state.iterations,
         "best_val_acc": float(solver.best_val_acc),
         "stream": [int(position), int(has_gauss), float(gauss)],
-        "data": digests(solver),
-        "ran": solver._ran,
+        "data": _digests(solver),
+        "ran": state.ran,
     }
     options["arrays"] = sorted(arrays)
     arrays["options"] = np.array(json.dumps(options))
@@ -95,11 +88,47 @@ def save_training(solver: "Solver", path: str | os.PathLike[str], stream: tuple 
         np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
-def load_training(path: str | os.PathLike[str]) -> tuple[FullyConnectedNet, dict[str, Any], dict[str, Any]]:
-    """Read what :func:`save_training` wrote: the model, the Solver's arguments, and its state.
+@dataclass(frozen=True)
+class _Training:
+    """The contents of a file."""
 
-    Raises FileNotFoundError, or ValueError that names the file.
-    """
+    model: FullyConnectedNet
+    arguments: dict[str, Any]
+    attributes: dict[str, Any]  # of the Solver, beside its arguments
+    state: TrainingState
+    digests: dict[str, str]  # of its data
+
+
+def resumed(
+    kind: Callable[..., Resumed], path: str | os.PathLike[str], data: dict[str, np.ndarray], changes: dict[str, Any]
+) -> tuple[Resumed, TrainingState]:
+    """Make the solver that :func:`save_training` wrote, and its state; see :meth:`fastfc.solver.Solver.resume`."""
+    fixed = [name for name in changes if name not in CHANGEABLE]
+    if fixed:
+        raise ValueError(f"expected only {', '.join(CHANGEABLE)} beside path and data, got {', '.join(fixed)}")
+    source = os.fspath(path)
+    training = _load(path)
+    arguments, ran = training.arguments, training.state.ran
+    if ran is not None and ran["engine"] == "compiled":
+        arguments["threads"] = ran["threads"]
+    # A file does not choose where others are written: they stand beside it.
+    arguments["autosave"] = path if arguments["autosave"] else None
+    if arguments["checkpoint_name"] is not None:
+        arguments["checkpoint_name"] = os.fspath(Path(path).parent / Path(arguments["checkpoint_name"]).name)
+    try:
+        solver = kind(training.model, data, **{**arguments, **changes})
+    except TypeError as error:
+        raise ValueError(f"{source}: cannot make its Solver ({error})") from error
+    other = [name for name, digest in _digests(solver).items() if digest != training.digests.get(name)]
+    if other:
+        raise ValueError(f"data: expected what {source} was trained on; {', '.join(other)} differ")
+    for name, value in training.attributes.items():
+        setattr(solver, name, value)
+    return solver, training.state
+
+
+def _load(path: str | os.PathLike[str]) -> _Training:
+    """Read what :func:`save_training` wrote. Raises FileNotFoundError, or ValueError that names the file."""
     source = os.fspath(path)
     with open(path, "rb") as file:
         arrays = read_npz(file, source, _kinds)
@@ -115,48 +144,42 @@ def load_training(path: str | os.PathLike[str]) -> tuple[FullyConnectedNet, dict
         raise ValueError(f"{source}: not a fastfc training file, or a damaged one ({error})") from error
 
 
-def _understood(options: dict[str, Any], arrays: dict[str, np.ndarray]) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+def _understood(options: dict[str, Any], arrays: dict[str, np.ndarray]) -> _Training:
     packed_model = {name.removeprefix("model."): array for name, array in arrays.items() if name.startswith("model.")}
     model = unpacked(packed_model, _MODELS[options["model"]])
-    arguments = {name: _decoded(options["options"][name], arrays) for name in _OPTIONS}
+    arguments = _arguments(options, arrays)
+    iterations = _count("iterations", options["iterations"])
+    if iterations:
+        # As the last accuracy check left them.
+        model._set_mode("test")
+    attributes = {
+        "epoch": _count("epoch", options["epoch"]),
+        "best_val_acc": number("best_val_acc", options["best_val_acc"]),
+        "best_params": _best_params(model, arrays),
+        "optim_configs": _optim_configs(model, options, arrays),
+    }
+    for name in HISTORIES:
+        require_shape(name, arrays[name], (arrays[name].size,), "one value per iteration or check")
+        attributes[name] = list(arrays[name])
+    stream = _stream(arrays["stream"], *options["stream"])
+    if not isinstance(options["data"], dict):
+        raise ValueError("data: expected digests by name")
+    state = TrainingState(iterations, None, stream, resumes=True, ran=_ran(options["ran"]))
+    return _Training(model, arguments, attributes, state, options["data"])
+
+
+def _arguments(options: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """The Solver's arguments, refused if it would refuse them, while the error can still name the file."""
+    saved = {name: _decoded(options["options"][name], arrays) for name in SAVED}
+    check_options(saved)
+    others = {}
     for name, kind in (("update_rule", str), ("checkpoint_name", (str, type(None))), ("autosave", bool)):
         if not isinstance(options[name], kind):
             raise ValueError(f"{name} is {options[name]!r:.40}")
-        arguments[name] = options[name]
-    if arguments["update_rule"].startswith("_") or not callable(getattr(optim, arguments["update_rule"], None)):
-        raise ValueError(f"its rule {arguments['update_rule']!r:.80} is not in fastfc.optim")
-    _check_arguments(arguments)
-    state: dict[str, Any] = {name: _count(name, options[name]) for name in ("epoch", "iterations")}
-    if state["iterations"]:
-        # As the last accuracy check left them.
-        model._set_mode("test")
-    state["best_val_acc"] = number("best_val_acc", options["best_val_acc"])
-    state["best_params"] = _best_params(model, arrays)
-    state["optim_configs"] = _optim_configs(model, options, arrays)
-    for name in _HISTORIES:
-        require_shape(name, arrays[name], (arrays[name].size,), "one value per iteration or check")
-        state[name] = list(arrays[name])
-    state["stream"] = _stream(arrays["stream"], *options["stream"])
-    if not isinstance(options["data"], dict):
-        raise ValueError("data: expected digests by name")
-    state["data"], state["ran"] = options["data"], _ran(options["ran"])
-    return model, arguments, state
-
-
-def _check_arguments(arguments: dict[str, Any]) -> None:
-    """Refuse what the Solver would refuse, while the error can still name the file."""
-    for name, least in (("batch_size", 1), ("num_epochs", 0), ("print_every", 1), ("threads", 1)):
-        value = arguments[name]
-        if value is None and name == "threads":
-            continue
-        if isinstance(value, bool) or not (isinstance(value, (int, np.integer)) and value >= least):
-            raise ValueError(f"{name}: expected an integer of at least {least}, got {value!r:.40}")
-    for name in ("num_train_samples", "num_val_samples"):
-        if arguments[name] is not None and number(name, arguments[name]) < 0:
-            raise ValueError(f"{name}: expected None or a count, got {arguments[name]!r:.40}")
-    number("lr_decay", arguments["lr_decay"])
-    if not isinstance(arguments["optim_config"], dict):
-        raise ValueError("optim_config: expected a dictionary")
+        others[name] = options[name]
+    if others["update_rule"].startswith("_") or not callable(getattr(optim, others["update_rule"], None)):
+        raise ValueError(f"its rule {others['update_rule']!r:.80} is not in fastfc.optim")
+    return saved | others
 
 
 def _best_params(model: FullyConnectedNet, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -221,7 +244,7 @@ def _encoded(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
 
 
 def _decoded(value: Any, arrays: dict[str, np.ndarray]) -> Any:
-    """What :func:`_encoded` took; NumPy's numbers come back as such."""
+    """The value that :func:`_encoded` took; NumPy's numbers come back as such."""
     if type(value) in _PLAIN:
         return value
     ((kind, item),) = value.items()
@@ -241,8 +264,8 @@ def _kinds(name: str) -> str | None:
     return "biuf" if name in _ARRAYS or name.startswith(_PREFIXES) else None
 
 
-def digests(solver: "Solver") -> dict[str, str]:
-    """What tells the solver's data from other data: shapes, dtypes, and the values of some rows."""
+def _digests(solver: Trainer) -> dict[str, str]:
+    """A digest of each array of the solver's data: of its shape, its dtype, and the values of some rows."""
     found = {}
     for name in SPLITS:
         array = getattr(solver, name)

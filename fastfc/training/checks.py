@@ -1,0 +1,55 @@
+"""Checks of a training's data, which every engine relies on."""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from fastfc._arguments import by_position, class_labels, stacklevel_outside
+from fastfc.training.state import SPLITS
+
+__all__ = ["checked_data", "comparable_labels"]
+
+
+def checked_data(data: Mapping[str, Any], classifies: bool) -> dict[str, Any]:
+    """The arrays of a Solver's data, by position, once they are known to fit each other.
+
+    Parameters
+    ----------
+    data : dict
+        ``X_train, y_train, X_val, y_val``.
+    classifies : bool
+        Whether the model is the package's, which is trained on classes; somebody's own may be trained on labels of
+        another kind.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For data that no engine can work with.
+    """
+    found = {name: by_position(name, data[name]) for name in SPLITS}
+    for X, y in (("X_train", "y_train"), ("X_val", "y_val")):
+        rows, count = len(found[X]), len(found[y])
+        if rows != count:
+            raise ValueError(f"data: expected as many labels as examples, got {X} {rows}, {y} {count}")
+    if classifies:
+        found["y_train"] = class_labels("y_train", found["y_train"])
+    found["y_val"] = comparable_labels("y_val", found["y_val"], classifies)
+    if len(found["X_train"]) == 0:
+        raise ValueError("data: expected at least one training example, got none")
+    return found
+
+
+def comparable_labels(name: str, y: Any, classifies: bool) -> np.ndarray:
+    """Labels that predicted classes are compared with; of somebody's own model other kinds too, with a warning."""
+    array = np.asarray(y)
+    if classifies or array.dtype.kind in "biu":
+        return class_labels(name, y, whole_floats=True)
+    if array.size > 0 and not (array.dtype.kind == "f" and np.array_equal(array, np.rint(array))):
+        warnings.warn(
+            f"{name}: labels of dtype {array.dtype} never equal a predicted class, which is an integer; accuracies "
+            "say nothing",
+            stacklevel=stacklevel_outside(),
+        )
+    return array

@@ -1,0 +1,61 @@
+"""The state of a training between two calls, as far as the Solver does not show it."""
+
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+__all__ = ["HISTORIES", "SPLITS", "TrainingState", "stream_state"]
+
+#: The arrays of a Solver's data.
+SPLITS = ("X_train", "y_train", "X_val", "y_val")
+#: Its lists with one value per iteration or per accuracy check.
+HISTORIES = ("loss_history", "train_acc_history", "val_acc_history")
+
+
+@dataclass
+class TrainingState:
+    """Where a training stands.
+
+    Parameters
+    ----------
+    iterations : int or None
+        Of the call of train() that is under way or was the last; None amid an iteration or a check.
+    params : dict of arrays or None
+        The parameters as the last train() left them, before it took the best; None: as the model has them.
+    stream : tuple or None
+        NumPy's random stream as the last train() left it; None: as it is.
+    resumes : bool
+        Whether the next train() goes on from a file.
+    ran : dict or None
+        Engine, backend and threads of the last run, or of the run that wrote the file.
+    """
+
+    iterations: int | None = 0
+    params: dict[str, np.ndarray] | None = None
+    stream: tuple | None = None
+    resumes: bool = False
+    ran: dict[str, Any] | None = None
+
+    def attributes(self) -> dict[str, Any]:
+        """The attributes of a pickled Solver that hold this, by the names that version 0.1 gave them."""
+        return {
+            "_iterations": self.iterations,
+            "_left": (self.params, self.stream),
+            "_resumes": self.resumes,
+            "_ran": self.ran,
+        }
+
+    @classmethod
+    def taken_from(cls, attributes: MutableMapping[str, Any]) -> "TrainingState":
+        """The state that :meth:`attributes` gave, whose entries are removed."""
+        params, stream = attributes.pop("_left")
+        return cls(attributes.pop("_iterations"), params, stream, attributes.pop("_resumes"), attributes.pop("_ran"))
+
+
+def stream_state() -> tuple | None:
+    """NumPy's global random stream, if it is the MT19937 that every version starts with."""
+    if not isinstance(np.random.get_bit_generator(), np.random.MT19937):  # type: ignore[attr-defined]
+        return None
+    return np.random.get_state()  # type: ignore[return-value]
