@@ -5,6 +5,10 @@ In the order in which data flows: ``memory.py`` says what a run has in memory an
 ``epoch.py`` repeats it, ``inference.py`` predicts. ``compiling.py`` gets their machine code, ``run.py``
 and ``predict.py`` drive it from Python, in ``parts.py`` that Ctrl-C can come between.
 ``capability.py`` says which trainings and predictions are compiled.
+
+For the Solver, compiled or not: ``loop.py`` is its loop, over an engine that ``engine.py`` describes, ``run.py`` or
+``generic.py``; ``options.py`` and ``checks.py`` check its arguments, and ``state.py`` is where it stands between two
+calls.
 """
 
 import itertools
