@@ -157,7 +157,7 @@ def kernel_rows(options: argparse.Namespace) -> Iterator[Row]:
 
 
 def key(row: Row) -> tuple[int, int, str]:
-    """What identifies a row; also the order in a file: that of the lists, shapes of no list last."""
+    """The identity of a row; also the order in a file: that of the lists, shapes of no list last."""
     if "operation" in row:
         shape = tuple(row["shape"])
         place = OPERATION_SHAPES.index(shape) if shape in OPERATION_SHAPES else len(OPERATION_SHAPES)
@@ -173,7 +173,7 @@ def merged(comparison: Row, row: Row) -> Row:
 
 
 def read_comparison(path: Path, kind: str) -> Row:
-    """What the file has, an empty comparison if there is no file."""
+    """The comparison in a file, an empty one if there is no file."""
     if not path.exists():
         return {"kind": kind, "rows": []}
     comparison = json.loads(path.read_text(encoding="utf-8"))

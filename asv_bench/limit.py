@@ -40,7 +40,7 @@ def rates(workers: list[Worker]) -> dict[int, dict[str, float]]:
 
 
 def limit_seconds(task: Task, rates: dict[int, dict[str, float]]) -> float | None:
-    """What a step needs at the least, at the better thread count; None without both rates."""
+    """The least time of a step, at the better thread count; None without both rates."""
     limits = [
         task.gemm_flops / rate["flops_per_second"] + task.optimizer_bytes / rate["bytes_per_second"]
         for rate in rates.values()
@@ -78,13 +78,13 @@ def triad(threads: int) -> Run:
     edges = [round(_TRIAD_SIZE * i / threads) for i in range(threads + 1)]
 
     def once() -> None:
-        members = [
+        workers = [
             threading.Thread(target=part, args=(a[lo:hi], b[lo:hi], c[lo:hi], np.float32(2)))
             for lo, hi in itertools.pairwise(edges)
         ]
-        for member in members:
-            member.start()
-        for member in members:
-            member.join()
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
 
     return repeated(once)

@@ -99,7 +99,7 @@ def combinations(benchmark: Benchmark) -> Iterator[tuple]:
 
 
 def worker(tree: Path, folder: Path) -> None:
-    # What benchmarks print must not come between the answers.
+    # Output of benchmarks must not come between the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     import fastfc
@@ -302,7 +302,7 @@ def run(options: argparse.Namespace) -> int:
             try:
                 row = measured(pairs, name, values, options)
             except Unmeasured as failure:
-                # What only the base cannot run is new, and what this machine cannot run says nothing.
+                # A benchmark that only the base cannot run is new; one that this machine cannot run says nothing.
                 failed = str(failure).startswith("candidate") and "left out" not in str(failure)
                 verdicts.append("failed" if failed else "left out")
                 print(f"{label:<{width}} {verdicts[-1]}: {failure}", flush=True)

@@ -1,4 +1,4 @@
-"""What public functions do to their arguments before an operation sees them.
+"""Arguments of public functions, checked and converted before an operation sees them.
 
 Operations work on C-contiguous, aligned, writable arrays of one dtype, float32 or
 float64, in the machine's byte order: each further layout or dtype would be one more
@@ -166,9 +166,9 @@ def require_mapping(name: str, value) -> None:
 
 
 def number(name: str, value) -> float:
-    """A real scalar as a Python float, which takes the dtype of the arrays that it meets."""
+    """A real scalar as a Python float, which takes the dtype of the arrays it is combined with."""
     if type(value) is float:
-        # What nearly every caller has: the test against an abstract class below takes longer than a small update.
+        # Nearly every caller has a float: the test against an abstract class below takes longer than a small update.
         return value
     scalar = value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
     if isinstance(scalar, bool) or not isinstance(scalar, numbers.Real):

@@ -1,4 +1,4 @@
-"""What the layers and the fused blocks accept, refuse, and leave as it was."""
+"""Arguments that the layers and the fused blocks accept, refuse, and leave unchanged."""
 
 import copy
 import importlib
@@ -203,7 +203,7 @@ def test_float16_is_computed_in_float32(name, order, backend):
     half = np.dtype("float16").newbyteorder(order)
     expected = run(case, mapped(mapped(case.args, floats_to("float16")), floats_to("float32")))
     got = run(case, mapped(case.args, floats_to(half)))
-    # What follows in a forward pass's results are running statistics.
+    # The rest of a forward pass's results are running statistics.
     count = 1 if name in FORWARD else len(got)
     assert_equal(got[:count], [result.astype("float16") for result in expected[:count]])
 

@@ -57,7 +57,7 @@ def place():
 
 @functools.cache
 def as_user(user):
-    """What is put before a command that another user is to run; skips where that cannot be."""
+    """The words before a command that make it run as another user; skips where that cannot be."""
     if user == os.geteuid():
         return []
     prefix = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]

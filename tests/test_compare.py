@@ -147,7 +147,7 @@ def test_measured_rows_are_merged_into_a_file(tmp_path, capsys):
     assert all(0 < one["p10_us"] <= one["median_us"] <= one["p90_us"] for one in mine)
     torch_ran = any(one["engine"] == "torch" for one in row["engines"])
     assert torch_ran != ("PyTorch eager" in row["left_out"])
-    # What is printed has the new row only, and so has the other file.
+    # The printed table has the new row only, and so has the other file.
     table = (tmp_path / "out.md").read_text(encoding="utf-8")
     assert table == compare.tables({"kind": "steps", "rows": [row]})
     assert table in capsys.readouterr().out

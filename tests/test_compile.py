@@ -1,4 +1,4 @@
-"""What is compiled on the way to a kernel stays usable for other compiled code."""
+"""Functions that are compiled on the way to a kernel stay usable for other compiled code."""
 
 import ast
 import ctypes

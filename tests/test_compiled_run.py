@@ -30,7 +30,7 @@ needs_compiler = pytest.mark.skipif(not JIT, reason="needs the compiler")
 RULES = rates(sgd=0.1, adagrad=1e-2)
 NORMALIZATIONS = [None, "batchnorm", "layernorm"]
 ROWS, FEATURES, CLASSES, HIDDEN, BATCH = 41, 9, 4, (11, 7), 13
-# Features of which the members of a team each take some.
+# Features of which the threads of a team each take some.
 WIDE = 333
 
 
@@ -171,12 +171,12 @@ def test_uneven_shapes(options, threads):
 @pytest.mark.parametrize("hidden", [(), (1,), HIDDEN], ids=str)
 @pytest.mark.parametrize("threads", [2, 3, 5])
 def test_a_first_product_that_is_split_by_features(threads, hidden, normalization):
-    """As for wide inputs: every member has some features of all rows, where else it has some rows."""
+    """As for wide inputs: every thread has some features of all rows, where else it has some rows."""
     X = np.random.default_rng(4).standard_normal((ROWS, WIDE))
     options = {"normalization": normalization, "hidden": hidden, "X": X, "epochs": 2}
     generic, expected = train("reference", make("sgd", **options))
     solver = make("sgd", **options, threads=threads)
-    assert [make_plan(solver.model, BATCH, members).by_features for members in (1, threads)] == [False, True]
+    assert [make_plan(solver.model, BATCH, count).by_features for count in (1, threads)] == [False, True]
     compiled, state = train("fast", solver)
     atol = 2.0 ** len(generic.loss_history[:6]) * tolerance(np.float64, 4000)
     np.testing.assert_allclose(compiled.loss_history[:6], generic.loss_history[:6], rtol=atol, atol=atol)
@@ -186,7 +186,7 @@ def test_a_first_product_that_is_split_by_features(threads, hidden, normalizatio
 @pytest.mark.skipif(not JIT, reason="takes long without the compiler")
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_gradients_that_do_not_stay_near(threads):
-    """Batch normalization's way back, before a step of weights or after it: of one, of some members, or of none."""
+    """Batch normalization's way back, before a step of weights or after it: of one, of some threads, or of none."""
     batch, width = 505, 520
     near = [(i + 1) * batch // threads - i * batch // threads <= memory.NEAR / 8 / width for i in range(threads)]
     assert near == {1: [False], 2: [True, False], 3: [True] * 3}[threads]

@@ -1,4 +1,4 @@
-"""Teams whose members have to wait for processors: the numbers are the same, and nobody waits for ever."""
+"""Teams whose threads have to wait for processors: the numbers are the same, and none waits for ever."""
 
 import contextlib
 import os
@@ -72,18 +72,18 @@ def train(threads, epochs=4, **options):
 
 
 @pytest.mark.parametrize("threads", [2, 3])
-def test_members_that_sleep_at_every_meeting(barriers, threads):
+def test_threads_that_sleep_at_every_barrier(barriers, threads):
     expected = train(threads)
     made, words = barriers
     words[team.ASLEEP] = 10**6
     assert train(threads) == expected
-    # Every meeting at which somebody waited is counted; 20 steps have more than 100.
+    # Every wait at the barrier is counted; 20 steps have more than 100.
     assert 10**6 - 100_000 < made[-1][team.ASLEEP] < 10**6
     assert made[-1][team.SLEEPERS] == 0
 
 
 @pytest.mark.parametrize("threads", [2, 3])
-def test_members_that_sleep_are_sent_home(barriers, threads, monkeypatch):
+def test_threads_that_sleep_are_released(barriers, threads, monkeypatch):
     from fastfc.training import run
 
     _, words = barriers
@@ -93,24 +93,24 @@ def test_members_that_sleep_are_sent_home(barriers, threads, monkeypatch):
     def kernel(name, dtype):
         function = original(name, dtype)
 
-        def broken(plan, member, job):
-            if name == "train_steps" and member == threads - 1:
+        def broken(plan, thread, job):
+            if name == "train_steps" and thread == threads - 1:
                 time.sleep(0.05)
-                raise RuntimeError("a member fails")
-            function(plan, member, job)
+                raise RuntimeError("a thread fails")
+            function(plan, thread, job)
 
         return broken
 
     monkeypatch.setattr(run, "kernel", kernel)
     before = time.monotonic()
-    with pytest.raises(RuntimeError, match="a member fails"):
+    with pytest.raises(RuntimeError, match="a thread fails"):
         train(threads)
     assert time.monotonic() - before < 60
 
 
 @needs_affinity
 @pytest.mark.parametrize("threads", [2, 3])
-def test_members_that_share_a_processor_with_a_busy_process(threads):
+def test_threads_that_share_a_processor_with_a_busy_process(threads):
     expected = train(threads)
     with on_one_processor_beside_a_busy_process():
         assert train(threads) == expected
@@ -118,8 +118,8 @@ def test_members_that_share_a_processor_with_a_busy_process(threads):
 
 @needs_compiler
 @needs_affinity
-@pytest.mark.skipif(barrier._FUTEX is None, reason="members can sleep until they are woken on Linux only")
-def test_beside_a_busy_process_members_sleep_instead_of_offering_the_processor(barriers):
+@pytest.mark.skipif(barrier._FUTEX is None, reason="threads can sleep until they are woken on Linux only")
+def test_beside_a_busy_process_threads_sleep_instead_of_offering_the_processor(barriers):
     made, _ = barriers
     deadline = time.monotonic() + 60
     with on_one_processor_beside_a_busy_process():
@@ -131,11 +131,11 @@ def test_beside_a_busy_process_members_sleep_instead_of_offering_the_processor(b
 
 @needs_compiler
 def test_on_a_quiet_machine_spinning_is_tried_again(barriers):
-    """Once nobody is to sleep any more, what was in vain before counts less with every meeting."""
+    """Once no thread is to sleep any more, sleeps in vain before count less with every wait."""
     made, words = barriers
     words[team.ASLEEP], words[team.PENALTY] = 5, 10
     expected = train(2)
-    # Busy processes beside the test may put the members to sleep again, for more meetings.
+    # Busy processes beside the test may put the threads to sleep again, for more waits.
     assert (made[-1][team.ASLEEP] == 0 and made[-1][team.PENALTY] < 10) or made[-1][team.PENALTY] > 10
     words.clear()
     assert train(2) == expected

@@ -24,7 +24,7 @@ PAGES = [
 ]
 # Packages for developers: their docstrings are read in the source.
 DEVELOPERS = ("kernels", "reference", "training", "bench", "datasets")
-# What is public of these has a name elsewhere too.
+# Their public objects have names elsewhere too.
 BEHIND_OTHERS = ("formats", "ops", "course")
 
 FENCE = re.compile(r"(?P<before>[^\n]*\n)?^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -112,7 +112,7 @@ def test_several_folders(tmp_path):
     assert str(tmp_path / "MNIST" / "raw") in str(caught.value)
     assert str(tmp_path / "FashionMNIST" / "raw") in str(caught.value)
     assert_same(load_dataset(tmp_path / "MNIST"), mnist)
-    # What stands in the folder itself goes before what is below it.
+    # Files in the folder itself go before those in folders below it.
     here = write_idx(tmp_path)
     assert_same(load_dataset(tmp_path), here)
     assert_same(load_dataset(tmp_path / "FashionMNIST"), fashion)

@@ -1,4 +1,4 @@
-"""What the contracts in pyproject.toml cannot say of imports."""
+"""Rules of imports that the contracts in pyproject.toml cannot express."""
 
 import ast
 import sys

@@ -109,7 +109,7 @@ def test_parts_grow_and_shrink_with_the_time_they_take(monkeypatch):
         asked.append(job.blocks)
         now[0] += job.blocks * next(seconds_per_block)
 
-    # What ends the call ends the prediction.
+    # An error that ends the call ends the prediction.
     with pytest.raises(StopIteration):
         parts.predict_in_parts(plan, job, call)
     # 0.06 seconds of blocks that take 1 / 1024 and 1 / 128 of a second each, then longer than that.

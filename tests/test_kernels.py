@@ -1,4 +1,4 @@
-"""What lies under the kernels: compiled code, its cache, BLAS, the random stream, exp."""
+"""The ground under the kernels: compiled code, its cache, BLAS, the random stream, exp."""
 
 import importlib
 import os

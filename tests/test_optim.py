@@ -352,7 +352,7 @@ def test_step_counts(name, t, backend):
 @pytest.mark.parametrize("name", RULES)
 def test_numpy_hyperparameters_do_not_change_the_precision(name, dtype, convert, backend):
     w, dw = w_and_dw(dtype)
-    # What float32 can hold, so that a conversion changes no value.
+    # Values that float32 can hold, so that a conversion changes no value.
     plain = {key: float(np.float32(value)) for key, value in other_config(name).items()}
     expected, _ = rule_of(name)(w.copy(), dw, dict(plain))
     got, config = rule_of(name)(w.copy(), dw, {key: convert(value) for key, value in plain.items()})
@@ -645,7 +645,7 @@ def test_backends_agree(name, data):
 
 
 def adagrad_once(dw, cache, epsilon, backend="fast"):
-    """What a step of AdaGrad makes of zeros."""
+    """The result of a step of AdaGrad from zeros."""
     config = {"learning_rate": 1.0, "epsilon": epsilon, "cache": cache.copy()}
     with fastfc.use_backend(backend), np.errstate(all="ignore"):
         w, _ = optim.adagrad(np.zeros_like(dw), dw.copy(), config)

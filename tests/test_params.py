@@ -395,7 +395,7 @@ def test_round_trip_after_deletion(way, params):
 
 
 def test_round_trip_within_a_structure(params):
-    """What refers to one set of parameters twice does so afterwards."""
+    """A structure that refers to one set of parameters twice does so afterwards."""
     first, second = copy.deepcopy([params, params])
     assert first is second
     first, second = pickle.loads(pickle.dumps([params, params]))

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.skipif(not vectors_supported(), reason="no vectors for 
 
 ROWS = [1, 2, 15, 16, 17, 40]
 WIDTHS = [1, 3, 8, 15, 16, 17, 31, 64, 65, 100, 127, 130]
-# What each pass is given: matrices (N, D), arrays (D,) and numbers, by the names of its arguments.
+# The arguments of each pass: matrices (N, D), arrays (D,) and numbers, by the names of its arguments.
 PASSES = {
     "moments": ("mean", "var", "X", "shift"),
     "batchnorm_relu": ("OUT", "X_HAT", "shift", "mean", "inv_std", "gamma", "beta"),

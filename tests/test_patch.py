@@ -217,7 +217,7 @@ def assert_same_solver(got, expected):
 
 
 def engine(caplog):
-    """What the last patched training said about itself."""
+    """The message of the last patched training about itself."""
     return [record.getMessage() for record in caplog.records if "Solver.train" in record.getMessage()][-1]
 
 

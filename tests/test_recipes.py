@@ -1,4 +1,4 @@
-"""What one does with the course's code, from the first sanity check to the best model."""
+"""The usual work with the course's code, from the first sanity check to the best model."""
 
 import importlib
 import os

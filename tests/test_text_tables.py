@@ -408,7 +408,7 @@ def compiled(monkeypatch):
 
 
 def both(path, **options):
-    """What the kernel reads, after making sure that it is what is read row by row."""
+    """The data that the kernel reads, after making sure that reading row by row gives the same."""
     with use_backend("reference"):
         slow = load_dataset(path, **options)
     with use_backend("fast"):

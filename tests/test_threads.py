@@ -1,4 +1,4 @@
-"""Threads and processes: nothing is left behind, whatever a run meets, and runs do not disturb one another."""
+"""Threads and processes: nothing is left behind, whatever happens in a run, and runs do not disturb one another."""
 
 import gc
 import linecache
@@ -320,7 +320,7 @@ def test_whatever_a_callback_raises(kind, threads):
         with pytest.raises(kind, match="stop"):
             solver.train()
         assert_nothing_left(blas)
-        # What the callback drew stays drawn.
+        # Numbers that the callback drew stay drawn.
         following = np.random.random_sample()
         assert following not in drawn
         solver.callback = None
@@ -331,7 +331,7 @@ def test_whatever_a_callback_raises(kind, threads):
 
 @needs_compiler
 def test_an_error_in_a_member_ends_the_run(monkeypatch):
-    """Whichever member fails: the others do not wait for it at the barrier."""
+    """Whichever thread fails: the others do not wait for it at the barrier."""
     from fastfc.training import run
 
     make().train()
@@ -342,15 +342,15 @@ def test_an_error_in_a_member_ends_the_run(monkeypatch):
         def kernel(name, dtype, failing=failing):
             function = original(name, dtype)
 
-            def broken(plan, member, job):
-                if name == "train_steps" and member == failing:
-                    raise Stop(f"member {member}")
-                function(plan, member, job)
+            def broken(plan, thread, job):
+                if name == "train_steps" and thread == failing:
+                    raise Stop(f"thread {thread}")
+                function(plan, thread, job)
 
             return broken
 
         monkeypatch.setattr(run, "kernel", kernel)
-        with pytest.raises(Stop, match=f"member {failing}"):
+        with pytest.raises(Stop, match=f"thread {failing}"):
             make(threads=3).train()
         assert_nothing_left(blas)
 

@@ -225,7 +225,7 @@ def test_older_names_of_update_rules(name):
 
 # ------------------------------------------------------------------------------- the notebooks' imports
 
-# What the cells of each notebook import, over the years.
+# The imports in the cells of each notebook, over the years.
 IMPORTS = """\
 from fastfc.classifiers.fc_net import *
 from fastfc.layers import *

@@ -1,4 +1,4 @@
-"""What the benchmarks share: how calls are timed, and how many threads they may use.
+"""Common to the benchmarks: how calls are timed, and how many threads they may use.
 
 Every benchmark has a ``version``: asv drops old results when it changes, so raise it when
 a benchmark measures something else than before.

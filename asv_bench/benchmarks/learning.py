@@ -1,4 +1,4 @@
-"""What a fixed training learns of the embedded pictures."""
+"""The accuracy that a fixed training reaches on the embedded pictures."""
 
 import numpy as np
 

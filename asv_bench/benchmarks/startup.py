@@ -1,4 +1,4 @@
-"""What a user waits for at first, each time in a new interpreter."""
+"""First calls that a user waits for, each time in a new interpreter."""
 
 from benchmarks.common import BACKENDS
 
@@ -48,7 +48,7 @@ class FirstUse:
     repeat = 5
 
     def setup(self, backend):
-        # What is timed runs in processes of their own and finds the kernels on disk.
+        # The timed code runs in processes of their own and finds the kernels on disk.
         for code in (_FIRST_STEP, _FIRST_CALL):
             exec(_with(code, backend), {})
 

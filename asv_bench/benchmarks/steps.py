@@ -92,7 +92,7 @@ class Rules(Timed):
 
 
 class ShortRuns(Timed):
-    """What :meth:`fastfc.Solver.train` takes beside its steps: searches start many small trainings."""
+    """The time that :meth:`fastfc.Solver.train` takes beside its steps: searches start many small trainings."""
 
     version = "1"
     params = (BACKENDS, ["4-[32]-3@16"], [1])

@@ -1,4 +1,4 @@
-"""What runs compiled kernels, without the compiler.
+"""Running compiled kernels, without the compiler.
 
 A process that finds its kernels on disk trains and predicts without importing Numba, which would
 take longer than a small training and more memory than all the rest. It is imported here only to be

@@ -26,7 +26,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 SOURCE_FOLDERS = ("_runtime", "kernels", "ops", "training")
 #: How the name of every such file ends.
 SUFFIX = ".fastfc.nbc"
-# Seconds; a temporary file that is older is nobody's any more.
+# Seconds; older temporary files are abandoned.
 _WRITTEN_WITHIN = 3600.0
 
 
@@ -60,12 +60,12 @@ def source_digest() -> str | None:
     return _digest_of_source()
 
 
-# Of the text that is imported, not of one that somebody edits before the first kernel is compiled.
+# Of the text that is imported, not of one that is edited before the first kernel is compiled.
 source_digest()
 
 
 def is_current() -> bool:
-    """Whether the source text on disk is still the one that was imported; if not, nothing compiled may be kept."""
+    """Whether the source text on disk is still the one that was imported; if not, nothing compiled may be cached."""
     return _digest_of_source() == source_digest()
 
 
@@ -171,13 +171,13 @@ def _file_name(name: str, key: object) -> str:
 
 
 def path_of(name: str, key: object) -> Path | None:
-    """Where a kernel is kept whose machine code depends on `key` and the source text; None if there is no place."""
+    """Where a kernel is cached whose machine code depends on `key` and the source text; None if there is no place."""
     folder = cache_folder()
     return None if folder is None else folder / _file_name(name, key)
 
 
 def look_up(name: str, key: object) -> bytes | None:
-    """The bytes kept of such a kernel, here or in a folder that can only be read; None if there are none."""
+    """The cached bytes of such a kernel, here or in a folder that can only be read; None if there are none."""
     path = path_of(name, key)
     payload = read(path, checked=path is not None and path.parent == _folder_of_ones_own())
     for folder in _folders_to_read():
@@ -187,7 +187,7 @@ def look_up(name: str, key: object) -> bytes | None:
 
 
 def read(path: Path | None, checked: bool = False) -> bytes | None:
-    """The bytes kept in a file; None of no file, a damaged one, or a `checked` one that others may have written."""
+    """The bytes cached in a file; None of no file, a damaged one, or a `checked` one that others may have written."""
     if path is None:
         return None
     try:
@@ -205,7 +205,7 @@ def read(path: Path | None, checked: bool = False) -> bytes | None:
 
 
 def write(path: Path | None, payload: bytes) -> None:
-    """Keep a kernel; a folder that is full or gone costs only the next start."""
+    """Cache a kernel; a folder that is full or gone costs only the next start."""
     if path is None:
         return
     temporary = None
@@ -220,14 +220,14 @@ def write(path: Path | None, payload: bytes) -> None:
                 os.fchmod(file.fileno(), 0o600 | path.parent.stat().st_mode & 0o044)
         os.replace(temporary, path)
     except OSError as error:
-        logger.debug("kernel not kept in %s: %s", path, error)
+        logger.debug("kernel not cached in %s: %s", path, error)
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
 
 
 @functools.lru_cache(maxsize=1)
 def _remove_stale_files(folder: Path) -> None:
-    """Remove, once per process, what other versions of the source text and processes that were killed left here."""
+    """Remove, once per process, the files that other versions of the source text and killed processes left here."""
     for path in folder.glob(f"*{SUFFIX}"):
         if not path.name.startswith(f"{source_digest()}-"):
             path.unlink(missing_ok=True)

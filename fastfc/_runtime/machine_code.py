@@ -1,8 +1,8 @@
 """Machine code of kernels, loaded from object files by LLVM, without the compiler.
 
-A kernel calls another one through a cell: a word of memory that has the other one's address. The
-object file knows the cell by a name of ours, and LLVM is told where it is: so a kernel is compiled,
-kept and loaded without those that it calls, which must be there only when it runs.
+A kernel calls another one through a function-pointer slot: a word of memory that has the other one's
+address. The object file knows the slot by a name of ours, and LLVM is told where it is: so a kernel is
+compiled, cached and loaded without those that it calls, which must be there only when it runs.
 """
 
 import ctypes
@@ -47,10 +47,10 @@ else:
 for _name, _function in _SYSTEM_CALLS.items():
     binding.add_symbol(_name, ctypes.cast(_function, ctypes.c_void_p).value)
 
-# What a linker makes itself.
+# Symbols that the linker defines.
 _OF_THE_LINKER = {"_GLOBAL_OFFSET_TABLE_"}
 
-# What begins an object file for Linux and its like, of 64 bits and little-endian.
+# The first bytes of an object file for Linux and its like, of 64 bits and little-endian.
 _ELF = b"\x7fELF\x02\x01"
 _ELF_SYMBOL = np.dtype(
     [("name", "<u4"), ("kind", "u1"), ("other", "u1"), ("section", "<u2"), ("value", "<u8"), ("size", "<u8")]
@@ -65,7 +65,7 @@ class Code(NamedTuple):
     """A compiled kernel."""
 
     function: str  # its name in the object file
-    needs: tuple[str, ...]  # the symbols of ours that it needs: other kernels' cells, calls of the system, BLAS
+    needs: tuple[str, ...]  # the symbols of ours that it needs: other kernels' slots, calls of the system, BLAS
     object_file: bytes
 
 
@@ -77,28 +77,28 @@ class _Loaded(NamedTuple):
 
 _lock = loading
 _loaded: dict[str, _Loaded] = {}
-# What has the machine code, for as long as the process lives: nobody knows who still calls it.
+# The owners of the machine code, for as long as the process lives: it is not known who still calls it.
 # Nor does a reload of this module take it away.
 _engines: list[Any] = globals().get("_engines", [])
-_cells: dict[str, ctypes.c_void_p] = globals().get("_cells", {})
+_slots: dict[str, ctypes.c_void_p] = globals().get("_slots", {})
 
 
 def symbol_of(name: str, dtype: np.dtype) -> str:
-    """The name of the cell that has the address of a kernel for a dtype."""
+    """The name of the function-pointer slot of a kernel for a dtype."""
     return f"fastfc_{name}_{np.dtype(dtype).name}"
 
 
 def announce(symbol: str) -> None:
-    """Tell LLVM where the cell of a kernel is, for code that calls it; what it has is 0 until :func:`enter`."""
+    """Tell LLVM where the function-pointer slot of a kernel is, for code that calls it; it is 0 until :func:`enter`."""
     with _lock:
-        if symbol not in _cells:
-            cell = ctypes.c_void_p()
-            binding.add_symbol(symbol, ctypes.addressof(cell))
-            _cells[symbol] = cell
+        if symbol not in _slots:
+            slot = ctypes.c_void_p()
+            binding.add_symbol(symbol, ctypes.addressof(slot))
+            _slots[symbol] = slot
 
 
 def path(symbol: str) -> Path | None:
-    """Where a kernel is kept on disk, there or not; None for nowhere."""
+    """Where a kernel is cached on disk, there or not; None for nowhere."""
     return kept.path_of(symbol, key())
 
 
@@ -151,13 +151,13 @@ def function_at(symbol: str, *kinds: Any) -> Callable[..., None]:
         The ctypes types of its arguments; ``c_void_p`` for records.
     """
     call = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *kinds)(_loaded[symbol].address)
-    # For a result and an error. Nobody reads them: calls at the same time may share them.
+    # For a result and an error. They are never read: calls at the same time may share them.
     places = ctypes.byref(ctypes.c_void_p()), ctypes.byref(ctypes.c_void_p())
 
     def run(*arguments: Any) -> None:
         status = call(*places, *arguments)
         if status not in SUCCESS:
-            # What else kernels could raise, the code around them has ruled out.
+            # The code around kernels has ruled out every other error that they could raise.
             raise IndexError(f"{symbol}: an index is out of bounds (status {status})")
 
     return run
@@ -185,12 +185,12 @@ def _enter(symbol: str, code: Code) -> bool:
         announce(symbol)
         _engines.append(engine)
         _loaded[symbol] = _Loaded(address, called, bool(routines))
-        _cells[symbol].value = address
+        _slots[symbol].value = address
     return True
 
 
 def _announce_numbas_runtime() -> None:
-    """Tell LLVM where the functions are that Numba's code calls: what is not optimized does, and elsewhere any may."""
+    """Tell LLVM the addresses of functions that Numba's code calls: unoptimized code does, elsewhere any may."""
     from numba.core.registry import cpu_target
     from numba.core.runtime import rtsys
 
@@ -198,12 +198,12 @@ def _announce_numbas_runtime() -> None:
 
 
 def _misses(object_file: bytes) -> set[str]:
-    """What an ELF file needs, and is not in this process."""
+    """The symbols that an ELF file needs, and that are not in this process."""
     return {name for name in _undefined_symbols(object_file) if binding.address_of_symbol(name) is None}
 
 
 def _undefined_symbols(object_file: bytes) -> set[str]:
-    """What an ELF file needs from elsewhere."""
+    """The symbols that an ELF file needs from elsewhere."""
     parts = {}
     file = binding.ObjectFileRef.from_data(object_file)
     for section in file.sections():
@@ -215,7 +215,7 @@ def _undefined_symbols(object_file: bytes) -> set[str]:
 
 
 def _new_engine() -> Any:
-    """What loads object files and has their memory."""
+    """An engine that loads object files and owns their memory."""
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
     machine = binding.Target.from_triple(binding.get_process_triple()).create_target_machine(jit=True)

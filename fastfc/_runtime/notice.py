@@ -1,4 +1,4 @@
-"""What a user is told while kernels are compiled."""
+"""The message to users that kernels are being compiled."""
 
 import contextlib
 import os
@@ -46,7 +46,7 @@ class _Notice:
         often = "once"
         if kept.cache_folder() is None:
             often = "in every process, as no folder for them can be written: NUMBA_CACHE_DIR may name one"
-        # A stream may be closed or broken; nobody reads it then.
+        # A stream may be closed or broken; nothing can be told then.
         with contextlib.suppress(OSError, ValueError):
             print(f"fastfc: compiling kernels for this machine ({often}; FASTFC_QUIET=1 hides this)", file=sys.stderr)
 

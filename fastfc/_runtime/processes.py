@@ -21,11 +21,11 @@ from fastfc._runtime.interrupts import held_back
 
 logger = logging.getLogger("fastfc")
 
-# Seconds from their start; what they have not delivered by then is not waited for.
+# Seconds from their start, after which nothing more of them is waited for.
 _PATIENCE = 120.0
 _POLL = 0.005
 
-# What runs before anything else. Ctrl-C reaches all processes: the first one decides what becomes of the
+# Code that runs before anything else. Ctrl-C reaches all processes: the first one decides what becomes of the
 # others. Whatever ends the first one ends this pipe.
 _PRELUDE = """
 import importlib.util, os, signal, sys, threading
@@ -39,7 +39,7 @@ spec = importlib.util.spec_from_file_location("fastfc", {package!a})
 sys.modules["fastfc"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(sys.modules["fastfc"])
 """
-# What runs after all else. Taking leave of LLVM in good order takes some time.
+# Code that runs last. An orderly exit, with LLVM in the process, takes some time.
 _END = """
 os._exit(0)
 """
@@ -50,11 +50,11 @@ _PACKAGE = str(Path(__file__).resolve().parents[1] / "__init__.py")
 def run_elsewhere(codes: Iterable[str]) -> None:
     """Run each of these Python programs in a process of its own, and wait until all have ended.
 
-    They take this very package, and find others where this process does. What they were to do may not
-    be done: they cannot be started everywhere, and may fail or take too long.
+    They take this very package, and find others where this process does. Their work may be left
+    undone: they cannot be started everywhere, and may fail or take too long.
     """
     if os.name != "posix" or not _is_python(sys.executable) or getattr(sys, "frozen", False):
-        # What would be started is not Python, but the program that this is a part of.
+        # The executable is not Python, but the program that this is a part of.
         return
     # A folder that is meant relatively may be another one by now.
     path = [str(entry) for entry in sys.path if isinstance(entry, (str, Path)) and os.path.isabs(entry)]
@@ -100,7 +100,7 @@ def run_elsewhere(codes: Iterable[str]) -> None:
 def alone(folder: Path) -> Iterator[None]:
     """Be the only process that compiles for a folder: wait for another one, whose kernels are there then.
 
-    Where folders cannot be locked, or after some time, nobody is waited for.
+    Where folders cannot be locked, or after some time, no process waits.
     """
     if os.name != "posix":
         yield
@@ -111,7 +111,7 @@ def alone(folder: Path) -> Iterator[None]:
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError as error:
-        # Somebody may have removed it; whoever compiles makes it again.
+        # Another process may have removed it; a process that compiles makes it again.
         logger.debug("%s cannot be locked: %s", folder, error)
         yield
         return

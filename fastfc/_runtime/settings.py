@@ -56,7 +56,7 @@ def cache_folder() -> str:
 
 
 def unusual() -> tuple[tuple[str, str], ...]:
-    """What is not as usual and changes machine code: names and values."""
+    """Settings that are not as usual and change machine code: names and values."""
     config = numba_config()
     if config is None:
         return ()
@@ -70,7 +70,7 @@ def changed_by_program() -> bool:
 
 
 def _given() -> list[tuple[str, str]]:
-    """What Numba would read when it is imported: variables of the environment, and a file of the current folder."""
+    """Settings that Numba would read on import: variables of the environment, and a file of the current folder."""
     given = [(name, value) for name, value in os.environ.items() if name.startswith("NUMBA_") and name not in _HARMLESS]
     # Often there is none.
     with contextlib.suppress(OSError):

@@ -2,8 +2,8 @@
 
 import math
 
-#: Values of a thread's room for copies of parts of matrices. ``kernels/lowering/matmul.py`` and ``training/memory.py``
-#: see to it that what they copy has room there.
+#: Values of a thread's packing buffer. ``kernels/lowering/matmul.py`` and ``training/memory.py`` make sure that the
+#: parts of matrices that they copy fit.
 PANEL = 192 * 1024
 
 

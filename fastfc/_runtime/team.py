@@ -1,7 +1,7 @@
 """A team of threads that stays together for a whole run.
 
-The members run the same compiled function, each with its own index, without the interpreter's
-lock. They meet at a barrier, whose words are here; the meeting itself is compiled, see
+The threads run the same compiled function, each with its own index, without the interpreter's
+lock. They wait for one another at a barrier, whose words are here; the waiting itself is compiled, see
 ``kernels/lowering/barrier.py``.
 """
 
@@ -23,31 +23,32 @@ ARRIVED, ROUND, ABORT, CROWDED, SLEEPERS, ASLEEP, PENALTY = (_LINE * place for p
 def new_barrier() -> np.ndarray:
     """The words of a barrier.
 
-    Members arrived, round, whether the team is to go home, whether members share a processor, how many sleep, for how
-    many meetings they will sleep at once, and for how many when a busy process takes the processor the next time.
+    Threads arrived, round, whether the team is dismissed, whether threads share a processor, how many sleep, for how
+    many waits they will sleep at once, and for how many when a busy process takes the processor the next time.
     """
     return np.zeros(7 * _LINE, np.int64)
 
 
 def dismiss(barrier: np.ndarray) -> None:
-    """Send home every member that waits at the barrier, or will."""
-    # An aligned word is written whole; members read it atomically.
+    """Release every thread that waits at the barrier, or will: it leaves the run."""
+    # An aligned word is written whole; threads read it atomically.
     barrier[ABORT] = 1
 
 
 class Team:
-    """The caller and ``members - 1`` threads, which run one function together, call after call.
+    """The caller and ``threads - 1`` other threads, which run one function together, call after call.
 
-    Between calls the threads wait in Python, where an exception in the caller can send them
-    home; use it as a context manager.
+    Between calls the threads wait in Python, where an exception in the caller can dismiss
+    them; use it as a context manager.
 
     Parameters
     ----------
-    members : int
+    threads : int
+        How many, with the caller.
     """
 
-    def __init__(self, members: int) -> None:
-        self.members = members
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
         self.barrier = new_barrier()
         self._jobs: list[SimpleQueue] = []
         self._done: SimpleQueue = SimpleQueue()
@@ -63,7 +64,7 @@ class Team:
             raise
 
     def _start(self) -> None:
-        self._jobs = [SimpleQueue() for _ in range(self.members - 1)]
+        self._jobs = [SimpleQueue() for _ in range(self.threads - 1)]
         self._done = SimpleQueue()
         self._process = os.getpid()
         self._threads = [
@@ -88,7 +89,7 @@ class Team:
         launched.put(error)
 
     def __exit__(self, *_: object) -> None:
-        """Send everybody home and wait until they have left; doing it twice is doing it once."""
+        """Dismiss the threads and wait until they have ended; doing it twice is doing it once."""
         dismiss(self.barrier)
         for jobs in self._jobs:
             jobs.put(None)
@@ -98,7 +99,7 @@ class Team:
                 thread.join()
 
     def run(self, function: Callable[[int], object]) -> None:
-        """Call ``function(member)`` in every member at once, and wait until all have returned."""
+        """Call ``function(thread)`` in every thread at once, and wait until all have returned."""
         if self._process != os.getpid():
             # A child process has the caller only, not the threads that it was forked beside.
             self._start()
@@ -119,6 +120,6 @@ class Team:
                 function(index)
             except BaseException as raised:  # noqa: BLE001 - handed to the caller, who raises it
                 error = raised
-                # The others must not wait for a member that will not come.
+                # The others must not wait for a thread that will not come.
                 dismiss(self.barrier)
             done.put(error)

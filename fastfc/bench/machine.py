@@ -1,4 +1,4 @@
-"""What a report says about the place where it was measured."""
+"""The machine and the versions, as a report of measurements names them."""
 
 import datetime
 import importlib

@@ -45,7 +45,7 @@ _THREAD_VARIABLES = ("OMP", "OPENBLAS", "MKL", "NUMBA", "FASTFC", "VECLIB")
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker process shall do.
+    """The work of a worker process.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ class Worker:
         """End the process, by force if it does not end by itself."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        # What was not written to a process that has gone does not matter.
+        # Requests not yet written to a process that has gone do not matter.
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
         try:
@@ -158,7 +158,7 @@ def _environment(job: Job) -> dict[str, str]:
     environment["TORCHINDUCTOR_CACHE_DIR"] = str(Path(folder, f"threads-{job.threads}"))
     if job.preload:
         environment["LD_PRELOAD"] = job.preload
-        # What the library itself needs may lie beside it.
+        # Libraries that it needs itself may lie beside it.
         paths = [str(Path(job.preload).parent), environment.get("LD_LIBRARY_PATH", "")]
         environment["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, paths))
     return environment

@@ -22,7 +22,7 @@ LEAST_STEPS = 3
 
 def main(config: dict[str, Any]) -> None:
     """Set the engine up, then obey what standard input says, until it ends."""
-    # What libraries print must not come between the answers.
+    # Output of libraries must not come between the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
@@ -44,7 +44,7 @@ def main(config: dict[str, Any]) -> None:
 
 
 def _set_up(start: str, arguments: dict[str, Any], task: dict[str, Any] | None, check: bool) -> tuple[Run, Any]:
-    """What to time, and the losses of the first steps without dropout if they are to be checked."""
+    """The run to time, and the losses of the first steps without dropout if they are to be checked."""
     module, _, name = start.partition(":")
     function = getattr(importlib.import_module(module), name)
     if task is None:

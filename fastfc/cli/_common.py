@@ -1,4 +1,4 @@
-"""What the commands share: errors in one line, the parser's types, and the checks of data."""
+"""Common to the commands: errors in one line, the parser's types, and the checks of data."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def writing_results() -> Iterator[None]:
     except UnicodeEncodeError as error:
         raise CommandError(f"cannot write to standard output: {error}; PYTHONIOENCODING=utf-8 may help") from error
     except OSError as error:
-        # What is left in the buffer would fail again, with a traceback, when Python ends.
+        # Text that is left in the buffer would fail again, with a traceback, when Python ends.
         silence(sys.stdout)
         if isinstance(error, BrokenPipeError):
             raise
@@ -77,7 +77,7 @@ def computing(backend: str | None) -> Iterator[None]:
         chosen = importlib.import_module("fastfc.backend")  # which reads FASTFC_BACKEND
         importlib.import_module("fastfc._runtime.threads").get_num_threads()  # which reads FASTFC_NUM_THREADS
         importlib.import_module("fastfc.course.years")  # which reads FASTFC_LEGACY
-    # What is not finite is looked for, and told in words.
+    # Values that are not finite are looked for, and told in words.
     with chosen.use_backend(backend or chosen.get_backend()), np.errstate(all="ignore"):
         yield
 

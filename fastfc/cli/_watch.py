@@ -1,4 +1,4 @@
-"""What goes on around a training: its progress on stderr, Ctrl-C, and the states that can be saved."""
+"""Around a training: its progress on stderr, Ctrl-C, and the states that can be saved."""
 
 from __future__ import annotations
 

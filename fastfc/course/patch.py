@@ -161,7 +161,7 @@ def unpatch() -> None:
 
 
 def patched() -> dict[str, str]:
-    """What is replaced, and by what: full name of the person's own function -> fastfc's.
+    """The functions that are replaced: full name of the person's own function -> fastfc's.
 
     Examples
     --------
@@ -281,7 +281,7 @@ def _networks_of(fc_net: ModuleType | None) -> Iterator[tuple[str, Callable[[], 
 
 
 def _answers(fc_net: ModuleType | None) -> dict[str, dict[str, Any]]:
-    """What small networks answer, by what they are called; those that cannot be run are left out."""
+    """The results of small networks, by their names; those that cannot be run are left out."""
     answers = {}
     for what, make in _networks_of(fc_net):
         with contextlib.suppress(Differs):

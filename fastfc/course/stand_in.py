@@ -28,7 +28,7 @@ _OPTIONS = (
 
 @contextlib.contextmanager
 def preserved_stream() -> Iterator[None]:
-    """What runs inside leaves NumPy's global random stream as it was."""
+    """Leave NumPy's global random stream as it was before the code inside."""
     state = np.random.get_state(legacy=False)
     try:
         yield

@@ -1,4 +1,4 @@
-"""What earlier years of the course called things, and the one switch for what cannot be told apart.
+"""Names from earlier years of the course, and the one switch for arguments that cannot be told apart.
 
 In 2016 and 2017 the number that goes with dropout is the probability to drop a value, since
 2018 the probability to keep it.

@@ -1,4 +1,4 @@
-"""What Python does first under ``fastfc run``, and in the processes that such a program starts.
+"""Run by Python first under ``fastfc run``, and in the processes that such a program starts.
 
 Python imports ``sitecustomize`` from the first folder of sys.path that has one. This one makes
 fastfc answer for cs231n, and leaves everything else as it would be without it.

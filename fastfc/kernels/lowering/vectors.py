@@ -9,7 +9,7 @@ from numba.core.registry import cpu_target
 
 
 class _Vectors(NamedTuple):
-    """What a processor's vectors allow."""
+    """The vectors of a kind of processor, and the sizes that suit them."""
 
     cpus: tuple[str, ...]  # how LLVM's names of such processors begin
     features: tuple[str, ...]
