@@ -1,6 +1,7 @@
 """Files that nobody vouches for: ValueError that names the file, bounded memory, nothing executed."""
 
 import gzip
+import importlib.util
 import io
 import json
 import math
@@ -18,7 +19,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import fastfc
-from fastfc import FullyConnectedNet, Solver, load_model
+from fastfc import FullyConnectedNet, Solver, export, load_exported, load_model
 from fastfc.data_utils import load_CIFAR_batch, load_dataset, load_samples
 from fastfc.solver import load_checkpoint
 
@@ -58,6 +59,7 @@ BATCH = {"data": np.arange(2 * 3072, dtype=np.uint8).reshape(2, 3072), "labels":
 #: Format -> the file's name, what reads it, and the bytes of a good one.
 FORMATS = {
     "model": ("model.npz", load_model, lambda path: make_solver().model.save(path)),
+    "torch names": ("net.pt-names.npz", load_exported, lambda path: export(make_solver().model, path)),
     "training": ("run.npz", lambda path: Solver.resume(path, DATA), lambda path: make_solver().save(path)),
     "npz": ("data.npz", load_dataset, lambda path: np.savez_compressed(path, X=X, y=Y, class_names=["a", "b", "c"])),
     "csv": ("data.csv", load_dataset, write_csv),
@@ -70,8 +72,12 @@ FORMATS = {
         lambda path: make_solver(checkpoint_name=path.with_name("c")) and None,
     ),
 }
+if importlib.util.find_spec("safetensors"):
+    FORMATS["safetensors"] = (
+        "net.safetensors", load_exported, lambda path: export(make_solver().model, path)
+    )  # fmt: skip
 GOOD = {name: bytes_of(write, file) for name, (file, _, write) in FORMATS.items()}
-NPZ = ["model", "training", "npz"]
+NPZ = ["model", "torch names", "training", "npz"]
 every_format = pytest.mark.parametrize("name", FORMATS)
 
 

@@ -16,6 +16,8 @@ examples:
 The end of the new file's name says the format:
   .py         a Python module that needs NumPy only; its weights are in an .npz file beside it
   .c or .h    both of them: C99 that calls nothing but math.h
+  .safetensors, .pt-names.npz
+              arrays under PyTorch's names
 """
 
 

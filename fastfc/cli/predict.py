@@ -40,7 +40,7 @@ def add_parser(commands: Any) -> None:
         epilog=_EPILOG,
     )
     predict.set_defaults(run=run)
-    predict.add_argument("model", metavar="MODEL", help="a file that fastfc train saved")
+    predict.add_argument("model", metavar="MODEL", help="a file that fastfc train or fastfc export wrote")
     predict.add_argument("data", metavar="DATA", help="as in fastfc train; labels may be missing; also an idx file")
     predict.add_argument(
         "--target",
@@ -65,11 +65,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _predict(args: argparse.Namespace) -> int:
     from fastfc._data_sets import read_samples
-    from fastfc.classifiers.fc_net import load_model
+    from fastfc.formats.export import load_exported
     from fastfc.formats.table import ModelColumns, TableOptions
 
-    with reported(OSError, ValueError, MemoryError):
-        model = load_model(args.model)
+    with reported(ImportError, OSError, ValueError, MemoryError):
+        model = load_exported(args.model)
     inputs, *_, classes = model.dims
     names = [str(i) for i in range(classes)] if model.class_names is None else model.class_names
     with reported(OSError, ValueError, MemoryError), warnings_told():

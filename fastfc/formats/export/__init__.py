@@ -20,9 +20,11 @@ _WRITTEN = {
     ".py": "numpy_module",
     ".c": "c99",
     ".h": "c99",
+    ".pt-names.npz": "torch_names",
+    ".safetensors": "safetensors",
 }
 #: Likewise, of the formats that are read.
-_READ: dict[str, str] = {}
+_READ = {".pt-names.npz": "torch_names", ".safetensors": "safetensors"}
 #: Formats in which the dtype of the examples can be chosen.
 _WITH_INPUT_DTYPE = ("c99",)
 
@@ -30,16 +32,13 @@ _WITH_INPUT_DTYPE = ("c99",)
 def export(net: FullyConnectedNet, path: str | os.PathLike[str], *, input_dtype: DTypeLike | None = None) -> list[str]:
     """Write a trained network for another program, in the format that the end of the file's name says.
 
-    ========== =======================================================================
-    End        Files
-    ========== =======================================================================
-    ``.py``    a module that needs NumPy only, and its weights in an ``.npz`` beside it
-    ``.c .h``  C99 without any library but ``math.h``
-    ``.npz``   fastfc's own, as :meth:`fastfc.FullyConnectedNet.save` writes it
-    ========== =======================================================================
+    - ``.py``: a module that needs NumPy only, and its weights in an ``.npz`` beside it
+    - ``.c`` or ``.h``: both of them, C99 without any library but ``math.h``
+    - ``.safetensors``: arrays under PyTorch's names, the options in the metadata
+    - ``.pt-names.npz``: the same as an ``.npz``
+    - ``.npz``: fastfc's own, as :meth:`fastfc.FullyConnectedNet.save` writes it
 
-    All of them predict as the network does in test mode, input standardization included. Older files under the
-    same names are replaced.
+    All of them hold the input standardization. Older files under the same names are replaced.
 
     Parameters
     ----------
@@ -62,6 +61,8 @@ def export(net: FullyConnectedNet, path: str | os.PathLike[str], *, input_dtype:
         If `net` is not a FullyConnectedNet with the scores of one.
     OSError
         If a file cannot be written.
+    ImportError
+        If a library is missing; the message says which extra has it.
 
     Examples
     --------
@@ -91,14 +92,17 @@ def export(net: FullyConnectedNet, path: str | os.PathLike[str], *, input_dtype:
 def load_exported(path: str | os.PathLike[str]) -> FullyConnectedNet:
     """Make a network of a file, in the format that the end of its name says.
 
-    ``.npz`` is fastfc's own. Nothing in a file is executed.
+    These are ``.safetensors`` and ``.pt-names.npz`` files that :func:`export` wrote; any other is taken for fastfc's
+    own format. Nothing in a file is executed.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is damaged or has no network that fastfc can express, or its format is not one that is read.
+        If the file is damaged or does not say what network it is, or its format is not one that is read.
+    ImportError
+        If a library is missing; the message says which extra has it.
     """
     name = os.fspath(path)
     # Networks under any other name are fastfc's own.

@@ -1,0 +1,51 @@
+"""Networks as safetensors files: arrays under PyTorch's names, and the options as one text of the metadata."""
+
+import os
+from types import ModuleType
+
+import numpy as np
+
+from fastfc.classifiers.fc_net import FullyConnectedNet
+from fastfc.formats.atomic import replaced_file
+from fastfc.formats.export import torch_names
+from fastfc.formats.export.description import Description
+
+__all__ = ["read", "write"]
+
+
+def _library() -> ModuleType:
+    try:
+        import safetensors.numpy
+    except ImportError as error:
+        raise ImportError('.safetensors needs the library safetensors: pip install "fastfc[safetensors]"') from error
+    return safetensors
+
+
+def write(description: Description, path: str) -> list[str]:
+    """Write the arrays of a PyTorch state, the input standardization, and the options as metadata ``fastfc``."""
+    library = _library()
+    tensors = torch_names.state_of(description)
+    for name in ("input_mean", "input_scale"):
+        if name in description.packed:
+            tensors[name] = np.array(description.packed[name], order="C")
+    with replaced_file(path) as file:
+        file.write(library.numpy.save(tensors, metadata={"fastfc": description.options}))
+    return [path]
+
+
+def read(path: str) -> FullyConnectedNet:
+    """Read a file that :func:`write` wrote."""
+    library = _library()
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+    try:
+        if size < 8:
+            raise ValueError("it is too short")
+        with library.safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (AttributeError, KeyError, TypeError, ValueError, library.SafetensorError) as error:
+        raise ValueError(f"{path} is a truncated or damaged safetensors file: {error}") from error
+    if "fastfc" not in metadata:
+        raise ValueError(f"{path} has no metadata 'fastfc', which says what network it is: see fastfc.from_torch_state")
+    return torch_names.from_file(metadata["fastfc"], tensors, path)
