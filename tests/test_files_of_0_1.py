@@ -121,8 +121,9 @@ def test_solvers_are_pickled_by_the_same_attributes():
 
 
 def test_pickled_functions():
-    """A function is pickled by its module and name: every rule, layer and block is still where it was."""
-    assert unpickled("rules.pkl") == [getattr(optim, name) for name in sorted(optim.__all__)]
+    """A function is pickled by its module and name: every rule, layer and block of then is still where it was."""
+    of_0_1 = ["adagrad", "adam", "adamw", "nesterov", "rmsprop", "sgd", "sgd_momentum"]
+    assert unpickled("rules.pkl") == [getattr(optim, name) for name in of_0_1]
     functions = unpickled("functions.pkl")
     assert {function.__name__ for function in functions} >= {"affine_forward", "affine_batchnorm_relu_dropout_backward"}
     assert all(
