@@ -1,0 +1,466 @@
+"""Schedules of the learning rate: the factor by which it is multiplied in each step.
+
+A schedule is any object with a method ``factors(first_step, count, steps_per_epoch, total_steps)`` that returns the
+factors of `count` steps from `first_step` on (see :class:`Schedule`). Those of this module are records: they keep
+nothing between two calls, so that a training that goes on at any step has the factors of one that never stopped.
+:class:`ReduceOnPlateau` is of another kind: it goes by the values that a training reaches.
+
+>>> import numpy as np
+>>> schedule = WarmUp(length=2, start_factor=0.5, then=Cosine(by="epoch"), by="epoch")
+>>> schedule.factors(first_step=0, count=6, steps_per_epoch=1, total_steps=6).round(3)
+array([0.5  , 0.75 , 1.   , 0.854, 0.5  , 0.146])
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastfc._arguments import number
+
+__all__ = [
+    "SCHEDULES",
+    "Constant",
+    "Cosine",
+    "Exponential",
+    "InverseScaling",
+    "OneCycle",
+    "ReduceOnPlateau",
+    "Schedule",
+    "Step",
+    "WarmUp",
+    "get",
+]
+
+Factors = NDArray[np.float64]
+By = Literal["step", "epoch"]
+
+
+@runtime_checkable
+class Schedule(Protocol):
+    """The protocol of a schedule, to be followed by one of your own too."""
+
+    def factors(self, first_step: int, count: int, steps_per_epoch: int, total_steps: int) -> Factors:
+        """The factors of the learning rate in the steps from `first_step` to ``first_step + count - 1``.
+
+        Parameters
+        ----------
+        first_step : int
+            The number of steps before the first of these.
+        count : int
+        steps_per_epoch : int
+        total_steps : int
+            Steps of the whole training.
+
+        Returns
+        -------
+        factors : array (count,), float64
+
+        Raises
+        ------
+        ValueError
+            If `first_step` or `count` is negative, or `steps_per_epoch` or `total_steps` less than one.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class _Formula:
+    """A schedule by a formula of the number of steps or epochs before."""
+
+    def factors(self, first_step: int, count: int, steps_per_epoch: int, total_steps: int) -> Factors:
+        """The factors of some steps, (count,): see :meth:`Schedule.factors`."""
+        _check_steps(first_step, count, steps_per_epoch, total_steps)
+        before = np.arange(first_step, first_step + count)
+        if getattr(self, "by", "step") == "epoch":
+            before, total_steps = before // steps_per_epoch, -(-total_steps // steps_per_epoch)
+        return self._at(before.astype(np.float64), total_steps)
+
+    def _at(self, before: Factors, total: int) -> Factors:
+        """The factors after `before` steps or epochs of `total`."""
+        raise NotImplementedError
+
+    def _check_by(self, by: str) -> None:
+        if by not in ("step", "epoch"):
+            raise ValueError(f'by: expected "step" or "epoch", got {by!r}')
+
+
+@dataclass(frozen=True)
+class Constant(_Formula):
+    """One factor in every step: ``factor`` (1).
+
+    Parameters
+    ----------
+    factor : float
+
+    Examples
+    --------
+    >>> Constant(0.5).factors(0, 3, 10, 100)
+    array([0.5, 0.5, 0.5])
+    """
+
+    factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_range("factor", self.factor, 0)
+
+    def _at(self, before: Factors, total: int) -> Factors:
+        return np.full(before.shape, float(self.factor))
+
+
+@dataclass(frozen=True)
+class Step(_Formula):
+    """A fall every so often: ``gamma ** floor(t / every)``, where t epochs or steps came before.
+
+    PyTorch's ``StepLR(step_size=every, gamma=gamma)``.
+
+    Parameters
+    ----------
+    every : int
+        Epochs, or steps, from one fall to the next.
+    gamma : float
+    by : {"epoch", "step"}
+
+    Examples
+    --------
+    >>> Step(every=2, gamma=0.5).factors(0, 5, steps_per_epoch=1, total_steps=5)
+    array([1.  , 1.  , 0.5 , 0.5 , 0.25])
+    """
+
+    every: int = 10
+    gamma: float = 0.1
+    by: By = "epoch"
+
+    def __post_init__(self) -> None:
+        _check_count("every", self.every, 1)
+        _check_range("gamma", self.gamma, 0)
+        self._check_by(self.by)
+
+    def _at(self, before: Factors, total: int) -> Factors:
+        return float(self.gamma) ** (before // self.every)
+
+
+@dataclass(frozen=True)
+class Exponential(_Formula):
+    """``gamma ** t``, where t epochs or steps came before.
+
+    PyTorch's ``ExponentialLR(gamma)``; but for rounding, the ``lr_decay`` of :class:`fastfc.Solver`.
+
+    Parameters
+    ----------
+    gamma : float
+    by : {"epoch", "step"}
+
+    Examples
+    --------
+    >>> Exponential(0.5).factors(0, 4, steps_per_epoch=2, total_steps=4)
+    array([1. , 1. , 0.5, 0.5])
+    """
+
+    gamma: float = 0.95
+    by: By = "epoch"
+
+    def __post_init__(self) -> None:
+        _check_range("gamma", self.gamma, 0)
+        self._check_by(self.by)
+
+    def _at(self, before: Factors, total: int) -> Factors:
+        return float(self.gamma) ** before
+
+
+@dataclass(frozen=True)
+class InverseScaling(_Formula):
+    """``1 / (1 + rate * t) ** power``, where t steps or epochs came before.
+
+    scikit-learn's ``learning_rate="invscaling"`` is ``InverseScaling(power_t, rate=n_samples, by="epoch")``.
+    With a power of 1 it is Keras's ``InverseTimeDecay``. In PyTorch: ``LambdaLR`` with this formula.
+
+    Parameters
+    ----------
+    power : float
+    rate : float
+    by : {"step", "epoch"}
+
+    Examples
+    --------
+    >>> InverseScaling(power=1, rate=1).factors(0, 4, 1, 4)
+    array([1.        , 0.5       , 0.33333333, 0.25      ])
+    """
+
+    power: float = 0.5
+    rate: float = 1.0
+    by: By = "step"
+
+    def __post_init__(self) -> None:
+        _check_range("power", self.power, 0)
+        _check_range("rate", self.rate, 0)
+        self._check_by(self.by)
+
+    def _at(self, before: Factors, total: int) -> Factors:
+        return 1 / (1 + float(self.rate) * before) ** float(self.power)
+
+
+@dataclass(frozen=True)
+class Cosine(_Formula):
+    """Half a wave of the cosine, from 1 down to `min_factor`::
+
+        min_factor + (1 - min_factor) * (1 + cos(pi * t / length)) / 2
+
+    where t steps or epochs came before; after `length` it stays at `min_factor`. PyTorch's
+    ``CosineAnnealingLR(T_max=length, eta_min=min_factor * learning_rate)``, which rises again after
+    T_max. Source: Loshchilov and Hutter 2017, without restarts.
+
+    Parameters
+    ----------
+    min_factor : float, between 0 and 1
+    length : int or None
+        None for that of the whole training.
+    by : {"step", "epoch"}
+
+    Examples
+    --------
+    >>> Cosine(min_factor=0.2).factors(0, 5, steps_per_epoch=1, total_steps=4).round(3)
+    array([1.   , 0.883, 0.6  , 0.317, 0.2  ])
+    """  # fmt: skip
+
+    min_factor: float = 0.0
+    length: int | None = None
+    by: By = "step"
+
+    def __post_init__(self) -> None:
+        _check_range("min_factor", self.min_factor, 0, 1)
+        if self.length is not None:
+            _check_count("length", self.length, 1)
+        self._check_by(self.by)
+
+    def _at(self, before: Factors, total: int) -> Factors:
+        return _between(1.0, float(self.min_factor), before / (total if self.length is None else self.length))
+
+
+@dataclass(frozen=True)
+class OneCycle(_Formula):
+    """Up to the whole learning rate, and down to nearly nothing, within the training's `total` steps.
+
+    From ``1 / div_factor`` the factor rises to 1 until the step ``warm_share * total - 1``, and falls to
+    ``1 / (div_factor * final_div_factor)`` in the last one, both along half a wave of the cosine or a line.
+    The learning rate of the rule is the largest. PyTorch's ``OneCycleLR(max_lr=learning_rate,
+    total_steps=total, pct_start=warm_share)``, without its cycle of the momentum. Source: Smith and Topin 2019.
+
+    Parameters
+    ----------
+    warm_share : float, between 0 and 1
+    div_factor, final_div_factor : float, at least 1
+    shape : {"cosine", "linear"}
+
+    Examples
+    --------
+    >>> OneCycle(0.5, div_factor=4, shape="linear").factors(0, 5, steps_per_epoch=1, total_steps=10)
+    array([0.25  , 0.4375, 0.625 , 0.8125, 1.    ])
+    """
+
+    warm_share: float = 0.3
+    div_factor: float = 25.0
+    final_div_factor: float = 1e4
+    shape: Literal["cosine", "linear"] = "cosine"
+
+    def __post_init__(self) -> None:
+        _check_range("warm_share", self.warm_share, 0, 1)
+        _check_range("div_factor", self.div_factor, 1)
+        _check_range("final_div_factor", self.final_div_factor, 1)
+        if self.shape not in ("cosine", "linear"):
+            raise ValueError(f'shape: expected "cosine" or "linear", got {self.shape!r}')
+
+    def _at(self, before: Factors, total: int) -> Factors:
+        along = _between if self.shape == "cosine" else _along_a_line
+        first, last = 1 / float(self.div_factor), 1 / (float(self.div_factor) * float(self.final_div_factor))
+        top, end = max(self.warm_share * total - 1, 0), total - 1
+        rising = along(first, 1.0, before / top) if top > 0 else np.ones(before.shape)
+        falling = along(1.0, last, (before - top) / (end - top)) if end > top else rising
+        return np.where(before <= top, rising, falling)
+
+
+@dataclass(frozen=True)
+class WarmUp(_Formula):
+    """A rise along a line before another schedule.
+
+    For `length` steps or epochs the factor rises from `start_factor` to 1; from then on it is that of `then`, as of a
+    training that begins there. PyTorch's ``SequentialLR`` of ``LinearLR(start_factor, total_iters=length)`` and the
+    other one.
+
+    Parameters
+    ----------
+    length : int
+    then : Schedule or str
+        A schedule, or its name (see :func:`get`).
+    start_factor : float, between 0 and 1
+    by : {"step", "epoch"}
+
+    Examples
+    --------
+    >>> WarmUp(4, start_factor=0.2).factors(0, 6, 1, 6)
+    array([0.2, 0.4, 0.6, 0.8, 1. , 1. ])
+    """
+
+    length: int = 100
+    then: "Schedule | str" = field(default_factory=Constant)
+    start_factor: float = 1 / 3
+    by: By = "step"
+
+    def __post_init__(self) -> None:
+        _check_count("length", self.length, 1)
+        object.__setattr__(self, "then", get(self.then))
+        _check_range("start_factor", self.start_factor, 0, 1)
+        self._check_by(self.by)
+
+    def factors(self, first_step: int, count: int, steps_per_epoch: int, total_steps: int) -> Factors:
+        """The factors of some steps, (count,): see :meth:`Schedule.factors`."""
+        _check_steps(first_step, count, steps_per_epoch, total_steps)
+        length = self.length * (steps_per_epoch if self.by == "epoch" else 1)
+        warm = min(max(length - first_step, 0), count)
+        rising = super().factors(first_step, warm, steps_per_epoch, total_steps)
+        if warm == count:
+            return rising
+        rest = get(self.then).factors(
+            first_step + warm - length, count - warm, steps_per_epoch, max(total_steps - length, 1)
+        )
+        return np.concatenate([rising, rest])
+
+    def _at(self, before: Factors, total: int) -> Factors:
+        return _along_a_line(float(self.start_factor), 1.0, before / self.length)
+
+
+@dataclass
+class ReduceOnPlateau:
+    """A factor that falls when a value has not improved for some time.
+
+    Not a :class:`Schedule`: it is told a value after each epoch, and answers with the factor from then on. PyTorch's
+    ``ReduceLROnPlateau`` with ``threshold=min_delta, threshold_mode="abs"``, whose least learning rate is that of
+    `min_factor`.
+
+    Parameters
+    ----------
+    factor : float, between 0 and 1
+        By it the factor is multiplied.
+    patience : int
+        So many values in a row may be no improvement before it falls.
+    min_delta : float
+        By more than this a value must be better than the best one to be an improvement. NaN never is one.
+    cooldown : int
+        So many values after a fall count as no plateau.
+    min_factor : float
+        It falls no further.
+    mode : {"min", "max"}
+        Whether small or large values are good.
+
+    Attributes
+    ----------
+    current, best : float
+        The factor as it is; the best value so far.
+
+    Examples
+    --------
+    >>> plateau = ReduceOnPlateau(factor=0.5, patience=1)
+    >>> [plateau.update(loss) for loss in (2.0, 1.0, 1.0, 1.0, 1.0)]
+    [1.0, 1.0, 1.0, 0.5, 0.5]
+    """
+
+    factor: float = 0.1
+    patience: int = 10
+    min_delta: float = 1e-4
+    cooldown: int = 0
+    min_factor: float = 0.0
+    mode: Literal["min", "max"] = "min"
+    current: float = field(default=1.0, init=False)
+    best: float = field(default=math.inf, init=False)
+    _waited: int = field(default=0, init=False, repr=False)
+    _cooling: int = field(default=0, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        _check_range("factor", self.factor, 0, 1)
+        _check_count("patience", self.patience, 0)
+        _check_range("min_delta", self.min_delta, 0)
+        _check_count("cooldown", self.cooldown, 0)
+        _check_range("min_factor", self.min_factor, 0, 1)
+        if self.mode not in ("min", "max"):
+            raise ValueError(f'mode: expected "min" or "max", got {self.mode!r}')
+        self.best = math.inf if self.mode == "min" else -math.inf
+
+    def update(self, value: float) -> float:
+        """The factor after an epoch that reached `value`."""
+        value = number("value", value)
+        gain = self.best - value if self.mode == "min" else value - self.best
+        if gain > self.min_delta:
+            self.best, self._waited = value, 0
+        else:
+            self._waited += 1
+        if self._cooling > 0:
+            self._cooling -= 1
+            self._waited = 0
+        if self._waited > self.patience:
+            self.current = max(self.current * self.factor, self.min_factor)
+            self._waited, self._cooling = 0, self.cooldown
+        return self.current
+
+
+#: Name -> schedule; what it is made without arguments.
+SCHEDULES: dict[str, Callable[[], Schedule]] = {
+    "constant": Constant,
+    "step": Step,
+    "exponential": Exponential,
+    "inverse_scaling": InverseScaling,
+    "cosine": Cosine,
+    "one_cycle": OneCycle,
+    "warm_up": WarmUp,
+}
+
+
+def get(schedule: "Schedule | str") -> Schedule:
+    """The schedule of a name, with its usual arguments; a schedule as it is.
+
+    Raises ValueError for a name that is not in :data:`SCHEDULES`, TypeError for what is neither.
+
+    Examples
+    --------
+    >>> get("cosine")
+    Cosine(min_factor=0.0, length=None, by='step')
+    """
+    if isinstance(schedule, str):
+        if schedule not in SCHEDULES:
+            raise ValueError(f"schedule: expected one of {', '.join(SCHEDULES)}, got {schedule!r}")
+        return SCHEDULES[schedule]()
+    if isinstance(schedule, type) or not isinstance(schedule, Schedule):
+        raise TypeError(f"schedule: expected a schedule or its name, got {schedule!r}")
+    return schedule
+
+
+def _between(first: float, last: float, share: Factors) -> Factors:
+    """From `first` to `last` along half a wave of the cosine; `last` from the share 1 on."""
+    return last + (first - last) * (1 + np.cos(np.pi * np.minimum(share, 1))) / 2
+
+
+def _along_a_line(first: float, last: float, share: Factors) -> Factors:
+    return first + (last - first) * np.minimum(share, 1)
+
+
+def _check_steps(first_step: int, count: int, steps_per_epoch: int, total_steps: int) -> None:
+    _check_count("first_step", first_step, 0)
+    _check_count("count", count, 0)
+    _check_count("steps_per_epoch", steps_per_epoch, 1)
+    _check_count("total_steps", total_steps, 1)
+
+
+def _check_count(name: str, value: int, least: int) -> None:
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name}: expected an integer, got {value!r}")
+    if value < least:
+        raise ValueError(f"{name}: expected {least} or more, got {value}")
+
+
+def _check_range(name: str, value: float, least: float, most: float = math.inf) -> None:
+    scalar = number(name, value)
+    if not (least <= scalar <= most and math.isfinite(scalar)):
+        bound = f"a finite number of at least {least}" if most == math.inf else f"a number from {least} to {most}"
+        raise ValueError(f"{name}: expected {bound}, got {value}")
