@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastfc._arguments import number
+from fastfc._ranges import require_count
 
 __all__ = [
     "INITIALIZERS",
@@ -239,10 +240,7 @@ def _checked_shape(shape: Any) -> tuple[int, int]:
     if not isinstance(shape, (tuple, list)) or len(shape) != 2:
         raise ValueError(f"shape: expected (fan_in, fan_out), got {shape!r}")
     for size in shape:
-        if isinstance(size, (bool, np.bool_)) or not isinstance(size, (int, np.integer)):
-            raise TypeError(f"shape: expected two integers, got {shape!r}")
-        if size < 1:
-            raise ValueError(f"shape: expected positive sizes, got {shape!r}")
+        require_count("shape", size, 1)
     return int(shape[0]), int(shape[1])
 
 
@@ -254,7 +252,7 @@ def _checked_dtype(dtype: DTypeLike) -> np.dtype[Any]:
 
 
 def _checked_rng(rng: Any) -> Any:
-    """What has the methods `standard_normal` and `uniform`; NumPy's module has those of the global stream."""
+    """An object with the methods `standard_normal` and `uniform`; NumPy's module has those of the global stream."""
     if rng is None:
         return np.random
     if not isinstance(rng, (np.random.RandomState, np.random.Generator)):

@@ -9,9 +9,11 @@ nothing between two calls, so that a training that goes on at any step has the f
 >>> schedule = WarmUp(length=2, start_factor=0.5, then=Cosine(by="epoch"), by="epoch")
 >>> schedule.factors(first_step=0, count=6, steps_per_epoch=1, total_steps=6).round(3)
 array([0.5  , 0.75 , 1.   , 0.854, 0.5  , 0.146])
+>>> plateau = ReduceOnPlateau(factor=0.5, patience=1)
+>>> [plateau.update(loss) for loss in (2.0, 1.0, 1.0, 1.0, 1.0)]
+[1.0, 1.0, 1.0, 0.5, 0.5]
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
@@ -19,7 +21,8 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from fastfc._arguments import number
+from fastfc._plateau import ReduceOnPlateau
+from fastfc._ranges import require_count, require_range
 
 __all__ = [
     "SCHEDULES",
@@ -105,7 +108,7 @@ class Constant(_Formula):
     factor: float = 1.0
 
     def __post_init__(self) -> None:
-        _check_range("factor", self.factor, 0)
+        require_range("factor", self.factor, 0)
 
     def _at(self, before: Factors, total: int) -> Factors:
         return np.full(before.shape, float(self.factor))
@@ -135,8 +138,8 @@ class Step(_Formula):
     by: By = "epoch"
 
     def __post_init__(self) -> None:
-        _check_count("every", self.every, 1)
-        _check_range("gamma", self.gamma, 0)
+        require_count("every", self.every, 1)
+        require_range("gamma", self.gamma, 0)
         self._check_by(self.by)
 
     def _at(self, before: Factors, total: int) -> Factors:
@@ -164,7 +167,7 @@ class Exponential(_Formula):
     by: By = "epoch"
 
     def __post_init__(self) -> None:
-        _check_range("gamma", self.gamma, 0)
+        require_range("gamma", self.gamma, 0)
         self._check_by(self.by)
 
     def _at(self, before: Factors, total: int) -> Factors:
@@ -195,8 +198,8 @@ class InverseScaling(_Formula):
     by: By = "step"
 
     def __post_init__(self) -> None:
-        _check_range("power", self.power, 0)
-        _check_range("rate", self.rate, 0)
+        require_range("power", self.power, 0)
+        require_range("rate", self.rate, 0)
         self._check_by(self.by)
 
     def _at(self, before: Factors, total: int) -> Factors:
@@ -231,9 +234,9 @@ class Cosine(_Formula):
     by: By = "step"
 
     def __post_init__(self) -> None:
-        _check_range("min_factor", self.min_factor, 0, 1)
+        require_range("min_factor", self.min_factor, 0, 1)
         if self.length is not None:
-            _check_count("length", self.length, 1)
+            require_count("length", self.length, 1)
         self._check_by(self.by)
 
     def _at(self, before: Factors, total: int) -> Factors:
@@ -267,9 +270,9 @@ class OneCycle(_Formula):
     shape: Literal["cosine", "linear"] = "cosine"
 
     def __post_init__(self) -> None:
-        _check_range("warm_share", self.warm_share, 0, 1)
-        _check_range("div_factor", self.div_factor, 1)
-        _check_range("final_div_factor", self.final_div_factor, 1)
+        require_range("warm_share", self.warm_share, 0, 1)
+        require_range("div_factor", self.div_factor, 1)
+        require_range("final_div_factor", self.final_div_factor, 1)
         if self.shape not in ("cosine", "linear"):
             raise ValueError(f'shape: expected "cosine" or "linear", got {self.shape!r}')
 
@@ -310,9 +313,9 @@ class WarmUp(_Formula):
     by: By = "step"
 
     def __post_init__(self) -> None:
-        _check_count("length", self.length, 1)
+        require_count("length", self.length, 1)
         object.__setattr__(self, "then", get(self.then))
-        _check_range("start_factor", self.start_factor, 0, 1)
+        require_range("start_factor", self.start_factor, 0, 1)
         self._check_by(self.by)
 
     def factors(self, first_step: int, count: int, steps_per_epoch: int, total_steps: int) -> Factors:
@@ -330,79 +333,6 @@ class WarmUp(_Formula):
 
     def _at(self, before: Factors, total: int) -> Factors:
         return _along_a_line(float(self.start_factor), 1.0, before / self.length)
-
-
-@dataclass
-class ReduceOnPlateau:
-    """A factor that falls when a value has not improved for some time.
-
-    Not a :class:`Schedule`: it is told a value after each epoch, and answers with the factor from then on. PyTorch's
-    ``ReduceLROnPlateau`` with ``threshold=min_delta, threshold_mode="abs"``, whose least learning rate is that of
-    `min_factor`.
-
-    Parameters
-    ----------
-    factor : float, between 0 and 1
-        By it the factor is multiplied.
-    patience : int
-        So many values in a row may be no improvement before it falls.
-    min_delta : float
-        By more than this a value must be better than the best one to be an improvement. NaN never is one.
-    cooldown : int
-        So many values after a fall count as no plateau.
-    min_factor : float
-        It falls no further.
-    mode : {"min", "max"}
-        Whether small or large values are good.
-
-    Attributes
-    ----------
-    current, best : float
-        The factor as it is; the best value so far.
-
-    Examples
-    --------
-    >>> plateau = ReduceOnPlateau(factor=0.5, patience=1)
-    >>> [plateau.update(loss) for loss in (2.0, 1.0, 1.0, 1.0, 1.0)]
-    [1.0, 1.0, 1.0, 0.5, 0.5]
-    """
-
-    factor: float = 0.1
-    patience: int = 10
-    min_delta: float = 1e-4
-    cooldown: int = 0
-    min_factor: float = 0.0
-    mode: Literal["min", "max"] = "min"
-    current: float = field(default=1.0, init=False)
-    best: float = field(default=math.inf, init=False)
-    _waited: int = field(default=0, init=False, repr=False)
-    _cooling: int = field(default=0, init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        _check_range("factor", self.factor, 0, 1)
-        _check_count("patience", self.patience, 0)
-        _check_range("min_delta", self.min_delta, 0)
-        _check_count("cooldown", self.cooldown, 0)
-        _check_range("min_factor", self.min_factor, 0, 1)
-        if self.mode not in ("min", "max"):
-            raise ValueError(f'mode: expected "min" or "max", got {self.mode!r}')
-        self.best = math.inf if self.mode == "min" else -math.inf
-
-    def update(self, value: float) -> float:
-        """The factor after an epoch that reached `value`."""
-        value = number("value", value)
-        gain = self.best - value if self.mode == "min" else value - self.best
-        if gain > self.min_delta:
-            self.best, self._waited = value, 0
-        else:
-            self._waited += 1
-        if self._cooling > 0:
-            self._cooling -= 1
-            self._waited = 0
-        if self._waited > self.patience:
-            self.current = max(self.current * self.factor, self.min_factor)
-            self._waited, self._cooling = 0, self.cooldown
-        return self.current
 
 
 #: Name -> schedule; what it is made without arguments.
@@ -446,21 +376,7 @@ def _along_a_line(first: float, last: float, share: Factors) -> Factors:
 
 
 def _check_steps(first_step: int, count: int, steps_per_epoch: int, total_steps: int) -> None:
-    _check_count("first_step", first_step, 0)
-    _check_count("count", count, 0)
-    _check_count("steps_per_epoch", steps_per_epoch, 1)
-    _check_count("total_steps", total_steps, 1)
-
-
-def _check_count(name: str, value: int, least: int) -> None:
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name}: expected an integer, got {value!r}")
-    if value < least:
-        raise ValueError(f"{name}: expected {least} or more, got {value}")
-
-
-def _check_range(name: str, value: float, least: float, most: float = math.inf) -> None:
-    scalar = number(name, value)
-    if not (least <= scalar <= most and math.isfinite(scalar)):
-        bound = f"a finite number of at least {least}" if most == math.inf else f"a number from {least} to {most}"
-        raise ValueError(f"{name}: expected {bound}, got {value}")
+    require_count("first_step", first_step, 0)
+    require_count("count", count, 0)
+    require_count("steps_per_epoch", steps_per_epoch, 1)
+    require_count("total_steps", total_steps, 1)
