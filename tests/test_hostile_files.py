@@ -72,10 +72,11 @@ FORMATS = {
         lambda path: make_solver(checkpoint_name=path.with_name("c")) and None,
     ),
 }
-if importlib.util.find_spec("safetensors"):
-    FORMATS["safetensors"] = (
-        "net.safetensors", load_exported, lambda path: export(make_solver().model, path)
-    )  # fmt: skip
+FORMATS |= {
+    name: (f"net.{name}", load_exported, lambda path: export(make_solver().model, path))
+    for name in ("safetensors", "onnx")
+    if importlib.util.find_spec(name)
+}
 GOOD = {name: bytes_of(write, file) for name, (file, _, write) in FORMATS.items()}
 NPZ = ["model", "torch names", "training", "npz"]
 every_format = pytest.mark.parametrize("name", FORMATS)

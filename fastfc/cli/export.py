@@ -16,6 +16,7 @@ examples:
 The end of the new file's name says the format:
   .py         a Python module that needs NumPy only; its weights are in an .npz file beside it
   .c or .h    both of them: C99 that calls nothing but math.h
+  .onnx       an ONNX model: X in, label and probabilities out
   .safetensors, .pt-names.npz
               arrays under PyTorch's names
 """
@@ -34,7 +35,7 @@ def add_parser(commands: Any) -> None:
     export.add_argument(
         "--input-dtype",
         choices=["float32", "float64"],
-        help="of .c: type of the features that are put in (default: the network's)",
+        help="of .c and .onnx: type of the features that are put in (default: the network's)",
     )
 
 

@@ -22,11 +22,12 @@ _WRITTEN = {
     ".h": "c99",
     ".pt-names.npz": "torch_names",
     ".safetensors": "safetensors",
+    ".onnx": "onnx",
 }
 #: Likewise, of the formats that are read.
-_READ = {".pt-names.npz": "torch_names", ".safetensors": "safetensors"}
+_READ = {".pt-names.npz": "torch_names", ".safetensors": "safetensors", ".onnx": "onnx"}
 #: Formats in which the dtype of the examples can be chosen.
-_WITH_INPUT_DTYPE = ("c99",)
+_WITH_INPUT_DTYPE = ("c99", "onnx")
 
 
 def export(net: FullyConnectedNet, path: str | os.PathLike[str], *, input_dtype: DTypeLike | None = None) -> list[str]:
@@ -34,6 +35,7 @@ def export(net: FullyConnectedNet, path: str | os.PathLike[str], *, input_dtype:
 
     - ``.py``: a module that needs NumPy only, and its weights in an ``.npz`` beside it
     - ``.c`` or ``.h``: both of them, C99 without any library but ``math.h``
+    - ``.onnx``: features `X` (N, D) in, `label` (N,) and `probabilities` (N, C) out
     - ``.safetensors``: arrays under PyTorch's names, the options in the metadata
     - ``.pt-names.npz``: the same as an ``.npz``
     - ``.npz``: fastfc's own, as :meth:`fastfc.FullyConnectedNet.save` writes it
@@ -45,8 +47,8 @@ def export(net: FullyConnectedNet, path: str | os.PathLike[str], *, input_dtype:
     net : FullyConnectedNet
     path : path-like
     input_dtype : {np.float32, np.float64}, optional
-        Of ``.c``: the dtype of the examples, in which they are standardized too; by default the network's.
-        float64 keeps the digits of features whose mean is large beside their deviation.
+        Of ``.c`` and ``.onnx``: the dtype of the examples, in which they are standardized too; by default the
+        network's. float64 keeps the digits of features whose mean is large beside their deviation.
 
     Returns
     -------
@@ -92,8 +94,8 @@ def export(net: FullyConnectedNet, path: str | os.PathLike[str], *, input_dtype:
 def load_exported(path: str | os.PathLike[str]) -> FullyConnectedNet:
     """Make a network of a file, in the format that the end of its name says.
 
-    These are ``.safetensors`` and ``.pt-names.npz`` files that :func:`export` wrote; any other is taken for fastfc's
-    own format. Nothing in a file is executed.
+    These are ``.onnx``, ``.safetensors`` and ``.pt-names.npz`` files that :func:`export` wrote; any other is taken
+    for fastfc's own format. Nothing in a file is executed.
 
     Raises
     ------

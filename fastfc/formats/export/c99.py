@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastfc.formats.atomic import replaced_file
-from fastfc.formats.export.description import Description
+from fastfc.formats.export.description import Description, checked_input_dtype
 
-__all__ = ["checked_input_dtype", "sources", "write"]
+__all__ = ["sources", "write"]
 
 #: Helpers that activations use: names -> text. REAL is the network's type, and a name that ends in $ a function of it.
 _HELPERS = {
@@ -121,19 +121,6 @@ _OUTPUTS: dict[str, tuple[str, str, str | None, str]] = {
         "    for (size_t j = 0; j < OUTPUTS; j++)\n        p[j] = exp$(p[j]);\n",
     ),
 }
-
-
-def checked_input_dtype(description: Description, input_dtype: DTypeLike | None) -> np.dtype[Any]:
-    """The dtype of examples: the network's unless another is asked for; ValueError if it is none of the two."""
-    if input_dtype is None:
-        return description.dtype
-    try:
-        dtype = np.dtype(input_dtype)
-    except (SyntaxError, TypeError, ValueError):
-        dtype = None
-    if dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise ValueError(f"input_dtype: expected float32 or float64, got {input_dtype!r}")
-    return dtype
 
 
 def write(description: Description, path: str, input_dtype: DTypeLike | None = None) -> list[str]:

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.formats.model import DAMAGE, packed, unpacked
 
-__all__ = ["Description", "array_names", "describe", "make_network", "unpack"]
+__all__ = ["Description", "array_names", "checked_input_dtype", "describe", "make_network", "unpack"]
 
 #: The values that `eps` and `momentum` of a normalization have by default.
 EPS, MOMENTUM = 1e-5, 0.9
@@ -127,6 +127,19 @@ def _per_feature(net: FullyConnectedNet, name: str) -> NDArray[np.float64] | Non
     if getattr(net, name) is None:
         return None
     return np.broadcast_to(net.per_feature(name, (net.dims[0],)), (net.dims[0],))
+
+
+def checked_input_dtype(description: Description, input_dtype: DTypeLike | None) -> np.dtype[Any]:
+    """The dtype of examples: the network's unless another is asked for; ValueError if it is none of the two."""
+    if input_dtype is None:
+        return description.dtype
+    try:
+        dtype = np.dtype(input_dtype)
+    except (SyntaxError, TypeError, ValueError):
+        dtype = None
+    if dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise ValueError(f"input_dtype: expected float32 or float64, got {input_dtype!r}")
+    return dtype
 
 
 def array_names(layers: int, normalization: str | None, i: int) -> list[str]:

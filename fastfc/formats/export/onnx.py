@@ -1,0 +1,276 @@
+"""Networks as ONNX models: features in, `label` and `probabilities` out.
+
+A file is read again by its initializers, which have fastfc's names, and by its metadata ``fastfc``; the graph must be
+the one that the same network is written as.
+"""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from fastfc import __version__
+from fastfc.classifiers.fc_net import FullyConnectedNet
+from fastfc.formats.atomic import replaced_file
+from fastfc.formats.export.description import Description, checked_input_dtype, describe, unpack
+from fastfc.formats.npz import MAX_DATA_BYTES
+
+__all__ = ["model_of", "read", "write"]
+
+# The first opset with LayerNormalization, and the format's version that came with it.
+_OPSET, _IR_VERSION = 17, 8
+_STANDARDIZATION = ("input_mean", "input_scale")
+
+
+def _library() -> ModuleType:
+    try:
+        import onnx
+        import onnx.numpy_helper
+    except ImportError as error:
+        raise ImportError('.onnx needs the library onnx: pip install "fastfc[onnx]"') from error
+    return onnx
+
+
+@dataclass
+class _Graph:
+    """Nodes and constants, as they are added."""
+
+    onnx: ModuleType
+    dtype: np.dtype[Any]
+    nodes: list[Any] = field(default_factory=list)
+    constants: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+    def add(self, operator: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:
+        """Add a node and return the name of its output."""
+        name = f"{operator.lower()}_{len(self.nodes)}" if name is None else name
+        self.nodes.append(self.onnx.helper.make_node(operator, list(inputs), [name], name=f"{name}_node", **attributes))
+        return name
+
+    def constant(self, name: str, array: NDArray[Any]) -> str:
+        self.constants[name] = np.asarray(array)
+        return name
+
+    def number(self, value: float, name: str | None = None) -> str:
+        """A number in the network's dtype."""
+        return self.constant(f"number_{value!r}" if name is None else name, np.array(value, self.dtype))
+
+
+def _elu(g: _Graph, x: str, alpha: float) -> str:
+    """x > 0 ? x : alpha * (exp(x) - 1); ONNX's own Elu has its alpha in float32."""
+    zero = g.number(0.0)
+    below = g.add("Sub", g.add("Exp", g.add("Min", x, zero)), g.number(1.0))
+    return g.add("Add", g.add("Max", x, zero), g.add("Mul", below, g.number(alpha)))
+
+
+def _softplus(g: _Graph, x: str) -> str:
+    """ONNX Runtime has Softplus in float32 only."""
+    e = g.add("Exp", g.add("Neg", g.add("Abs", x)))
+    return g.add("Add", g.add("Max", x, g.number(0.0)), g.add("Log", g.add("Add", e, g.number(1.0))))
+
+
+def _gelu(g: _Graph, x: str) -> str:
+    erf = g.add("Erf", g.add("Mul", x, g.number(math.sqrt(0.5))))
+    return g.add("Mul", g.add("Mul", x, g.number(0.5)), g.add("Add", erf, g.number(1.0)))
+
+
+def _gelu_tanh(g: _Graph, x: str) -> str:
+    cube = g.add("Mul", g.add("Mul", g.add("Mul", x, x), x), g.number(0.044715))
+    tanh = g.add("Tanh", g.add("Mul", g.add("Add", x, cube), g.number(math.sqrt(2 / math.pi))))
+    return g.add("Mul", g.add("Mul", x, g.number(0.5)), g.add("Add", tanh, g.number(1.0)))
+
+
+#: Activation -> what adds it to a graph.
+_ACTIVATIONS: dict[str, Callable[[_Graph, str], str]] = {
+    "relu": lambda g, x: g.add("Relu", x),
+    "leaky_relu": lambda g, x: g.add("Max", x, g.add("Mul", x, g.number(0.01))),
+    "tanh": lambda g, x: g.add("Tanh", x),
+    "logistic": lambda g, x: g.add("Sigmoid", x),
+    "identity": lambda g, x: x,
+    "selu": lambda g, x: g.add("Mul", _elu(g, x, 1.6732632423543772), g.number(1.0507009873554805)),
+    "elu": lambda g, x: _elu(g, x, 1.0),
+    "silu": lambda g, x: g.add("Mul", x, g.add("Sigmoid", x)),
+    "gelu": _gelu,
+    "gelu_tanh": _gelu_tanh,
+    "mish": lambda g, x: g.add("Mul", x, g.add("Tanh", _softplus(g, x))),
+    "softplus": _softplus,
+}
+
+#: Output -> the graph's output of that name, and what makes it of the scores.
+_OUTPUTS: dict[str, tuple[str, Callable[[_Graph, str, str], str]]] = {
+    "softmax": ("probabilities", lambda g, s, name: g.add("Softmax", s, name=name, axis=-1)),
+    "logistic": ("probabilities", lambda g, s, name: g.add("Sigmoid", s, name=name)),
+    "exp": ("predictions", lambda g, s, name: g.add("Exp", s, name=name)),
+    "identity": ("predictions", lambda g, s, name: g.add("Identity", s, name=name)),
+}
+
+
+def write(description: Description, path: str, input_dtype: DTypeLike | None = None) -> list[str]:
+    """Write a model that :mod:`onnx.checker` accepts."""
+    onnx = _library()
+    model = model_of(description, checked_input_dtype(description, input_dtype))
+    onnx.checker.check_model(model, full_check=True)
+    with replaced_file(path) as file:
+        file.write(model.SerializeToString())
+    return [path]
+
+
+def model_of(description: Description, input_dtype: np.dtype[Any]) -> Any:
+    """The ``onnx.ModelProto`` of a network that takes `X` (N, inputs) in this dtype."""
+    onnx, d = _library(), description
+    helper, kind = onnx.helper, onnx.helper.np_dtype_to_tensor_dtype
+    g = _Graph(onnx, d.dtype)
+    scores = _scores(g, d, input_dtype)
+    outputs = []
+    if d.labels:
+        label = g.add("ArgMax", scores, name="label" if d.class_names is None else "index", axis=1, keepdims=0)
+        if d.class_names is not None:
+            names = g.constant(
+                "class_names", np.array([name.encode("utf-8", "replace") for name in d.class_names], object)
+            )
+            label = g.add("Gather", names, label, name="label")
+        text = onnx.TensorProto.INT64 if d.class_names is None else onnx.TensorProto.STRING
+        outputs.append(helper.make_tensor_value_info(label, text, ["N"]))
+    if not d.labels or d.output == "softmax":
+        name, add = _OUTPUTS[d.output]
+        outputs.append(helper.make_tensor_value_info(add(g, scores, name), kind(d.dtype), ["N", d.dims[-1]]))
+    graph = helper.make_graph(
+        g.nodes,
+        "fastfc",
+        [helper.make_tensor_value_info("X", kind(input_dtype), ["N", d.dims[0]])],
+        outputs,
+        [_tensor(onnx, name, array) for name, array in g.constants.items()],
+    )
+    model = helper.make_model(
+        graph,
+        opset_imports=[helper.make_opsetid("", _OPSET)],
+        ir_version=_IR_VERSION,
+        producer_name="fastfc",
+        producer_version=__version__,
+    )
+    helper.set_model_props(model, {"fastfc": d.options, "fastfc.standardization": json.dumps(_standardization(d))})
+    return model
+
+
+def _tensor(onnx: ModuleType, name: str, array: NDArray[Any]) -> Any:
+    if array.dtype == object:
+        return onnx.helper.make_tensor(name, onnx.TensorProto.STRING, array.shape, array.tolist())
+    return onnx.numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name)
+
+
+def _standardization(d: Description) -> dict[str, Any]:
+    """Its arrays as they are, which the graph has in another dtype."""
+    arrays = {name: d.packed[name] for name in _STANDARDIZATION if name in d.packed}
+    return {name: {"dtype": array.dtype.str, "values": array.tolist()} for name, array in arrays.items()}
+
+
+def _scores(g: _Graph, d: Description, input_dtype: np.dtype[Any]) -> str:
+    x = "X"
+    if d.input_mean is not None:
+        x = g.add("Sub", x, g.constant("input_mean", d.input_mean.astype(input_dtype)))
+    if d.input_scale is not None:
+        x = g.add("Mul", x, g.constant("input_scale", d.input_scale.astype(input_dtype)))
+    if input_dtype != d.dtype:
+        x = g.add("Cast", x, to=g.onnx.helper.np_dtype_to_tensor_dtype(d.dtype))
+    for i in range(1, d.layers + 1):
+        for name, array in d.arrays.items():
+            if name.rstrip("0123456789") + str(i) == name:
+                g.constant(name, array)
+        name = "scores" if i == d.layers else f"affine{i}"
+        x = g.add("Gemm", x, f"W{i}", f"b{i}", name=name)
+        if i == d.layers:
+            break
+        if d.normalization is not None:
+            x = (_batchnorm if d.normalization == "batchnorm" else _layernorm)(g, x, i, d.eps[i - 1])
+        x = _ACTIVATIONS[d.activation](g, x)
+    return x
+
+
+def _batchnorm(g: _Graph, x: str, i: int, eps: float) -> str:
+    if g.dtype == np.float32:
+        arrays = (f"{name}{i}" for name in ("gamma", "beta", "running_mean", "running_var"))
+        return g.add("BatchNormalization", x, *arrays, epsilon=eps)
+    # The attribute epsilon is in float32.
+    std = g.add("Sqrt", g.add("Add", f"running_var{i}", g.number(eps, f"eps{i}")))
+    return _scaled(g, g.add("Div", g.add("Sub", x, f"running_mean{i}"), std), i)
+
+
+def _layernorm(g: _Graph, x: str, i: int, eps: float) -> str:
+    if g.dtype == np.float32:
+        return g.add("LayerNormalization", x, f"gamma{i}", f"beta{i}", axis=-1, epsilon=eps)
+    centered = g.add("Sub", x, g.add("ReduceMean", x, axes=[1], keepdims=1))
+    var = g.add("ReduceMean", g.add("Mul", centered, centered), axes=[1], keepdims=1)
+    return _scaled(g, g.add("Div", centered, g.add("Sqrt", g.add("Add", var, g.number(eps, f"eps{i}")))), i)
+
+
+def _scaled(g: _Graph, x: str, i: int) -> str:
+    return g.add("Add", g.add("Mul", x, f"gamma{i}"), f"beta{i}")
+
+
+def read(path: str) -> FullyConnectedNet:
+    """Read a model that :func:`write` wrote; others are refused, also if only the graph was changed."""
+    onnx = _library()
+    with open(path, "rb") as file:
+        content = file.read()
+    damage = (AttributeError, ArithmeticError, KeyError, RecursionError, TypeError, ValueError, MemoryError)
+    try:
+        model = onnx.load_model_from_string(content)
+        metadata = {entry.key: entry.value for entry in model.metadata_props}
+        if "fastfc" in metadata:
+            listed = set(json.loads(metadata["fastfc"])["arrays"])
+            arrays = _initializers(onnx, model) | _entrance(metadata["fastfc.standardization"])
+            input_dtype = onnx.helper.tensor_dtype_to_np_dtype(model.graph.input[0].type.tensor_type.elem_type)
+    except (*damage, IndexError, _decode_error()) as error:
+        raise ValueError(f"{path} is a truncated or damaged ONNX file: {error}") from error
+    if "fastfc" not in metadata:
+        raise ValueError(f"{path} has no metadata 'fastfc': only ONNX files that fastfc wrote are read")
+    own = {}
+    for name, array in arrays.items():
+        key = name if name.startswith(("running_", "input_")) else f"params.{name}"
+        if key in listed:
+            own[key] = array
+    net = unpack(metadata["fastfc"], own, path)
+    if not _same_graph(net, np.dtype(input_dtype), model):
+        raise ValueError(f"{path}: its graph is not the one that fastfc writes for its arrays, so it is not read")
+    return net
+
+
+def _decode_error() -> type[Exception]:
+    from google.protobuf.message import DecodeError
+
+    return DecodeError
+
+
+def _initializers(onnx: ModuleType, model: Any) -> dict[str, NDArray[Any]]:
+    """The arrays of numbers; tensors in other files are never followed."""
+    arrays = {}
+    for tensor in model.graph.initializer:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
+            raise ValueError(f"{tensor.name!r:.80} is in another file")
+        if tensor.data_type not in (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE) or tensor.name in _STANDARDIZATION:
+            continue
+        if any(n < 0 for n in tensor.dims) or math.prod(max(n, 1) for n in tensor.dims) > MAX_DATA_BYTES // 8:
+            raise ValueError(f"{tensor.name!r:.80} has dimensions {list(tensor.dims)!r:.80}")
+        arrays[tensor.name] = onnx.numpy_helper.to_array(tensor)
+    return arrays
+
+
+def _entrance(text: str) -> dict[str, NDArray[Any]]:
+    """input_mean and input_scale from the metadata."""
+    arrays = {}
+    for name, entry in json.loads(text).items():
+        dtype = np.dtype(entry["dtype"])
+        if name not in _STANDARDIZATION or dtype.kind not in "biuf":
+            raise ValueError(f"an entry {name!r:.80} of dtype {dtype}")
+        arrays[name] = np.array(entry["values"]).astype(dtype)
+    return arrays
+
+
+def _same_graph(net: FullyConnectedNet, input_dtype: np.dtype[Any], model: Any) -> bool:
+    description = describe(net)
+    expected = model_of(description, checked_input_dtype(description, input_dtype))
+    return expected.graph == model.graph and list(expected.opset_import) == list(model.opset_import)
