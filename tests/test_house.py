@@ -23,7 +23,6 @@ LONG_FILES = {
 }
 LONG_FUNCTIONS = {
     "kernels/lowering/decimals.py:read_lines": "one loop over bytes; its state would be handed to every part of it",
-    "kernels/lowering/matmul.py:_product": "one nest of loops, whose innermost call needs the variables of all of them",
     "training/passes.py:_pass_routine": "builds the blocks of one function of LLVM, in their order",
     "training/plan.py:make_plan": "fills in one record, in the order of its attributes",
 }

@@ -112,91 +112,137 @@ def _product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b
         added, added_row = (bias, 0) if block == 0 else (c, c_row)
         for top in range(0, m, VECTORS.rows):
             rows = min(VECTORS.rows, m - top)
-            # As even as can be: a tile of a single row would wait for its own sums.
-            tiles = -(-rows // VECTORS.max_height)
-            tile_size = depth * TILE_STEP + PAD
-            height, taller = rows // tiles, rows % tiles
-            left, left_row, left_step = a + (top * a_row + start * a_step) * itemsize, a_row, a_step
-            # The part of A and of B that comes next, and how much of it with each column of tiles.
-            of_a, of_b, a_share, b_share = _ahead(a, 0, 0, 0), _ahead(b, 0, 0, 0), 0, 0
-            a_ahead = a + (top * a_row + following * a_step) * itemsize
-            if copies_rows:
-                left_row = VECTORS.depth + PAD
-                copy_rows((rows, depth, a_row, left_row), (left, a_copy), dtype)
-                left = a_copy
-                of_a = _ahead(a_ahead, rows, a_row * itemsize, depth_ahead * itemsize)
-                a_share = -(-_pieces(of_a) // tile_columns)
-            elif copies_tiles:
-                left_row, left_step = 1, TILE_STEP
-                copy_tiles((depth, taller, height + 1, a_step, tile_size), (left, a_copy), dtype)
-                others = left + taller * (height + 1) * itemsize, a_copy + taller * tile_size * itemsize
-                copy_tiles((depth, tiles - taller, height, a_step, tile_size), others, dtype)
-                left = a_copy
-                of_a = _ahead(a_ahead, depth_ahead, a_step * itemsize, rows * itemsize)
-                a_share = -(-_pieces(of_a) // tile_columns)
-            elif a_step >= _FAR:
-                # The first column of tiles takes all of A; its very first part is not worth waiting for.
-                of_a = _ahead(left + PIECE, depth, a_step * itemsize, rows * itemsize - PIECE)
-                a_share = _pieces(of_a)
+            sizes = rows, depth, depth_ahead, a_row, a_step, tile_columns, copies_rows, copies_tiles
+            places = a + (top * a_row + start * a_step) * itemsize, a + (top * a_row + following * a_step) * itemsize
+            left, of_a, a_share = _rows_of_a(sizes, (*places, a_copy), dtype, itemsize)
+            of_b, b_share = _ahead(b, 0, 0, 0), 0
             if b_far and b_step == 1 and not copies_b:
                 of_b = _ahead(b + following * b_row * itemsize, depth_ahead, b_row * itemsize, n * itemsize)
                 b_share = -(-_pieces(of_b) // tile_columns)
             for j in range(0, n, columns):
                 width = min(columns, n - j)
-                right, right_row = b + (start * b_row + j * b_step) * itemsize, b_row
-                together = 0
-                if b_step != 1:
-                    together = width
-                    transpose((depth, width, b_step, columns), (right, panel), dtype, itemsize)
-                    right, right_row = panel, columns
-                elif copies_b:
-                    place = j // columns % _GROUP
-                    if place == 0:
-                        together = min(_GROUP * columns, n - j)
-                        copy_columns((depth, together, b_row), (right, panel), dtype)
-                    right, right_row = panel + place * COLUMN_SIZE * itemsize, columns
+                right, right_row, together = _columns_of_b(
+                    (j, n, depth, b_row, b_step, columns, copies_b),
+                    (b + (start * b_row + j * b_step) * itemsize, panel),
+                    dtype,
+                    itemsize,
+                )
                 if together > 0:
                     # Copied next are other columns, or the first ones again, or those of the next block.
-                    next_j, next_start, next_depth = j + together, start, depth
-                    if next_j == n:
-                        next_j = 0
-                        if top + rows == m:
-                            next_start, next_depth = following, depth_ahead
+                    is_last = j + together == n
+                    next_j = 0 if is_last else j + together
+                    next_start, next_depth = (following, depth_ahead) if is_last and top + rows == m else (start, depth)
                     b_ahead = b + (next_start * b_row + next_j * b_step) * itemsize
-                    next_width = min(columns if b_step != 1 else _GROUP * columns, n - next_j)
                     if b_step == 1:
+                        next_width = min(_GROUP * columns, n - next_j)
                         of_b = _ahead(b_ahead, next_depth, b_row * itemsize, next_width * itemsize)
                     elif b_far:
-                        of_b = _ahead(b_ahead, next_width, b_step * itemsize, next_depth * itemsize)
+                        of_b = _ahead(b_ahead, min(columns, n - next_j), b_step * itemsize, next_depth * itemsize)
                     b_share = -(-_pieces(of_b) // -(-together // columns))
-                # It comes in the meantime, a share with every tile, and A's next block as well.
-                share, parts, part_depth = a_share + b_share, 1, depth
-                if far or share > tiles:
-                    parts, part_depth = PARTS, -(-depth // PARTS)
-                if share > 0:
-                    share = -(-share // (parts * tiles))
-                i = top
-                for tile in range(tiles):
-                    ahead, ahead_row, pieces = b, 0, 0
-                    if _pieces(of_b) > 0:
-                        of_b, ahead, ahead_row, pieces = _take(of_b, share * parts)
-                    elif _pieces(of_a) > 0:
-                        of_a, ahead, ahead_row, pieces = _take(of_a, share * parts)
-                    sums = part_depth, min(pieces, share), ahead_row
-                    tall = height + 1 if tile < taller else height
-                    offset = tile * tile_size if copies_tiles else (i - top) * left_row
-                    multiply_tile(
-                        (tall, width, depth, left_row, left_step, right_row, adds, added_row, c_row, *sums),
-                        (
-                            left + offset * itemsize,
-                            right,
-                            added + (i * added_row + j) * itemsize,
-                            c + (i * c_row + j) * itemsize,
-                            ahead,
-                        ),
-                        dtype,
-                    )
-                    i += tall
+                of_a, of_b = _column_of_tiles(
+                    (rows, width, depth, right_row, adds, added_row, c_row, a_share + b_share, far),
+                    (left, right, added + (top * added_row + j) * itemsize, c + (top * c_row + j) * itemsize, b),
+                    (of_a, of_b),
+                    dtype,
+                    itemsize,
+                )
+
+
+@inline
+def _division(rows):
+    """How many tiles some rows make, the height of the lower ones, and how many are a row taller.
+
+    As even as can be: a tile of a single row would wait for its own sums.
+    """
+    tiles = -(-rows // VECTORS.max_height)
+    return tiles, rows // tiles, rows % tiles
+
+
+@inline
+def _rows_of_a(numbers, addresses, dtype, itemsize):
+    """Rows of a block of A, copied if that pays.
+
+    Returns their address and the distances of rows, columns and tiles, the last one 0 if it is that of a tile's
+    rows; the part of A that comes next; and how many pieces of it come with each column of tiles.
+    """
+    rows, depth, depth_ahead, a_row, a_step, tile_columns, copies_rows, copies_tiles = numbers
+    source, ahead, copy = addresses
+    if copies_rows:
+        row = VECTORS.depth + PAD
+        copy_rows((rows, depth, a_row, row), (source, copy), dtype)
+        of_a = _ahead(ahead, rows, a_row * itemsize, depth_ahead * itemsize)
+        return (copy, row, a_step, 0), of_a, -(-_pieces(of_a) // tile_columns)
+    if copies_tiles:
+        tile_size = depth * TILE_STEP + PAD
+        tiles, height, taller = _division(rows)
+        copy_tiles((depth, taller, height + 1, a_step, tile_size), (source, copy), dtype)
+        others = source + taller * (height + 1) * itemsize, copy + taller * tile_size * itemsize
+        copy_tiles((depth, tiles - taller, height, a_step, tile_size), others, dtype)
+        of_a = _ahead(ahead, depth_ahead, a_step * itemsize, rows * itemsize)
+        return (copy, 1, TILE_STEP, tile_size), of_a, -(-_pieces(of_a) // tile_columns)
+    if a_step >= _FAR:
+        # The first column of tiles takes all of A; its very first part is not worth waiting for.
+        of_a = _ahead(source + PIECE, depth, a_step * itemsize, rows * itemsize - PIECE)
+        return (source, a_row, a_step, 0), of_a, _pieces(of_a)
+    return (source, a_row, a_step, 0), _ahead(source, 0, 0, 0), 0
+
+
+@inline
+def _columns_of_b(numbers, addresses, dtype, itemsize):
+    """A column of tiles of a block of B, copied if that pays: its address, its rows' distance, columns copied now."""
+    j, n, depth, b_row, b_step, columns, copies_b = numbers
+    source, panel = addresses
+    if b_step != 1:
+        width = min(columns, n - j)
+        transpose((depth, width, b_step, columns), (source, panel), dtype, itemsize)
+        return panel, columns, width
+    if copies_b:
+        together, place = 0, j // columns % _GROUP
+        if place == 0:
+            together = min(_GROUP * columns, n - j)
+            copy_columns((depth, together, b_row), (source, panel), dtype)
+        return panel + place * COLUMN_SIZE * itemsize, columns, together
+    return source, b_row, 0
+
+
+@inline
+def _column_of_tiles(numbers, addresses, ahead, dtype, itemsize):
+    """Multiply the tiles of a column one by one; what comes next is fetched meanwhile, a share of it with each.
+
+    Returns the parts of A and B that are still to come.
+    """
+    rows, width, depth, right_row, adds, added_row, c_row, share, far = numbers
+    (left, left_row, left_step, left_tile), right, added, c, nothing = addresses
+    of_a, of_b = ahead
+    tiles, height, taller = _division(rows)
+    parts, part_depth = 1, depth
+    if far or share > tiles:
+        parts, part_depth = PARTS, -(-depth // PARTS)
+    if share > 0:
+        share = -(-share // (parts * tiles))
+    i = 0
+    for tile in range(tiles):
+        place, place_row, pieces = nothing, 0, 0
+        if _pieces(of_b) > 0:
+            of_b, place, place_row, pieces = _take(of_b, share * parts)
+        elif _pieces(of_a) > 0:
+            of_a, place, place_row, pieces = _take(of_a, share * parts)
+        sums = part_depth, min(pieces, share), place_row
+        tall = height + 1 if tile < taller else height
+        offset = tile * left_tile if left_tile > 0 else i * left_row
+        multiply_tile(
+            (tall, width, depth, left_row, left_step, right_row, adds, added_row, c_row, *sums),
+            (
+                left + offset * itemsize,
+                right,
+                added + i * added_row * itemsize,
+                c + i * c_row * itemsize,
+                place,
+            ),
+            dtype,
+        )
+        i += tall
+    return of_a, of_b
 
 
 @inline
