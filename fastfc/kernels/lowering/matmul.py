@@ -14,7 +14,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from fastfc._runtime.shared import PANEL
-from fastfc.kernels.compiler.jit import inline
+from fastfc.kernels.compiler.jit import inline, part
 from fastfc.kernels.compiler.linked import linked
 from fastfc.kernels.lowering.blas import gemm
 from fastfc.kernels.lowering.math import assign
@@ -89,7 +89,7 @@ def _product_double(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, firs
 PRODUCTS = {np.dtype(np.float32): _product_float, np.dtype(np.float64): _product_double}
 
 
-@inline
+@part
 def _product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, panel, dtype, itemsize):
     """:func:`multiply` for matrices at the addresses a, b, bias, c and panel."""
     columns = VECTORS.max_vectors * (VECTORS.size // itemsize)
@@ -158,7 +158,7 @@ def _division(rows):
     return tiles, rows // tiles, rows % tiles
 
 
-@inline
+@part
 def _rows_of_a(numbers, addresses, dtype, itemsize):
     """Rows of a block of A, copied if that pays.
 
@@ -187,7 +187,7 @@ def _rows_of_a(numbers, addresses, dtype, itemsize):
     return (source, a_row, a_step, 0), _ahead(source, 0, 0, 0), 0
 
 
-@inline
+@part
 def _columns_of_b(numbers, addresses, dtype, itemsize):
     """A column of tiles of a block of B, copied if that pays: its address, its rows' distance, columns copied now."""
     j, n, depth, b_row, b_step, columns, copies_b = numbers
@@ -205,7 +205,7 @@ def _columns_of_b(numbers, addresses, dtype, itemsize):
     return source, b_row, 0
 
 
-@inline
+@part
 def _column_of_tiles(numbers, addresses, ahead, dtype, itemsize):
     """Multiply the tiles of a column one by one; what comes next is fetched meanwhile, a share of it with each.
 
