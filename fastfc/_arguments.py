@@ -47,7 +47,7 @@ def float_arrays(**arguments) -> tuple[list[np.ndarray], np.dtype | None]:
 
 
 def as_array(name: str, value) -> np.ndarray:
-    """`value` as an array of whatever dtype; ValueError, naming the argument, where rows differ in length."""
+    """`value` as an array of its own dtype; ValueError, naming the argument, where rows differ in length."""
     try:
         return np.asarray(value)
     except ValueError as error:

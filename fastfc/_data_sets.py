@@ -195,7 +195,7 @@ _DATASETS: dict[str, Callable[[], dict[str, Any]]] = {
 def load(
     name_or_path: PathLike, options: TableOptions, model: ModelColumns | None, *, labels_needed: bool
 ) -> dict[str, Any]:
-    """Load whatever it is: splits under `X_train`, ... or a single table under `X`, `y`."""
+    """Load a data set of any kind: splits under `X_train`, ... or a single table under `X`, `y`."""
     path = Path(name_or_path)
     if str(name_or_path) in _DATASETS:
         options.refuse_for(name_or_path)

@@ -1,15 +1,15 @@
-"""Forks wait for what other threads are amid.
+"""Forks wait until other threads have finished imports, compilations and draws of random numbers.
 
-A child process has but the thread that forked. A lock that another thread held stays taken in it
+A child process has only the thread that forked. A lock that another thread held stays taken in it
 for ever: that of a module that was being imported, LLVM's, Numba's, or NumPy's around its random
 stream. A training takes all of them, the first one of a process for a tenth of a second and more.
-So whoever forks waits until they are free, and holds them meanwhile.
+So a thread that forks waits until they are free, and holds them meanwhile.
 """
 
 import _imp
 import importlib._bootstrap
 
-# Imported by another thread while a fork waits, it would give back in the end what it has not taken in the beginning.
+# Imported by another thread while a fork waits, it would release at the end a lock that it did not take at the start.
 import logging  # noqa: F401
 import os
 import sys
@@ -21,7 +21,7 @@ from typing import Any
 #: Held while machine code is loaded.
 loading = threading.RLock()
 
-# Seconds; whoever has not come to an end by then is not waited for.
+# Seconds; a thread that has not finished by then is not waited for.
 _PATIENCE = 60.0
 _POLL = 0.001
 
@@ -38,7 +38,7 @@ def _locks() -> Iterator[Any]:
 
 
 def _others_import() -> bool:
-    """Whether other threads are amid imports; no new ones begin while Python's global import lock is held."""
+    """Whether other threads are importing modules; no new ones begin while Python's global import lock is held."""
     owners = {getattr(reference(), "owner", None) for reference in list(_module_locks.values())}
     return not owners <= {None, threading.get_ident()}
 
@@ -48,7 +48,7 @@ _module_locks: dict[str, Any] = getattr(importlib._bootstrap, "_module_locks", {
 
 
 class _Held(threading.local):
-    """Functions by which a thread gives back after a fork what it took before."""
+    """Functions by which a thread releases after a fork the locks that it took before."""
 
     def __init__(self) -> None:
         self.releases: list[Any] = []

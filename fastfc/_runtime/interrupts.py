@@ -1,4 +1,4 @@
-"""Ctrl-C where it may not come."""
+"""Defer Ctrl-C around code that must not be interrupted."""
 
 import contextlib
 import signal

@@ -75,7 +75,7 @@ class _Candidate(NamedTuple):
     path: Path
     # Of a folder that is made here. Kernels are no secret: what one user compiles may serve others.
     mode: int = 0o755
-    # Whether it lies where everybody may write: the folder above it, which is made too, is to be this user's alone.
+    # Whether it lies where all users may write: the folder above it, which is made too, is to be this user's alone.
     own: bool = False
 
 
@@ -104,7 +104,7 @@ def _candidates() -> list[_Candidate]:
 def cache_folder() -> Path | None:
     """The first folder that can be written, see :func:`_candidates`; or None.
 
-    What lies there is executed: a folder in which everybody may write is passed over.
+    Files there are executed: a folder that all users may write is passed over.
     """
     if source_digest() is None:
         logger.debug("no source text of fastfc: kernels are compiled anew in each process")
@@ -130,7 +130,7 @@ def cache_folder() -> Path | None:
 
 
 def _folder_of_ones_own() -> Path | None:
-    """The one among the temporary files: whatever is done to its name, nobody else can make files of this user's."""
+    """The one among the temporary files: whatever is done to its name, no other user can make files of this user's."""
     return next((folder for folder, _, own in _candidates() if own), None)
 
 
@@ -151,7 +151,7 @@ def _is_trusted(folder: Path) -> bool:
     try:
         for path in (folder, *folder.resolve().parents):
             status = os.lstat(path)
-            # In a folder such as /tmp everybody may write, but not rename or remove what is others'.
+            # In a folder such as /tmp all users may write, but not rename or remove what is others'.
             shared = path != folder and status.st_mode & stat.S_ISVTX
             if not stat.S_ISDIR(status.st_mode) or not (_is_unchanged_by_others(status) or shared):
                 return False
@@ -161,7 +161,7 @@ def _is_trusted(folder: Path) -> bool:
 
 
 def _is_unchanged_by_others(status: os.stat_result) -> bool:
-    """Whether a file or folder is this user's or the superuser's, and nobody else may write it."""
+    """Whether a file or folder is this user's or the superuser's, and no other user may write it."""
     return status.st_uid in (0, os.geteuid()) and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 

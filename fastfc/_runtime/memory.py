@@ -59,7 +59,7 @@ def _limit() -> int | None:
 
 
 def _size() -> int:
-    """The address space that this process has, in mebibytes; 0 where nobody tells."""
+    """The address space that this process has, in mebibytes; 0 where it is unknown."""
     try:
         with open("/proc/self/statm") as file:
             return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE") // _MEBIBYTE

@@ -24,7 +24,7 @@ _NUMBERS: dict[Any, tuple[Any, str, Callable]] = {
 }
 
 
-#: A part of a flat array, of which NumPy makes a view only when somebody asks for it: the array, the part's
+#: A part of a flat array, of which NumPy makes a view only when it is asked for: the array, the part's
 #: address, its first place and its size. A plain tuple: a short training makes some hundred of them.
 Part = tuple[np.ndarray, int, int, int]
 

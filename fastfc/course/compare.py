@@ -62,7 +62,7 @@ def check_functions(own: Mapping[str, Callable], ours: Mapping[str, Callable]) -
     Returns
     -------
     bool
-        Whether somebody's own function changes its first argument in place.
+        Whether the person's own function changes its first argument in place.
 
     Raises
     ------
@@ -272,7 +272,7 @@ _STEPS = 6
 
 
 def check_solver(solver: type, train: Callable, make_network: Callable[[], Any], rule: str) -> None:
-    """Hold a short training by somebody's own Solver against fastfc's loop on another one of the same.
+    """Hold a short training by a person's own Solver against fastfc's loop on another one of the same.
 
     Raises
     ------

@@ -17,7 +17,7 @@ __all__ = ["NEXT", "SEED", "Differs", "Results", "compare", "guarded", "quiet"]
 #: The name of a result -> the result.
 Results = dict[str, Any]
 
-# Somebody's own formula may chain more operations than fastfc's, or lose digits to a cancellation that
+# A person's own formula may chain more operations than fastfc's, or lose digits to a cancellation that
 # fastfc's avoids: three digits are left to it. Most bugs are larger; a misplaced eps shows at small inputs.
 _SLACK = 1000
 
@@ -30,7 +30,7 @@ _one_at_a_time = threading.RLock()
 
 
 class Differs(Exception):
-    """Somebody's own code gives something else than fastfc's; the text says what."""
+    """A person's own code gives another result than fastfc's; the text says which."""
 
 
 @contextlib.contextmanager
@@ -90,10 +90,10 @@ def _difference(got: Any, wanted: Any, terms: int, size: float, exact: bool) -> 
 
 
 def guarded(what: str, call: Callable[[], Any]) -> Any:
-    """The result of a call into somebody's own code; Differs if it raises."""
+    """The result of a call into a person's own code; Differs if it raises."""
     try:
         return call()
     except NotImplementedError:
         raise Differs(f"{what} is not implemented") from None
-    except Exception as error:  # noqa: BLE001 - somebody's own code may raise anything
+    except Exception as error:  # noqa: BLE001 - a person's own code may raise anything
         raise Differs(f"{what} raises {type(error).__name__}: {error}") from None

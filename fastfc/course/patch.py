@@ -1,4 +1,4 @@
-"""Put fastfc's functions into a package that somebody already has: patch, unpatch, patched."""
+"""Put fastfc's functions into a package that a person already has: patch, unpatch, patched."""
 
 import contextlib
 import functools
@@ -40,11 +40,11 @@ _NETWORKS = ("FullyConnectedNet", "TwoLayerNet")
 
 
 class PatchWarning(UserWarning):
-    """A function of somebody's own package was left alone; the text says why."""
+    """A function of the person's own package was left alone; the text says why."""
 
 
 class _Replacement:
-    """A function of fastfc's under the name, documentation and argument names of somebody's own.
+    """A function of fastfc's under the name, documentation and argument names of the person's own.
 
     An object, not a function: IPython's autoreload writes new code into functions that it
     finds under a reloaded module's names.
@@ -82,7 +82,7 @@ _methods: list[_Method] = []
 
 
 def patch(package: ModuleType | str) -> None:
-    """Let somebody's own ``cs231n`` package run on fastfc.
+    """Let your own ``cs231n`` package run on fastfc.
 
     Layers, blocks and update rules of the package are replaced by fastfc's functions of the
     same names, wherever a loaded module holds them, star-imports and ``__main__`` included;
@@ -372,7 +372,7 @@ def _methods_of(solver: type) -> dict[str, Any]:
 
 
 def _stand_in(solver: Any, rule: str) -> tuple[StandIn | None, str | None]:
-    """A compiled run for somebody's own Solver, or why there is none."""
+    """A compiled run for a person's own Solver, or why there is none."""
     try:
         with quiet():
             check_network(solver.model, solver.X_train.shape[1:])

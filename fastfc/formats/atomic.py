@@ -103,7 +103,7 @@ def _new_file(target: Path, mode: int) -> tuple[IO[bytes], Path]:
         temporary = target.parent / f"{_prefix(target)}{os.urandom(4).hex()}{_SUFFIX}"
         file = open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode))  # noqa: SIM115
         if sys.platform != "win32":
-            # Some file systems know no locks; nobody removes anything there.
+            # Some file systems know no locks; nothing is removed there.
             with contextlib.suppress(OSError):
                 fcntl.flock(file.fileno(), fcntl.LOCK_EX)
         if temporary.exists():

@@ -1,4 +1,4 @@
-"""Reading `.npz` files that nobody vouches for: no pickles, no surprises in memory."""
+"""Reading untrusted `.npz` files: no pickles, no surprises in memory."""
 
 import contextlib
 import math
@@ -37,7 +37,7 @@ _SAVED = {
 
 
 def check_declared(declared: int, stored: int, source: object) -> None:
-    """Refuse a file that would unpack to more than anybody wants, before memory is taken for it."""
+    """Refuse a file that would unpack to an unreasonable size, before memory is taken for it."""
     if declared > MAX_DATA_BYTES:
         raise ValueError(f"{source} declares {declared} bytes of data; the limit is {MAX_DATA_BYTES}")
     if declared > max(RATIO_FREE_BYTES, MAX_RATIO * stored):

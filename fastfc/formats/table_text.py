@@ -58,7 +58,7 @@ def has_table_suffix(path: Path) -> bool:
 
 
 class _Unpacked(io.RawIOBase):
-    """The content of a gzip file, refused as soon as it is more than anybody wants."""
+    """The content of a gzip file, refused as soon as it is larger than any sensible table."""
 
     def __init__(self, file: BinaryIO, stored: int, path: Path) -> None:
         self._content = gzip.GzipFile(fileobj=file)
