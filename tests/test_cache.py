@@ -298,7 +298,7 @@ def test_a_cache_disk_that_is_full(package, tmp_path):
 @needs_compiler
 @posix
 def test_a_folder_that_everybody_may_write_is_passed_over(warm, tmp_path):
-    """Files there could be anybody's, and would be executed."""
+    """Files there could be any user's, and would be executed."""
     folder = warm / "fastfc" / "kernels" / "__pycache__"
     folder.chmod(0o777)
     (path,) = folder.iterdir()

@@ -1,4 +1,4 @@
-"""Files that nobody vouches for: ValueError that names the file, bounded memory, nothing executed."""
+"""Untrusted files: ValueError that names the file, bounded memory, nothing executed."""
 
 import gzip
 import importlib.util

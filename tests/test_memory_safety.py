@@ -1,4 +1,4 @@
-"""No access outside of a run's buffers: each ends, or begins, at a page that nobody may touch.
+"""No access outside of a run's buffers: each ends, or begins, at a page that may not be touched.
 
 In a process of its own, which such an access kills.
 """

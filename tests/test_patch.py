@@ -657,7 +657,7 @@ def test_printed_lines_and_checkpoints_are_their_own(cs231n, tmp_path, capsys):
 
 
 def signed(w, dw, config=None):
-    """A rule of somebody's own."""
+    """A rule of a person's own."""
     return w - config["learning_rate"] * np.sign(dw), config
 
 

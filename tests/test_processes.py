@@ -207,7 +207,7 @@ def test_the_one_that_was_started_is_killed_if_the_other_cannot_be(path, monkeyp
 
 
 def test_one_process_compiles_for_a_folder(tmp_path):
-    """The lock is a folder's, and goes with whoever has it."""
+    """The lock is a folder's, and is released with the process that has it."""
     other = tmp_path / "other"
     other.mkdir()
     inside, leave, order = threading.Event(), threading.Event(), []
@@ -267,7 +267,7 @@ def has_ended(pid, seconds=10.0):
     deadline = time.monotonic() + seconds
     with contextlib.suppress(ProcessLookupError, FileNotFoundError):
         while True:
-            # One that nobody waits for has ended too.
+            # A process that is not waited for has ended too.
             if Path("/proc/self/stat").exists() and ") Z " in Path(f"/proc/{pid}/stat").read_text():
                 return True
             os.kill(pid, 0)

@@ -160,7 +160,7 @@ LABELS = [
 @pytest.mark.parametrize(("kind", "change", "error", "message"), LABELS, ids=[label[0] for label in LABELS])
 def test_labels_are_checked_at_construction(kind, change, error, message, name, model):
     if model is not None and name == "y_train" and kind != "too few":
-        pytest.skip("somebody's own model may be trained on anything")
+        pytest.skip("a person's own model may be trained on anything")
     y = examples()[1][: None if name == "y_train" else 21]
     if model is not None and kind in ("words", "fractions"):
         # Such a model may be trained on anything, but accuracies are of classes.

@@ -213,7 +213,7 @@ class Interrupter:
 
 
 def states_by_step():
-    """Parameters and random stream after each step of a run that nobody interrupts, by the number of steps."""
+    """Parameters and random stream after each step of a run that is not interrupted, by the number of steps."""
     states = {}
 
     def keep(solver):
