@@ -25,12 +25,14 @@ ACTIVATIONS = {
 FEATURES, CLASSES, OFFSET = 6, 4, 3.0
 
 
-def make_net(normalization=None, dtype=np.float32, hidden=(7, 5), standardize=True, names=True, keep=1.0, seed=0):
+def make_net(
+    normalization=None, dtype=np.float32, hidden=(7, 5), standardize=True, names=True, keep=1.0, outputs=CLASSES
+):
     """A network whose parameters and running statistics are all drawn."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     stream = np.random.get_state()
     net = FullyConnectedNet(
-        hidden, FEATURES, CLASSES, normalization=normalization, dtype=dtype, dropout_keep_ratio=keep
+        hidden, FEATURES, outputs, normalization=normalization, dtype=dtype, dropout_keep_ratio=keep
     )
     np.random.set_state(stream)
     for name, array in net.params.items():
@@ -43,7 +45,7 @@ def make_net(normalization=None, dtype=np.float32, hidden=(7, 5), standardize=Tr
     if standardize:
         net.input_mean, net.input_scale = OFFSET + rng.standard_normal(FEATURES), rng.uniform(0.5, 2, FEATURES)
     if names:
-        net.class_names = ["ant", "büg", 'quote " \\ ??/', "PREFIX_REAL $( INPUTS"][:CLASSES]
+        net.class_names = ["ant", "büg", 'quote " \\ ??/', "PREFIX_REAL $( INPUTS"][:outputs]
         net.feature_names, net.target_name = [f"f{i}" for i in range(FEATURES)], "kind"
     return net
 
@@ -89,6 +91,16 @@ def _normalized(x, size, normalization, gamma, beta, param):
         # An error of x is one of the deviation too.
         size = size + np.abs(x_hat) * (np.abs(x_hat) * size).mean(axis=1, keepdims=True)
     return gamma * x_hat + beta, np.abs(gamma) * size + np.abs(beta)
+
+
+def output_of(name, scores):
+    """Predictions, and probabilities or None, as the network gives them for a loss with this link."""
+    if name == "logistic":
+        p = 1 / (1 + np.exp(-scores))
+        labels = (scores > 0).astype(int)
+        return (labels[:, 0], np.hstack([1 - p, p])) if scores.shape[1] == 1 else (labels, p)
+    found = np.exp(scores) if name == "exp" else scores
+    return (found[:, 0] if scores.shape[1] == 1 else found), None
 
 
 def softmax(scores):

@@ -19,6 +19,7 @@ from exported import (
     assert_same_network,
     examples,
     make_net,
+    output_of,
     scores_by_formula,
     softmax,
 )
@@ -75,19 +76,19 @@ def test_activations_in_a_module(activation):
     assert np.all(np.abs(imported("small.py").scores(X) - scores) <= bound)
 
 
+@pytest.mark.parametrize("outputs", [1, 3])
 @pytest.mark.parametrize("output", ["logistic", "exp", "identity"])
-def test_numbers_as_outputs_of_a_module(output):
-    net, X = make_net(dtype=np.float64), examples()
+def test_numbers_as_outputs_of_a_module(output, outputs):
+    net, X = make_net(dtype=np.float64, outputs=outputs), examples()
     numpy_module.write(dataclasses.replace(describe(net), output=output, labels=False), "small.py")
     small = imported("small.py")
-    function, name = {
-        "logistic": (lambda s: 1 / (1 + np.exp(-s)), "predict_proba"),
-        "exp": (np.exp, "predict"),
-        "identity": (lambda s: s, "predict"),
-    }[output]
+    predictions, probabilities = output_of(output, small.scores(X))
     bound = fastfc.tolerance(np.float64, 1)
-    np.testing.assert_allclose(getattr(small, name)(X), function(small.scores(X)), rtol=bound)
-    assert hasattr(small, "predict") == (name == "predict")
+    assert small.predict(X).shape == predictions.shape
+    np.testing.assert_allclose(small.predict(X), predictions, rtol=bound)
+    assert hasattr(small, "predict_proba") == (probabilities is not None)
+    if probabilities is not None:
+        np.testing.assert_allclose(small.predict_proba(X), probabilities, rtol=0, atol=bound)
 
 
 def test_a_module_needs_neither_fastfc_nor_the_current_folder(tmp_path):
@@ -153,14 +154,14 @@ def test_names_are_never_code_in_a_module():
 class Compiled:
     """The functions of an exported C file, over rows of examples."""
 
-    def __init__(self, name, dtype, input_dtype):
+    def __init__(self, name, dtype, input_dtype, outputs=CLASSES):
         flags = ["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-O1", "-shared", "-fPIC"]
         subprocess.run([CC, *flags, f"{name}.c", "-o", f"{name}.so", "-lm"], check=True)
         self.library, self.name = ctypes.CDLL(os.path.abspath(f"{name}.so")), name
-        self.dtype, self.input_dtype = dtype, input_dtype
+        self.dtype, self.input_dtype, self.outputs = dtype, input_dtype, outputs
 
     def rows(self, function, X):
-        out = np.empty((len(X), CLASSES), self.dtype)
+        out = np.empty((len(X), self.outputs), self.dtype)
         for x, y in zip(np.ascontiguousarray(X, self.input_dtype), out, strict=True):
             getattr(self.library, f"{self.name}_{function}")(
                 x.ctypes.data_as(ctypes.c_void_p), y.ctypes.data_as(ctypes.c_void_p)
@@ -172,7 +173,9 @@ class Compiled:
         return [predict(x.ctypes.data_as(ctypes.c_void_p)) for x in np.ascontiguousarray(X, self.input_dtype)]
 
     def names(self):
-        return [name.decode() for name in (ctypes.c_char_p * CLASSES).in_dll(self.library, f"{self.name}_class_names")]
+        return [
+            name.decode() for name in (ctypes.c_char_p * self.outputs).in_dll(self.library, f"{self.name}_class_names")
+        ]
 
 
 @needs_cc
@@ -200,20 +203,22 @@ def test_activations_in_c():
 
 
 @needs_cc
+@pytest.mark.parametrize("outputs", [1, 3])
 @pytest.mark.parametrize("output", ["logistic", "exp", "identity"])
-def test_numbers_as_outputs_in_c(output):
-    net, X = make_net(dtype=np.float64), examples()
+def test_numbers_as_outputs_in_c(output, outputs):
+    net, X = make_net(dtype=np.float64, outputs=outputs), examples()
     c99.write(dataclasses.replace(describe(net), output=output, labels=False), "small.h")
-    small = Compiled("small", np.float64, np.float64)
-    if output == "identity":
-        assert not hasattr(small.library, "small_predictions")
-        return
-    function, name = {
-        "logistic": (lambda s: 1 / (1 + np.exp(-s)), "probabilities"),
-        "exp": (np.exp, "predictions"),
-    }[output]
-    scores = small.rows("scores", X)
-    np.testing.assert_allclose(small.rows(name, X), function(scores), rtol=fastfc.tolerance(np.float64, 1))
+    small = Compiled("small", np.float64, np.float64, outputs)
+    assert hasattr(small.library, "small_predict") == (output == "logistic" and outputs == 1)
+    assert hasattr(small.library, "small_probabilities") == (output == "logistic")
+    assert hasattr(small.library, "small_predictions") == (output == "exp")
+    scores, bound = small.rows("scores", X), fastfc.tolerance(np.float64, 1)
+    if output == "logistic":
+        np.testing.assert_allclose(small.rows("probabilities", X), 1 / (1 + np.exp(-scores)), rtol=bound)
+    if output == "logistic" and outputs == 1:
+        np.testing.assert_array_equal(small.labels(X), scores[:, 0] > 0)
+    if output == "exp":
+        np.testing.assert_allclose(small.rows("predictions", X), np.exp(scores), rtol=bound)
 
 
 @needs_cc

@@ -80,7 +80,7 @@ def export(net: FullyConnectedNet, path: str | os.PathLike[str], *, input_dtype:
     """
     name = os.fspath(path)
     module, kind = _format(name, {**_WRITTEN, ".npz": None})
-    options: dict[str, Any] = {}
+    description, options = describe(net), dict[str, Any]()
     if input_dtype is not None:
         if kind not in _WITH_INPUT_DTYPE:
             raise ValueError(f"input_dtype: {name} takes examples of any dtype; expected None, got {input_dtype!r}")
@@ -88,7 +88,7 @@ def export(net: FullyConnectedNet, path: str | os.PathLike[str], *, input_dtype:
     if module is None:
         net.save(name)
         return [name]
-    return module.write(describe(net), name, **options)
+    return module.write(description, name, **options)
 
 
 def load_exported(path: str | os.PathLike[str]) -> FullyConnectedNet:

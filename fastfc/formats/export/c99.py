@@ -191,6 +191,8 @@ def _header(d: Description, prefix: str, real: str, input_dtype: np.dtype[Any]) 
     ]
     if d.labels:
         lines += ["/* The class with the highest score, from 0. */", f"int {prefix}_predict(const {prefix}_input *x);"]
+    elif _is_binary(d):
+        lines += ["/* Whether the probability is above 0.5. */", f"int {prefix}_predict(const {prefix}_input *x);"]
     if d.output in _OUTPUTS:
         name, comment, _, _ = _OUTPUTS[d.output]
         lines += [f"/* {comment} */", f"void {prefix}_{name}(const {prefix}_input *x, {prefix}_real *p);"]
@@ -313,7 +315,20 @@ int PREFIX_predict(const PREFIX_input *x)
     return best;
 }
 """)
+    elif _is_binary(d):
+        parts.append("""\
+int PREFIX_predict(const PREFIX_input *x)
+{
+    REAL s[1];
+    PREFIX_scores(x, s);
+    return s[0] > 0;
+}
+""")
     if d.output in _OUTPUTS:
         name, _, _, body = _OUTPUTS[d.output]
         parts.append(f"void PREFIX_{name}(const PREFIX_input *x, REAL *p)\n{{\n    PREFIX_scores(x, p);\n{body}}}\n")
     return "\n".join(parts)
+
+
+def _is_binary(d: Description) -> bool:
+    return not d.labels and d.output == "logistic" and d.dims[-1] == 1

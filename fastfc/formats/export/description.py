@@ -1,5 +1,7 @@
 """A trained network as every other format needs it: widths, arrays, and what the test mode computes of them."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,11 +10,12 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.formats.model import DAMAGE, packed, unpacked
+from fastfc.ops.losses import LOSSES
 
-__all__ = ["Description", "array_names", "checked_input_dtype", "describe", "make_network", "unpack"]
+__all__ = ["Description", "array_names", "checked_input_dtype", "describe", "make_network", "refused", "unpack"]
 
-#: The values that `eps` and `momentum` of a normalization have by default.
-EPS, MOMENTUM = 1e-5, 0.9
+#: The value that `eps` of a normalization has by default.
+EPS = 1e-5
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Description:
         Input width, hidden widths, number of outputs.
     activation : str
     normalization : {None, "batchnorm", "layernorm"}
-    eps, momentum : tuple of float
+    eps : tuple of float
         One per hidden layer, or none without normalization.
     output : {"softmax", "logistic", "exp", "identity"}
         The function that makes predictions of scores.
@@ -50,7 +53,6 @@ class Description:
     activation: str
     normalization: str | None
     eps: tuple[float, ...]
-    momentum: tuple[float, ...]
     output: str
     labels: bool
     dropout_keep_ratio: float
@@ -90,7 +92,7 @@ def describe(net: FullyConnectedNet) -> Description:
     replaced = net._training.replaced_in(net)
     if replaced is not None:
         raise TypeError(f"net: expected a FullyConnectedNet's own methods, got another {replaced}, which has no export")
-    contents = packed(net)
+    contents, loss = packed(net), LOSSES[getattr(net, "loss_name", "softmax")]
     dtype = np.dtype(net.dtype)
     arrays = {name: net.params[name] for name in net.params.shapes}
     if net.normalization == "batchnorm":
@@ -103,9 +105,8 @@ def describe(net: FullyConnectedNet) -> Description:
         activation=getattr(net, "activation", "relu"),
         normalization=net.normalization,
         eps=tuple(float(param.get("eps", EPS)) for param in net.bn_params),
-        momentum=tuple(float(param.get("momentum", MOMENTUM)) for param in net.bn_params),
-        output="softmax",
-        labels=True,
+        output=getattr(loss, "link", "softmax"),
+        labels=getattr(loss, "labels", True),
         dropout_keep_ratio=_keep_ratio(net),
         dtype=dtype,
         arrays=arrays,
@@ -152,12 +153,19 @@ def array_names(layers: int, normalization: str | None, i: int) -> list[str]:
     return names
 
 
-def unpack(options: str, arrays: dict[str, NDArray[Any]], source: object) -> FullyConnectedNet:
-    """The network of :attr:`Description.options` and of its file's arrays; ValueError if they make no sense."""
+@contextlib.contextmanager
+def refused(source: str, *more: type[Exception]) -> Iterator[None]:
+    """Turn errors that come of damaged contents, and `more` of them, into a ValueError that names the file."""
+    errors: tuple[type[Exception], ...] = (*DAMAGE, *more)
     try:
-        return unpacked({"options": np.array(options), **arrays}, FullyConnectedNet)
-    except DAMAGE as error:
+        yield
+    except errors as error:
         raise ValueError(f"{source}: not a fastfc model, or a damaged one ({error})") from error
+
+
+def unpack(options: str, arrays: dict[str, NDArray[Any]]) -> FullyConnectedNet:
+    """The network of :attr:`Description.options` and of its file's arrays; within :func:`refused`."""
+    return unpacked({"options": np.array(options), **arrays}, FullyConnectedNet)
 
 
 def make_network(

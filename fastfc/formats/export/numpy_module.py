@@ -46,20 +46,10 @@ def layernorm(x, i):
 """,
 }
 
-#: Output -> the name and the body of the function that makes predictions of scores s, and its summary.
-_OUTPUTS = {
-    "softmax": (
-        "predict_proba",
-        "e = np.exp(s - s.max(axis=1, keepdims=True))\nreturn e / e.sum(axis=1, keepdims=True)",
-        "Probabilities (N, OUTPUTS) of examples X (N, ...).",
-    ),
-    "logistic": (
-        "predict_proba",
-        "e = np.exp(-np.abs(s))\nreturn np.where(s < 0, e, 1) / (1 + e)",
-        "Probabilities (N, OUTPUTS) of examples X (N, ...), each output for itself.",
-    ),
-    "exp": ("predict", "return np.exp(s)", "Predictions (N, OUTPUTS) for examples X (N, ...)."),
-    "identity": ("predict", "return s", "Predictions (N, OUTPUTS) for examples X (N, ...)."),
+#: Output -> the body of predict_proba, of scores s.
+_PROBABILITIES = {
+    "softmax": "e = np.exp(s - s.max(axis=1, keepdims=True))\nreturn e / e.sum(axis=1, keepdims=True)",
+    "logistic": "e = np.exp(-np.abs(s))\np = np.where(s < 0, e, 1) / (1 + e)\nreturn ",
 }
 
 
@@ -144,14 +134,21 @@ def _raveled(d: Description, name: str) -> str:
 
 
 def _predictions(d: Description) -> str:
-    parts = []
+    s = "scores(X)[:, 0]" if d.dims[-1] == 1 else "scores(X)"
+    shape = "(N,)" if d.dims[-1] == 1 else "(N, OUTPUTS)"
     if d.labels:
-        parts.append(
-            'def predict(X):\n    """The class with the highest score, of each example of X (N, ...)."""\n'
-            "    return np.array(CLASSES)[scores(X).argmax(axis=1)]\n"
-        )
-    if not d.labels or d.output == "softmax":
-        name, body, summary = _OUTPUTS[d.output]
+        summary = "The class with the highest score, of each example of X (N, ...)."
+        value = "np.array(CLASSES)[scores(X).argmax(axis=1)]"
+    elif d.output == "logistic":
+        summary, value = f"Whether the probability is above 0.5, as 0 or 1: {shape}.", f"({s} > 0).astype(np.int64)"
+    else:
+        summary, value = f"Predictions {shape} for examples X (N, ...).", f"np.exp({s})" if d.output == "exp" else s
+    parts = [f'def predict(X):\n    """{summary}"""\n    return {value}\n']
+    if d.output in _PROBABILITIES:
+        body = _PROBABILITIES[d.output]
+        if d.output == "logistic":
+            body += "np.hstack([1 - p, p])" if d.dims[-1] == 1 else "p"
+        summary = f"Probabilities (N, {'2), of 0 and of 1' if shape == '(N,)' else 'OUTPUTS)'} of examples X (N, ...)."
         lines = f'"""{summary}"""\ns = scores(X)\n{body}'
-        parts.append(f"def {name}(X):\n{textwrap.indent(lines, '    ')}\n")
+        parts.append(f"def predict_proba(X):\n{textwrap.indent(lines, '    ')}\n")
     return "\n\n".join(parts)

@@ -17,7 +17,7 @@ from numpy.typing import DTypeLike, NDArray
 from fastfc import __version__
 from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.formats.atomic import replaced_file
-from fastfc.formats.export.description import Description, checked_input_dtype, describe, unpack
+from fastfc.formats.export.description import Description, checked_input_dtype, describe, refused, unpack
 from fastfc.formats.npz import MAX_DATA_BYTES
 
 __all__ = ["model_of", "read", "write"]
@@ -93,19 +93,12 @@ _ACTIVATIONS: dict[str, Callable[[_Graph, str], str]] = {
     "identity": lambda g, x: x,
     "selu": lambda g, x: g.add("Mul", _elu(g, x, 1.6732632423543772), g.number(1.0507009873554805)),
     "elu": lambda g, x: _elu(g, x, 1.0),
-    "silu": lambda g, x: g.add("Mul", x, g.add("Sigmoid", x)),
+    # Some versions of ONNX Runtime make an operator of Mul and Sigmoid that they have in float32 only.
+    "silu": lambda g, x: g.add("Div", x, g.add("Add", g.add("Exp", g.add("Neg", x)), g.number(1.0))),
     "gelu": _gelu,
     "gelu_tanh": _gelu_tanh,
     "mish": lambda g, x: g.add("Mul", x, g.add("Tanh", _softplus(g, x))),
     "softplus": _softplus,
-}
-
-#: Output -> the graph's output of that name, and what makes it of the scores.
-_OUTPUTS: dict[str, tuple[str, Callable[[_Graph, str, str], str]]] = {
-    "softmax": ("probabilities", lambda g, s, name: g.add("Softmax", s, name=name, axis=-1)),
-    "logistic": ("probabilities", lambda g, s, name: g.add("Sigmoid", s, name=name)),
-    "exp": ("predictions", lambda g, s, name: g.add("Exp", s, name=name)),
-    "identity": ("predictions", lambda g, s, name: g.add("Identity", s, name=name)),
 }
 
 
@@ -125,19 +118,7 @@ def model_of(description: Description, input_dtype: np.dtype[Any]) -> Any:
     helper, kind = onnx.helper, onnx.helper.np_dtype_to_tensor_dtype
     g = _Graph(onnx, d.dtype)
     scores = _scores(g, d, input_dtype)
-    outputs = []
-    if d.labels:
-        label = g.add("ArgMax", scores, name="label" if d.class_names is None else "index", axis=1, keepdims=0)
-        if d.class_names is not None:
-            names = g.constant(
-                "class_names", np.array([name.encode("utf-8", "replace") for name in d.class_names], object)
-            )
-            label = g.add("Gather", names, label, name="label")
-        text = onnx.TensorProto.INT64 if d.class_names is None else onnx.TensorProto.STRING
-        outputs.append(helper.make_tensor_value_info(label, text, ["N"]))
-    if not d.labels or d.output == "softmax":
-        name, add = _OUTPUTS[d.output]
-        outputs.append(helper.make_tensor_value_info(add(g, scores, name), kind(d.dtype), ["N", d.dims[-1]]))
+    outputs = [helper.make_tensor_value_info(*output) for output in _outputs(g, d, scores)]
     graph = helper.make_graph(
         g.nodes,
         "fastfc",
@@ -190,6 +171,37 @@ def _scores(g: _Graph, d: Description, input_dtype: np.dtype[Any]) -> str:
     return x
 
 
+def _outputs(g: _Graph, d: Description, scores: str) -> list[tuple[str, int, list[Any]]]:
+    """Names, types and shapes of the outputs, which are those of `predict` and `predict_proba`."""
+    types, one = g.onnx.TensorProto, d.dims[-1] == 1
+    real = g.onnx.helper.np_dtype_to_tensor_dtype(d.dtype)
+    shape: list[Any] = ["N"] if one else ["N", d.dims[-1]]
+    if d.labels:
+        named = d.class_names is not None
+        index = g.add("ArgMax", scores, name="index" if named else "label", axis=1, keepdims=0)
+        if d.class_names is not None:
+            names = np.array([name.encode("utf-8", "replace") for name in d.class_names], object)
+            g.add("Gather", g.constant("class_names", names), index, name="label")
+        outputs: list[tuple[str, int, list[Any]]] = [("label", types.STRING if named else types.INT64, ["N"])]
+        if d.output == "softmax":
+            outputs.append((g.add("Softmax", scores, name="probabilities", axis=-1), real, ["N", d.dims[-1]]))
+        return outputs
+    if d.output == "logistic":
+        above = g.add("Greater", _columns(g, scores, one), g.number(0.0))
+        label = g.add("Cast", above, name="label", to=types.INT64)
+        p = g.add("Sigmoid", scores, name=None if one else "probabilities")
+        if one:
+            p = g.add("Concat", g.add("Sub", g.number(1.0), p), p, name="probabilities", axis=1)
+        return [(label, types.INT64, shape), (p, real, ["N", max(d.dims[-1], 2)])]
+    operator = "Exp" if d.output == "exp" else "Identity"
+    return [(g.add(operator, _columns(g, scores, one), name="predictions"), real, shape)]
+
+
+def _columns(g: _Graph, scores: str, one: bool) -> str:
+    """Scores (N, K), or (N,) of a single output."""
+    return g.add("Squeeze", scores, g.constant("axes", np.array([1]))) if one else scores
+
+
 def _batchnorm(g: _Graph, x: str, i: int, eps: float) -> str:
     if g.dtype == np.float32:
         arrays = (f"{name}{i}" for name in ("gamma", "beta", "running_mean", "running_var"))
@@ -216,27 +228,20 @@ def read(path: str) -> FullyConnectedNet:
     onnx = _library()
     with open(path, "rb") as file:
         content = file.read()
-    damage = (AttributeError, ArithmeticError, KeyError, RecursionError, TypeError, ValueError, MemoryError)
-    try:
+    with refused(path, _decode_error()):
         model = onnx.load_model_from_string(content)
         metadata = {entry.key: entry.value for entry in model.metadata_props}
-        if "fastfc" in metadata:
-            listed = set(json.loads(metadata["fastfc"])["arrays"])
-            arrays = _initializers(onnx, model) | _entrance(metadata["fastfc.standardization"])
-            input_dtype = onnx.helper.tensor_dtype_to_np_dtype(model.graph.input[0].type.tensor_type.elem_type)
-    except (*damage, IndexError, _decode_error()) as error:
-        raise ValueError(f"{path} is a truncated or damaged ONNX file: {error}") from error
-    if "fastfc" not in metadata:
-        raise ValueError(f"{path} has no metadata 'fastfc': only ONNX files that fastfc wrote are read")
-    own = {}
-    for name, array in arrays.items():
-        key = name if name.startswith(("running_", "input_")) else f"params.{name}"
-        if key in listed:
-            own[key] = array
-    net = unpack(metadata["fastfc"], own, path)
-    if not _same_graph(net, np.dtype(input_dtype), model):
-        raise ValueError(f"{path}: its graph is not the one that fastfc writes for its arrays, so it is not read")
-    return net
+        if "fastfc" not in metadata:
+            raise ValueError("it has no metadata 'fastfc': only ONNX files that fastfc wrote are read")
+        listed = set(json.loads(metadata["fastfc"])["arrays"])
+        arrays = _initializers(onnx, model) | _entrance(metadata["fastfc.standardization"])
+        net = unpack(metadata["fastfc"], {name: array for name, array in arrays.items() if name in listed})
+        description = describe(net)
+        input_dtype = onnx.helper.tensor_dtype_to_np_dtype(model.graph.input[0].type.tensor_type.elem_type)
+        expected = model_of(description, checked_input_dtype(description, input_dtype))
+        if expected.graph != model.graph or list(expected.opset_import) != list(model.opset_import):
+            raise ValueError("its graph is not the one that fastfc writes for its arrays")
+        return net
 
 
 def _decode_error() -> type[Exception]:
@@ -246,7 +251,7 @@ def _decode_error() -> type[Exception]:
 
 
 def _initializers(onnx: ModuleType, model: Any) -> dict[str, NDArray[Any]]:
-    """The arrays of numbers; tensors in other files are never followed."""
+    """The arrays of numbers under the names of a network's file; tensors in other files are never followed."""
     arrays = {}
     for tensor in model.graph.initializer:
         if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
@@ -255,7 +260,8 @@ def _initializers(onnx: ModuleType, model: Any) -> dict[str, NDArray[Any]]:
             continue
         if any(n < 0 for n in tensor.dims) or math.prod(max(n, 1) for n in tensor.dims) > MAX_DATA_BYTES // 8:
             raise ValueError(f"{tensor.name!r:.80} has dimensions {list(tensor.dims)!r:.80}")
-        arrays[tensor.name] = onnx.numpy_helper.to_array(tensor)
+        name = tensor.name if tensor.name.startswith("running_") else f"params.{tensor.name}"
+        arrays[name] = onnx.numpy_helper.to_array(tensor)
     return arrays
 
 
@@ -268,9 +274,3 @@ def _entrance(text: str) -> dict[str, NDArray[Any]]:
             raise ValueError(f"an entry {name!r:.80} of dtype {dtype}")
         arrays[name] = np.array(entry["values"]).astype(dtype)
     return arrays
-
-
-def _same_graph(net: FullyConnectedNet, input_dtype: np.dtype[Any], model: Any) -> bool:
-    description = describe(net)
-    expected = model_of(description, checked_input_dtype(description, input_dtype))
-    return expected.graph == model.graph and list(expected.opset_import) == list(model.opset_import)

@@ -1,6 +1,5 @@
 """Networks as safetensors files: arrays under PyTorch's names, and the options as one text of the metadata."""
 
-import os
 from types import ModuleType
 
 import numpy as np
@@ -8,7 +7,7 @@ import numpy as np
 from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.formats.atomic import replaced_file
 from fastfc.formats.export import torch_names
-from fastfc.formats.export.description import Description
+from fastfc.formats.export.description import Description, refused
 
 __all__ = ["read", "write"]
 
@@ -36,16 +35,12 @@ def write(description: Description, path: str) -> list[str]:
 def read(path: str) -> FullyConnectedNet:
     """Read a file that :func:`write` wrote."""
     library = _library()
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-    try:
-        if size < 8:
-            raise ValueError("it is too short")
+    # An error of its own for a file that is missing, or is none.
+    open(path, "rb").close()
+    with refused(path, library.SafetensorError):
         with library.safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (AttributeError, KeyError, TypeError, ValueError, library.SafetensorError) as error:
-        raise ValueError(f"{path} is a truncated or damaged safetensors file: {error}") from error
-    if "fastfc" not in metadata:
-        raise ValueError(f"{path} has no metadata 'fastfc', which says what network it is: see fastfc.from_torch_state")
-    return torch_names.from_file(metadata["fastfc"], tensors, path)
+        if "fastfc" not in metadata:
+            raise ValueError("it has no metadata 'fastfc', which says what network it is: see fastfc.from_torch_state")
+        return torch_names.from_file(metadata["fastfc"], tensors)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.formats.atomic import replaced_file
-from fastfc.formats.export.description import Description, array_names, describe, make_network, unpack
+from fastfc.formats.export.description import Description, array_names, describe, make_network, refused, unpack
 from fastfc.formats.npz import read_npz
 
 __all__ = ["from_file", "from_torch_state", "read", "state_of", "to_torch_state", "write"]
@@ -220,9 +220,10 @@ def read(path: str) -> FullyConnectedNet:
     """Read a file that :func:`write` wrote."""
     with open(path, "rb") as file:
         arrays = read_npz(file, path, _array_kinds)
-    if "fastfc" not in arrays:
-        raise ValueError(f"{path} has no entry 'fastfc', which says what network it is: see fastfc.from_torch_state")
-    return from_file(str(arrays.pop("fastfc")), arrays, path)
+    with refused(path):
+        if "fastfc" not in arrays:
+            raise ValueError("it has no entry 'fastfc', which says what network it is: see fastfc.from_torch_state")
+        return from_file(str(arrays.pop("fastfc")), arrays)
 
 
 def _array_kinds(name: str) -> str | None:
@@ -231,13 +232,10 @@ def _array_kinds(name: str) -> str | None:
     return "biuf" if name in _STANDARDIZATION or re.match(r"\d{1,9}\.", name) else None
 
 
-def from_file(options: str, arrays: dict[str, NDArray[Any]], source: str) -> FullyConnectedNet:
-    """The network of a file that has a state, the standardization and the options; ValueError that names the file."""
-    try:
-        listed = set(json.loads(options)["arrays"])
-        own, _, _ = _own_names({name: array for name, array in arrays.items() if name not in _STANDARDIZATION})
-    except (KeyError, RecursionError, TypeError, ValueError) as error:
-        raise ValueError(f"{source}: not a fastfc model, or a damaged one ({error})") from error
+def from_file(options: str, arrays: dict[str, NDArray[Any]]) -> FullyConnectedNet:
+    """The network of a file that has a state, the standardization and the options; within :func:`refused`."""
+    listed = set(json.loads(options)["arrays"])
+    own, _, _ = _own_names({name: array for name, array in arrays.items() if name not in _STANDARDIZATION})
     contents = {name: arrays[name] for name in _STANDARDIZATION if name in arrays}
     for name, array in own.items():
         if not name.startswith("running_"):
@@ -245,4 +243,4 @@ def from_file(options: str, arrays: dict[str, NDArray[Any]], source: str) -> Ful
         elif name in listed:
             # Else the network has never taken them.
             contents[name] = array
-    return unpack(options, contents, source)
+    return unpack(options, contents)
