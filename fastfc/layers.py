@@ -24,9 +24,6 @@ from fastfc._layer_arguments import (
     unpack,
     write_back,
 )
-from fastfc._layer_arguments import (
-    seeded as seeded,
-)
 from fastfc.backend import implementation
 
 __all__ = [

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from fastfc import layer_utils, layers
 from fastfc._arguments import checked_reg, labels, number
+from fastfc._layer_arguments import seeded
 from fastfc.backend import get_backend
 from fastfc.classifiers._network import DescribedNetwork
 from fastfc.course.years import legacy_of, net_arguments
@@ -198,7 +199,7 @@ class FullyConnectedNet(DescribedNetwork):
             if "legacy" in param:
                 legacy_of(param)
             if param.get("seed") is not None:
-                layers.seeded(np.random.seed, param["seed"])
+                seeded(np.random.seed, param["seed"])
         return _predict_scores()(self, X, softmax)
 
     def predict(self, X: ArrayLike) -> np.ndarray:

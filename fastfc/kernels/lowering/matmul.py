@@ -46,7 +46,7 @@ _GROUP_SIZE = _GROUP * COLUMN_SIZE
 # Values that the copies take: `VECTORS.depth` rows of a group of columns of tiles of B, and `VECTORS.rows` rows of A.
 _COPIES = _GROUP_SIZE + max(VECTORS.rows * (VECTORS.depth + PAD), -(-VECTORS.rows // VECTORS.max_height) * _TILE_SIZE)
 if _COPIES > PANEL:
-    raise RuntimeError(f"the room for copies of matrices has {PANEL} values; {_COPIES} are needed")
+    raise RuntimeError(f"the packing buffer has {PANEL} values; {_COPIES} are needed")
 
 
 @inline
@@ -70,7 +70,7 @@ def _multiply_blas(m, n, k, a, a_row, a_step, b, b_row, b_step, bias, c, c_row, 
 #: ``C = A @ B``, plus bias (n,) in every row unless bias is empty, for matrices in flat arrays. A is
 #: (m, k), and its value (i, l) stands at ``a[i * a_row + l * a_step]``; B is (k, n) likewise; one of
 #: the two steps of each is 1. C is (m, n) with rows of `c_row` values as stored; k is at least 1.
-#: panel (PANEL,) is overwritten. A long sum is made part by part, beginning with the one that has
+#: panel (PANEL,), the packing buffer, is overwritten. A long sum is made part by part, beginning with the one that has
 #: term `first`, the best if this processor has its operands: the others' come meanwhile.
 multiply = _multiply_tiles if vectors_supported() else _multiply_blas
 
