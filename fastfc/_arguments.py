@@ -11,6 +11,7 @@ import numbers
 import os
 import sys
 from collections.abc import MutableMapping
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ _HALF = np.dtype(np.float16)
 _PACKAGE = os.path.join(os.path.dirname(__file__), "")
 
 
-def float_arrays(**arguments) -> tuple[list[np.ndarray], np.dtype | None]:
+def float_arrays(**arguments: Any) -> tuple[list[np.ndarray], np.dtype | None]:
     """Bring named arguments to one dtype and layout.
 
     Returns the arrays, in the order given, and the dtype that results must be cast to:
@@ -46,7 +47,7 @@ def float_arrays(**arguments) -> tuple[list[np.ndarray], np.dtype | None]:
     return [contiguous(array, compute) for array in arrays], _HALF if common == _HALF else None
 
 
-def as_array(name: str, value) -> np.ndarray:
+def as_array(name: str, value: Any) -> np.ndarray:
     """`value` as an array of its own dtype; ValueError, naming the argument, where rows differ in length."""
     try:
         return np.asarray(value)
@@ -56,7 +57,7 @@ def as_array(name: str, value) -> np.ndarray:
         ) from error
 
 
-def _real_array(name: str, value) -> np.ndarray:
+def _real_array(name: str, value: Any) -> np.ndarray:
     array = as_array(name, value)
     if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
         raise TypeError(f"{name}: expected an array of floats, integers or booleans, got dtype {array.dtype}")
@@ -70,7 +71,7 @@ def contiguous(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return np.array(array, dtype=dtype, order="C", subok=False)
 
 
-def labels(y, n: int, classes: int) -> np.ndarray:
+def labels(y: Any, n: int, classes: int) -> np.ndarray:
     """Class labels y (n,) as int64, each known to lie in [0, classes)."""
     array = class_labels("y", y)
     if array.shape != (n,):
@@ -84,7 +85,7 @@ def labels(y, n: int, classes: int) -> np.ndarray:
     return contiguous(array, np.dtype(np.int64))
 
 
-def class_labels(name: str, y, *, whole_floats: bool = False) -> np.ndarray:
+def class_labels(name: str, y: Any, *, whole_floats: bool = False) -> np.ndarray:
     """Class labels as an array of integers, by position.
 
     Raises TypeError for what is neither integer nor boolean, nor whole floats where these are allowed, and
@@ -121,7 +122,7 @@ def _advice(name: str, array: np.ndarray) -> str:
     return f"; {name}.astype(int) makes labels of whole numbers" if whole else "; networks here are classifiers"
 
 
-def by_position(name: str, value):
+def by_position(name: str, value: Any) -> Any:
     """A table or a list as an array, by position; what NumPy indexes by itself as it is.
 
     Raises ValueError for a sparse matrix, and TypeError where columns hold no numbers.
@@ -159,13 +160,13 @@ def require_ndim(name: str, array: np.ndarray, ndim: int, form: str) -> None:
         raise ValueError(f"{name}: expected shape {form}, got {array.shape}")
 
 
-def require_mapping(name: str, value) -> None:
+def require_mapping(name: str, value: Any) -> None:
     """TypeError unless `value` is a dictionary, one that can be changed."""
     if not isinstance(value, MutableMapping):
         raise TypeError(f"{name}: expected a dictionary, got {type(value).__name__}")
 
 
-def number(name: str, value) -> float:
+def number(name: str, value: Any) -> float:
     """A real scalar as a Python float, which takes the dtype of the arrays it is combined with."""
     if type(value) is float:
         # Nearly every caller has a float: the test against an abstract class below takes longer than a small update.
@@ -179,7 +180,7 @@ def number(name: str, value) -> float:
         raise ValueError(f"{name}: expected a number within float64's range, got an integer beyond it") from None
 
 
-def checked_reg(reg) -> float:
+def checked_reg(reg: Any) -> float:
     """An L2 strength as a float; an error that names it unless it is a finite number."""
     value = number("reg", reg)
     if not math.isfinite(value):
@@ -198,7 +199,7 @@ def stacklevel_outside() -> int:
     return level
 
 
-def cast(result, dtype: np.dtype | None):
+def cast(result: Any, dtype: np.dtype | None) -> Any:
     """A result, or each of a tuple of results, in `dtype`; unchanged where that is None."""
     if dtype is None:
         return result

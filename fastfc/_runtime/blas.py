@@ -101,7 +101,7 @@ def _set_num_threads(library: Any, number: int) -> None:
 
 
 @functools.lru_cache(maxsize=1)
-def _libraries():
+def _libraries() -> list[Any]:
     """The BLAS libraries of the process; SciPy's, which kernels may call, is among them once it is there."""
     from threadpoolctl import ThreadpoolController
 
