@@ -12,6 +12,7 @@ import numpy as np
 from fastfc import optim
 from fastfc._arguments import by_position, require_mapping, stacklevel_outside
 from fastfc.backend import get_backend
+from fastfc.callbacks import Callback, adapt
 from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.formats.atomic import rehearse
 from fastfc.formats.checkpoint import load_checkpoint, write_checkpoint
@@ -21,6 +22,7 @@ from fastfc.training.capability import Methods
 from fastfc.training.checks import checked_data, comparable_labels
 from fastfc.training.engine import Engine
 from fastfc.training.generic import GenericRun
+from fastfc.training.hooks import TrainingHooks
 from fastfc.training.loop import lent, print_check, run_iterations
 from fastfc.training.options import OPTIONS, check_options, options_from
 from fastfc.training.state import SPLITS, TrainingState, stream_state
@@ -81,11 +83,12 @@ class Solver:
     threads : int or None
         Threads of a compiled run; None for what :func:`fastfc.set_num_threads` or the
         environment variable FASTFC_NUM_THREADS says, else for as many as pay. Default None.
-    callback : callable or None
-        Called with the solver after each accuracy check, and in between after one or more
-        iterations, about every 0.1 seconds or less. What it changes in the solver, the model, the
-        data or their dictionaries counts from the next iteration on; the number of iterations is
-        fixed when :meth:`train` begins. Default None.
+    callback : callable, Callback, list of Callback, or None
+        Callbacks of :mod:`fastfc.callbacks`, which may end the training; or a function, called
+        with the solver after each accuracy check, and in between after one or more iterations, about
+        every 0.1 seconds or less. What they change in the solver, the model, the data or their
+        dictionaries counts from the next iteration on; the number of iterations is fixed when
+        :meth:`train` begins. Default None.
     autosave : path or None
         If given, :meth:`train` calls :meth:`save` with it at the end of each epoch, so that a
         training that was killed goes on from there: see :meth:`resume`. Default None.
@@ -144,7 +147,7 @@ class Solver:
     print_every: int
     verbose: bool
     threads: int | None
-    callback: Callable[[Any], object] | None
+    callback: Any
     autosave: str | os.PathLike[str] | None
 
     # The methods that a compiled run stands for, and those that it calls.
@@ -176,6 +179,8 @@ class Solver:
         data = {name: getattr(self, name) for name in SPLITS}
         for name, array in checked_data(data, isinstance(self.model, FullyConnectedNet)).items():
             setattr(self, name, array)
+        if isinstance(self.callback, (Callback, list, tuple)):
+            self.callback = adapt(self.callback)
         check_options({name: getattr(self, name) for name in OPTIONS})
         require_mapping("optim_configs", self.optim_configs)
 
@@ -296,12 +301,17 @@ class Solver:
             done, before = state.iterations, state.ran
             np.random.set_state(cast(tuple, state.stream))
         state.resumes, state.params, state.stream = False, None, None
+        if isinstance(self.callback, TrainingHooks):
+            self.callback.begin(self, done)
+            self._require_runnable()
         run_iterations(self, state, done, before)
         state.stream = stream_state()
         # Without any best parameters (no iterations, or never a right answer) the model keeps its own.
         if self.best_params:
             state.params = {name: value.copy() for name, value in self.model.params.items()}
             self.model.params = self.best_params
+        if isinstance(self.callback, TrainingHooks):
+            self.callback.end(self)
 
     def _leaves_checks(self) -> bool:
         """Whether nothing is due in Python at the end of an epoch, so that an engine may go on over it."""

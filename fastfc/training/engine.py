@@ -73,7 +73,7 @@ class Trainer(Protocol):
     print_every: int
     verbose: bool
     threads: int | None
-    callback: Callable[[Any], object] | None
+    callback: Any
     autosave: str | os.PathLike[str] | None
 
     epoch: int

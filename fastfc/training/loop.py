@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterator
 
 from fastfc.training.engine import Engine, Trainer
+from fastfc.training.hooks import TrainingHooks
 from fastfc.training.state import TrainingState
 
 __all__ = ["lent", "print_check", "run_iterations"]
@@ -23,9 +24,9 @@ def run_iterations(solver: Trainer, state: TrainingState, t: int, before: object
             if before is not None and state.ran != before:
                 logger.warning("the training goes on equal up to rounding only: %s before, now %s", before, state.ran)
             before = None
-            while t < num_iterations and engine.fits:
+            while t < num_iterations and engine.fits and not _stopped(solver):
                 t = _advance(solver, state, engine, t, num_iterations, iterations_per_epoch)
-        if t >= num_iterations:
+        if t >= num_iterations or _stopped(solver):
             return
         # Its memory is free before the next one takes some.
         del engine
@@ -42,7 +43,8 @@ def _advance(
         done = engine.steps(num_iterations - t, t, iterations_per_epoch)
     else:
         # Up to the next accuracy check: after the first iteration, and at the end of each epoch.
-        done = engine.steps(1 if t == 0 else iterations_per_epoch - t % iterations_per_epoch)
+        due = 1 if t == 0 else iterations_per_epoch - t % iterations_per_epoch
+        done = engine.steps(min(due, _until_call(solver, t) or due))
     if solver.verbose:
         _print_progress(solver, t, done, num_iterations, iterations_per_epoch, epoch if inside else None)
     t += done
@@ -52,10 +54,26 @@ def _advance(
     state.iterations = t
     if solver.callback is not None:
         with lent(solver, engine):
-            solver.callback(solver)
+            _call(solver, t)
     if epoch_end and solver.autosave is not None:
         solver._autosave(engine)
     return t
+
+
+def _call(solver: Trainer, t: int) -> None:
+    """Call the Solver's callback after iteration number `t`."""
+    if isinstance(solver.callback, TrainingHooks):
+        solver.callback.after(solver, t)
+    elif solver.callback is not None:
+        solver.callback(solver)
+
+
+def _until_call(solver: Trainer, t: int) -> int | None:
+    return solver.callback.steps_until_due(t) if isinstance(solver.callback, TrainingHooks) else None
+
+
+def _stopped(solver: Trainer) -> bool:
+    return isinstance(solver.callback, TrainingHooks) and solver.callback.stopped
 
 
 def _finish_iteration(solver: Trainer, engine: Engine, t: int, epoch_end: bool) -> None:

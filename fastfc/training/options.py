@@ -11,6 +11,7 @@ import numpy as np
 
 from fastfc._arguments import number, require_mapping
 from fastfc._runtime.threads import checked_count
+from fastfc.training.hooks import TrainingHooks
 
 __all__ = ["CHANGEABLE", "OPTIONS", "SAVED", "Option", "check_options", "options_from"]
 
@@ -57,8 +58,8 @@ def _require_path(name: str, value: Any) -> None:
 
 
 def _require_callback(name: str, value: Any) -> None:
-    if value is not None and not callable(value):
-        raise TypeError(f"{name}: expected None or a function of the solver, got {value!r}")
+    if value is not None and not callable(value) and not isinstance(value, TrainingHooks):
+        raise TypeError(f"{name}: expected None, a function of the solver or callbacks, got {value!r}")
 
 
 def _require_rule(name: str, value: Any) -> None:

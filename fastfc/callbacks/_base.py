@@ -1,0 +1,198 @@
+"""Callbacks, and how a Solver calls them."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any, cast
+
+import numpy as np
+
+from fastfc._ranges import require_count
+from fastfc.training.engine import Trainer
+from fastfc.training.hooks import TrainingHooks
+
+__all__ = ["Callback", "CallbackList", "Run", "adapt"]
+
+
+@dataclass
+class Run:
+    """A training as its callbacks see it.
+
+    Attributes
+    ----------
+    model : object
+        The model that is trained; callbacks may change its parameters.
+    step, total_steps : int
+        Steps taken, and steps of the whole training.
+    epoch, steps_per_epoch : int
+        Epochs that have ended, and steps of each.
+    loss : float
+        That of the last step; NaN before the first one.
+    values : dict of str to float
+        Of the last epoch that has ended: ``loss``, the mean of its steps' losses, ``train_acc`` and ``val_acc`` at its
+        end, ``learning_rate``, with which the training goes on, and ``seconds`` since it began. Callbacks may add
+        others for those after them.
+    stopped : bool
+        Whether a callback has asked to stop.
+    """
+
+    model: Any
+    step: int
+    total_steps: int
+    epoch: int
+    steps_per_epoch: int
+    loss: float = math.nan
+    values: dict[str, float] = field(default_factory=dict)
+    stopped: bool = False
+
+    def stop(self) -> None:
+        """End the training after this step."""
+        self.stopped = True
+
+
+class Callback:
+    """Base of callbacks; each method may return True to end the training after this step.
+
+    Attributes
+    ----------
+    every : int or None
+        :meth:`on_step` is called after each step whose number is a multiple of it. A small number costs time: a
+        compiled run comes back to Python for it. None, the default: whenever the run comes back anyway, which is at
+        the end of an epoch and about every 0.1 seconds (a generic training: after each step).
+
+    Examples
+    --------
+    >>> class Print(Callback):
+    ...     def on_epoch_end(self, run):
+    ...         print(run.epoch, run.values["val_acc"])
+    """
+
+    every: int | None = None
+
+    def on_train_begin(self, run: Run) -> bool | None:
+        """Called before the first step."""
+        return None
+
+    def on_step(self, run: Run) -> bool | None:
+        """Called after steps: see `every`."""
+        return None
+
+    def on_epoch_end(self, run: Run) -> bool | None:
+        """Called at the end of each epoch, when its accuracies are known."""
+        return None
+
+    def on_train_end(self, run: Run) -> bool | None:
+        """Called after the last step, but not after an error or Ctrl-C. The model has its final parameters."""
+        return None
+
+
+class CallbackList(Callback):
+    """Several callbacks as one, called in their order.
+
+    Parameters
+    ----------
+    callbacks : iterable of Callback
+
+    Raises
+    ------
+    TypeError
+        If one is no Callback, or its `every` no integer.
+    ValueError
+        If its `every` is less than one.
+    """
+
+    def __init__(self, callbacks: Iterable[Callback]) -> None:
+        self.callbacks = list(callbacks)
+        for callback in self.callbacks:
+            if not isinstance(callback, Callback):
+                raise TypeError(f"callback: expected objects derived from Callback, got {callback!r}")
+            if callback.every is not None:
+                require_count("every", callback.every, 1)
+
+    def on_train_begin(self, run: Run) -> None:
+        self._call("on_train_begin", run, self.callbacks)
+
+    def on_step(self, run: Run) -> None:
+        self._call("on_step", run, [each for each in self.callbacks if run.step % (each.every or 1) == 0])
+
+    def on_epoch_end(self, run: Run) -> None:
+        self._call("on_epoch_end", run, self.callbacks)
+
+    def on_train_end(self, run: Run) -> None:
+        self._call("on_train_end", run, self.callbacks)
+
+    def steps_until_due(self, step: int) -> int | None:
+        """The number of steps from `step` to the next after which some callback is to be called; None if none is."""
+        return min((each.every - step % each.every for each in self.callbacks if each.every is not None), default=None)
+
+    @staticmethod
+    def _call(name: str, run: Run, callbacks: list[Callback]) -> None:
+        for callback in callbacks:
+            if getattr(callback, name)(run) is True:
+                run.stop()
+
+
+def adapt(callbacks: Callback | Iterable[Callback]) -> TrainingHooks:
+    """Callbacks in the form in which :class:`fastfc.Solver` calls them, which does this itself to its `callback`.
+
+    Parameters
+    ----------
+    callbacks : Callback or iterable of Callback
+
+    Returns
+    -------
+    hooks : TrainingHooks
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for :class:`CallbackList`.
+    """
+    return _SolverHooks(CallbackList([callbacks] if isinstance(callbacks, Callback) else callbacks))
+
+
+class _SolverHooks(TrainingHooks):
+    def __init__(self, callbacks: CallbackList) -> None:
+        self._callbacks = callbacks
+        self._run: Run | None = None
+        self._start = 0.0
+
+    @property
+    def stopped(self) -> bool:
+        return self._run is not None and self._run.stopped
+
+    def steps_until_due(self, step: int) -> int | None:
+        return self._callbacks.steps_until_due(step)
+
+    def begin(self, trainer: Trainer, step: int) -> None:
+        per_epoch = max(len(trainer.X_train) // trainer.batch_size, 1)
+        self._run = Run(trainer.model, step, trainer.num_epochs * per_epoch, trainer.epoch, per_epoch)
+        self._start = perf_counter()
+        self._callbacks.on_train_begin(self._run)
+
+    def after(self, trainer: Trainer, step: int) -> None:
+        run = cast(Run, self._run)
+        ended = trainer.epoch > run.epoch
+        run.model, run.step, run.epoch = trainer.model, step, trainer.epoch
+        run.loss = float(trainer.loss_history[-1]) if trainer.loss_history else math.nan
+        if ended:
+            run.values = self._values(trainer, run)
+        self._callbacks.on_step(run)
+        if ended:
+            self._callbacks.on_epoch_end(run)
+
+    def end(self, trainer: Trainer) -> None:
+        run = cast(Run, self._run)
+        run.model = trainer.model
+        self._callbacks.on_train_end(run)
+
+    def _values(self, trainer: Trainer, run: Run) -> dict[str, float]:
+        losses = np.asarray(trainer.loss_history[-run.steps_per_epoch :], np.float64)
+        found = {"loss": float(losses.mean()) if losses.size else math.nan}
+        for name, history in (("train_acc", trainer.train_acc_history), ("val_acc", trainer.val_acc_history)):
+            found[name] = float(history[-1]) if history else math.nan
+        rates = [config["learning_rate"] for config in trainer.optim_configs.values() if "learning_rate" in config]
+        if rates:
+            found["learning_rate"] = float(rates[0])
+        return {**found, "seconds": perf_counter() - self._start}

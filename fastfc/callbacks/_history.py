@@ -1,0 +1,130 @@
+"""Callbacks that remember what a training reached: its history, and an early end."""
+
+import math
+import os
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from fastfc._ranges import require_count, require_range
+from fastfc.callbacks._base import Callback, Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+__all__ = ["EarlyStopping", "History"]
+
+
+class EarlyStopping(Callback):
+    """End the training when a value has not improved for some epochs.
+
+    Parameters
+    ----------
+    monitor : str
+        A key of :attr:`Run.values`.
+    patience : int
+        So many epochs in a row without an improvement end the training.
+    min_delta : float
+        By more than this a value must be better than the best one. NaN never is.
+    restore_best : bool
+        Whether the model gets the parameters of the epoch with the best value when the training ends.
+    mode : {"min", "max"} or None
+        Whether small or large values are good; None for "max" where the name of the value ends in ``acc``, else "min".
+
+    Attributes
+    ----------
+    best, best_epoch
+        The best value and its epoch; None before the first one that is not NaN.
+
+    Raises
+    ------
+    ValueError
+        In the training, if there is no value of that name.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_acc",
+        patience: int = 10,
+        min_delta: float = 0.0,
+        restore_best: bool = True,
+        mode: Literal["min", "max"] | None = None,
+    ) -> None:
+        require_count("patience", patience, 1)
+        require_range("min_delta", min_delta, 0)
+        if mode not in ("min", "max", None):
+            raise ValueError(f'mode: expected "min", "max" or None, got {mode!r}')
+        self.monitor, self.patience, self.min_delta, self.restore_best = monitor, patience, min_delta, restore_best
+        self.mode = mode or ("max" if monitor.endswith("acc") else "min")
+        self._forget()
+
+    def _forget(self) -> None:
+        self.best: float | None = None
+        self.best_epoch: int | None = None
+        self._waited = 0
+        self._parameters: dict[str, np.ndarray] = {}
+
+    def on_train_begin(self, run: Run) -> None:
+        self._forget()
+
+    def on_epoch_end(self, run: Run) -> bool:
+        if self.monitor not in run.values:
+            raise ValueError(f"monitor: expected one of {', '.join(run.values)}, got {self.monitor!r}")
+        value = run.values[self.monitor]
+        if self._is_better(value):
+            self.best, self.best_epoch, self._waited = value, run.epoch, 0
+            if self.restore_best:
+                self._parameters = {name: np.array(w) for name, w in run.model.params.items()}
+        else:
+            self._waited += 1
+        return self._waited >= self.patience
+
+    def on_train_end(self, run: Run) -> None:
+        for name, value in self._parameters.items():
+            run.model.params[name] = value
+        self._parameters = {}
+
+    def _is_better(self, value: float) -> bool:
+        if self.best is None:
+            return not math.isnan(value)
+        gain = self.best - value if self.mode == "min" else value - self.best
+        return gain > self.min_delta
+
+
+class History(Callback):
+    """All values of all epochs.
+
+    Attributes
+    ----------
+    values : dict of str to list
+        ``epoch``, ``step`` and the keys of :attr:`Run.values`, with a number for each epoch, NaN where an epoch had
+        none of that name. A training that begins anew begins them anew.
+    """
+
+    def __init__(self) -> None:
+        self.values: dict[str, list[Any]] = {}
+
+    def on_train_begin(self, run: Run) -> None:
+        self.values = {}
+
+    def on_epoch_end(self, run: Run) -> None:
+        found = {"epoch": run.epoch, "step": run.step, **run.values}
+        before = max(map(len, self.values.values()), default=0)
+        for name in dict.fromkeys([*self.values, *found]):
+            self.values.setdefault(name, [math.nan] * before).append(found.get(name, math.nan))
+
+    def to_pandas(self) -> "DataFrame":
+        """A row for each epoch, with the epochs as the index; ImportError if pandas is not installed."""
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError('History.to_pandas needs pandas: pip install "fastfc[pandas]"') from error
+        return pandas.DataFrame(self.values or {"epoch": []}).set_index("epoch")
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> "Figure":
+        """Losses and accuracies by epoch: see :func:`fastfc.vis_utils.plot_history`; ImportError without matplotlib."""
+        from fastfc.vis_utils import plot_history
+
+        loss, train_acc, val_acc = (self.values.get(name, []) for name in ("loss", "train_acc", "val_acc"))
+        return plot_history(loss, train_acc, val_acc, path)

@@ -1,0 +1,155 @@
+"""Callbacks that write or show the values of each epoch."""
+
+import csv
+import json
+import math
+import os
+from typing import Any
+
+from fastfc.callbacks._base import Callback, Run
+
+__all__ = ["CSVLogger", "JSONLinesLogger", "ProgressBar", "TensorBoard"]
+
+Path = str | os.PathLike[str]
+
+
+class CSVLogger(Callback):
+    """A line of comma-separated values for each epoch, written at once.
+
+    The columns are ``epoch``, ``step`` and the values of the first epoch.
+
+    Parameters
+    ----------
+    path : path
+        An older file is replaced when the training begins, unless `append` is true.
+    append : bool
+        Whether an older file with the same columns is continued.
+
+    Raises
+    ------
+    OSError
+        When the training begins, before its first step, if the file cannot be written.
+    """
+
+    def __init__(self, path: Path, append: bool = False) -> None:
+        self.path, self.append = path, append
+        self._columns: list[str] = []
+
+    def on_train_begin(self, run: Run) -> None:
+        self._columns = []
+        with open(self.path, "a" if self.append else "w", newline="", encoding="utf-8"):
+            pass
+        if self.append:
+            with open(self.path, newline="", encoding="utf-8") as file:
+                self._columns = next(csv.reader(file), [])
+
+    def on_epoch_end(self, run: Run) -> None:
+        found = {"epoch": run.epoch, "step": run.step, **run.values}
+        with open(self.path, "a", newline="", encoding="utf-8") as file:
+            if not self._columns:
+                self._columns = list(found)
+                csv.writer(file).writerow(self._columns)
+            csv.writer(file).writerow([found.get(name, "") for name in self._columns])
+
+
+class JSONLinesLogger(Callback):
+    """A JSON object for each epoch, each on a line of its own, written at once.
+
+    Parameters
+    ----------
+    path : path
+        An older file is replaced when the training begins, unless `append` is true.
+    append : bool
+
+    Raises
+    ------
+    OSError
+        When the training begins, before its first step, if the file cannot be written.
+
+    Notes
+    -----
+    JSON has neither NaN nor infinities: they are written as ``null``.
+    """
+
+    def __init__(self, path: Path, append: bool = False) -> None:
+        self.path, self.append = path, append
+
+    def on_train_begin(self, run: Run) -> None:
+        with open(self.path, "a" if self.append else "w", encoding="utf-8"):
+            pass
+
+    def on_epoch_end(self, run: Run) -> None:
+        values = {name: value if math.isfinite(value) else None for name, value in run.values.items()}
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"epoch": run.epoch, "step": run.step, **values}) + "\n")
+
+
+class TensorBoard(Callback):
+    """All values by epoch for TensorBoard, through tensorboardX or, where that is not installed, PyTorch.
+
+    Parameters
+    ----------
+    log_dir : path
+
+    Raises
+    ------
+    ImportError
+        When the training begins, if neither is installed.
+    """
+
+    def __init__(self, log_dir: Path) -> None:
+        self.log_dir = log_dir
+        self._writer: Any = None
+
+    def on_train_begin(self, run: Run) -> None:
+        self._writer = _summary_writer()(os.fspath(self.log_dir))
+
+    def on_epoch_end(self, run: Run) -> None:
+        for name, value in run.values.items():
+            self._writer.add_scalar(name, value, run.epoch)
+        self._writer.flush()
+
+    def on_train_end(self, run: Run) -> None:
+        self._writer.close()
+        self._writer = None
+
+
+def _summary_writer() -> Any:
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise ImportError('TensorBoard needs tensorboardX: pip install "fastfc[tensorboard]"') from error
+    return SummaryWriter
+
+
+class ProgressBar(Callback):
+    """A bar of tqdm over the steps, with the values of the last epoch behind it.
+
+    Parameters
+    ----------
+    **options
+        Those of ``tqdm.auto.tqdm``, as ``file`` or ``leave``.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self._options = options
+        self._bar: Any = None
+
+    def on_train_begin(self, run: Run) -> None:
+        from tqdm.auto import tqdm
+
+        self._bar = tqdm(**{"total": run.total_steps, "initial": run.step, "unit": "step", **self._options})
+
+    def on_step(self, run: Run) -> None:
+        self._bar.update(run.step - self._bar.n)
+
+    def on_epoch_end(self, run: Run) -> None:
+        shown = {name: f"{value:.4g}" for name, value in run.values.items() if name != "seconds"}
+        self._bar.set_postfix(shown)
+
+    def on_train_end(self, run: Run) -> None:
+        self._bar.close()
+        self._bar = None
