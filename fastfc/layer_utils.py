@@ -6,9 +6,14 @@ gradients come in the order of the forward pass's arrays. A block's cache belong
 backward pass.
 """
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastfc import activations, layers
 from fastfc._arguments import cast, float_arrays, number, require_shape
 from fastfc._layer_arguments import (
     batchnorm_param,
@@ -215,3 +220,43 @@ def _check_output(dout: np.ndarray, out: np.ndarray, shape: tuple[int, int]) -> 
 
 def _checked_scale(scale: tuple) -> list[float]:
     return [number("cache", value) for value in scale]
+
+
+def block_of(normalization: str | None, activation: str, dropout: bool) -> tuple[Callable, Callable]:
+    """The two passes of ``affine - [norm] - activation - [dropout]``: a fused block for ReLU, else layer by layer."""
+    if activation == "relu":
+        forward, backward = (globals()[block_name(normalization, dropout, way)] for way in ("forward", "backward"))
+        return forward, backward
+    return (
+        functools.partial(_composed_forward, normalization, activation, dropout),
+        functools.partial(_composed_backward, normalization, activation, dropout),
+    )
+
+
+def _composed_forward(
+    normalization: str | None, activation: str, dropout: bool, x: np.ndarray, w: np.ndarray, b: np.ndarray, *args: Any
+) -> tuple[np.ndarray, tuple]:
+    out, fc_cache = layers.affine_forward(x, w, b)
+    norm_cache = dropout_cache = None
+    if normalization is not None:
+        gamma, beta, param = args[:3]
+        out, norm_cache = getattr(layers, f"{normalization}_forward")(out, gamma, beta, param)
+    out, slope = getattr(activations, f"{activation}_forward")(out)
+    if dropout:
+        out, dropout_cache = layers.dropout_forward(out, args[-1])
+    return out, (fc_cache, norm_cache, slope, dropout_cache)
+
+
+def _composed_backward(
+    normalization: str | None, activation: str, dropout: bool, dout: np.ndarray, cache: tuple
+) -> tuple[np.ndarray, ...]:
+    fc_cache, norm_cache, slope, dropout_cache = cache
+    if dropout:
+        dout = layers.dropout_backward(dout, dropout_cache)
+    dout = getattr(activations, f"{activation}_backward")(dout, slope)
+    gradients: list[np.ndarray] = []
+    if normalization is not None:
+        # The alternative formula of batch normalization is the faster one.
+        backward = layers.batchnorm_backward_alt if normalization == "batchnorm" else layers.layernorm_backward
+        dout, *gradients = backward(dout, norm_cache)
+    return *layers.affine_backward(dout, fc_cache), *gradients

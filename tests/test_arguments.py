@@ -15,16 +15,24 @@ from hypothesis import strategies as st
 from layouts import LAYOUTS, arrays_in, arrays_unchanged, mapped, read_only
 
 import fastfc
-from fastfc import cases, layer_utils, layers
+from fastfc import cases, layers
 from fastfc.backend import BACKENDS, OPS
 from fastfc.cases import Sizes
+from fastfc.ops import losses
 
 JIT = not importlib.import_module("numba").config.DISABLE_JIT
 
 NAMES = [name for name, operation in OPS.items() if operation.module != "optim"]
 FORWARD = [name for name in NAMES if name.endswith("_forward")]
 BACKWARD = [name for name in NAMES if "_backward" in name]
-LOSSES = ["softmax_loss", "svm_loss"]
+# Of labels, and of targets like the scores.
+LOSSES = [f"{loss.name}_loss" for loss in losses.LOSSES.values() if loss.labels]
+TARGET_LOSSES = [f"{loss.name}_loss" for loss in losses.LOSSES.values() if not loss.labels]
+# Of any shape; and those whose cache is a single array.
+ELEMENTWISE = [name for name in NAMES if OPS[name].module in ("activation", "dropout")]
+CACHE_IS_ARRAY = [name for name in NAMES if OPS[name].module == "activation"]
+# Targets of 0 to 1 only.
+SHARES = ["logistic_loss"]
 BATCHNORM = [name for name in FORWARD if "batchnorm" in name]
 LAYERNORM = [name for name in FORWARD if "layernorm" in name]
 NORM_BACKWARD = [name for name in BACKWARD if "norm" in name]
@@ -41,7 +49,7 @@ NO_NUMBERS = ["0.5", None, 0.5j, True, [0.5], np.array([0.5]), np.array("0.5")]
 
 
 def public(name):
-    return getattr(layer_utils if OPS[name].module == "layer_utils" else layers, name)
+    return getattr(importlib.import_module(f"fastfc.{OPS[name].public_module}"), name)
 
 
 def plain_args(name):
@@ -218,7 +226,7 @@ def test_float16_gradients_meet_the_float32_cache_of_a_float16_forward_pass(name
 
 
 @pytest.mark.parametrize("dtype", ["bool", "int8", "uint8", "int16", "uint32", "int64", ">i4"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in SHARES])
 def test_integers_and_booleans_become_float64(name, dtype, backend):
     case = cases.build(name, SIZES, "float64")
     whole = arguments(case, lambda array: np.rint(3 * abs(array)).astype(dtype) if array.dtype.kind == "f" else array)
@@ -273,7 +281,7 @@ NO_REAL_NUMBERS = [
 def array_parameters(name):
     """Names and positions of a function's own array arguments."""
     args = plain_args(name)
-    return [(what, i) for i, what in enumerate(parameters_of(name)) if isinstance(args[i], np.ndarray)]
+    return [(what, i) for i, what in enumerate(parameters_of(name)[: len(args)]) if isinstance(args[i], np.ndarray)]
 
 
 ARRAY_PARAMETERS = [(name, what, i) for name in NAMES for what, i in array_parameters(name)]
@@ -282,7 +290,8 @@ ARRAY_PARAMETERS = [(name, what, i) for name in NAMES for what, i in array_param
 @pytest.mark.parametrize(("name", "what", "position"), ARRAY_PARAMETERS)
 def test_what_holds_no_real_numbers_is_refused_by_name(name, what, position, backend):
     args = plain_args(name)
-    for value in (*NO_REAL_NUMBERS, None):
+    # Weights may be left out.
+    for value in (*NO_REAL_NUMBERS, *([] if what == "weights" else [None])):
         args[position] = value
         refused(name, args, TypeError, rf"^{what}: expected")
 
@@ -306,13 +315,13 @@ def test_running_statistics_without_real_numbers_are_refused_by_name(name, key, 
 
 
 def wrong_shapes(name, what, shape):
-    if what in ("b", "gamma", "beta", "y"):
+    if what in ("b", "gamma", "beta", "y", "weights"):
         (n,) = shape
         return [(), (n + 1,), (n - 1,), (0,), (1, n), (n, 1)]
     n, d = shape
     if what == "x":
         # Any number of rows will do, and affine layers take any axes behind it.
-        if name in LOSSES:
+        if name in LOSSES + TARGET_LOSSES:
             return [(), (n,), (n, d, 1)]
         return [(), (n,), (n, d + 1), (n, d - 1), (n, 0), *([] if "affine" in name else [(n, d, 1)])]
     return [(), (n * d,), (n + 1, d), (n - 1, d), (n, d + 1), (n, d - 1), (d, n), (n, d, 1), (0, d), (n, 0)]
@@ -325,7 +334,8 @@ def assert_names_two_shapes(message, shape):
 
 
 @pytest.mark.parametrize(
-    ("name", "what", "position"), [row for row in ARRAY_PARAMETERS if row[0] not in ("relu_forward", "dropout_forward")]
+    ("name", "what", "position"),
+    [row for row in ARRAY_PARAMETERS if row[0] not in ELEMENTWISE or row[0].endswith("backward")],
 )
 def test_wrong_shapes(name, what, position, backend):
     args = plain_args(name)
@@ -422,21 +432,28 @@ DOUT = np.ones((SIZES.n, SIZES.d), "float32")
 
 
 @pytest.mark.parametrize(
-    ("name", "other"), [(name, other) for name in BACKWARD for other in FORWARD if other != forward_of(name)]
+    ("name", "other"),
+    [
+        (name, other)
+        for name in BACKWARD
+        for other in FORWARD
+        # A slope is a slope, and nothing tells an array from another.
+        if other != forward_of(name) and not (name in CACHE_IS_ARRAY and other in CACHE_IS_ARRAY)
+    ],
 )
 def test_caches_of_other_functions(name, other, backend):
     for mode in ("train", "test"):
         refused(name, (DOUT, cache_of(other, mode)), ValueError, "^cache: expected")
 
 
-@pytest.mark.parametrize("name", [name for name in BACKWARD if name != "relu_backward"])
+@pytest.mark.parametrize("name", [name for name in BACKWARD if name not in CACHE_IS_ARRAY])
 def test_caches_of_another_structure(name, backend):
     cache = cache_of(forward_of(name))
     for other in (None, 0, "cache", (), {}, DOUT, list(cache), cache[:-1], (*cache, None), (cache,)):
         refused(name, (DOUT, other), ValueError, "^cache: expected")
 
 
-@pytest.mark.parametrize("name", [name for name in BACKWARD if name != "relu_backward"])
+@pytest.mark.parametrize("name", [name for name in BACKWARD if name not in CACHE_IS_ARRAY])
 def test_caches_of_other_contents(name, backend):
     cache = cache_of(forward_of(name))
     for other in ((None,) * len(cache), cache[::-1], (0.0,) * len(cache), ("train",) * len(cache)):
@@ -701,10 +718,10 @@ def test_row_statistics_need_features(name, backend):
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (5, 0), (0, 0)])
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", LOSSES + TARGET_LOSSES)
 def test_losses_need_rows_and_classes(name, shape, backend):
-    args = (np.ones(shape), np.zeros(shape[0], int))
-    message = refused(name, args, ValueError, "^x: expected at least one row and one class")
+    args = (np.ones(shape), np.zeros(shape[0], int) if name in LOSSES else np.ones(shape))
+    message = refused(name, args, ValueError, "^x: expected at least one row and one c")
     assert str(shape) in message
 
 
@@ -739,7 +756,7 @@ MOST = 40 if JIT else 6
 SMALLEST = dict.fromkeys(NAMES, (0, 0))
 SMALLEST.update({name: (1, 0) for name in NAMES if "batchnorm" in name})
 SMALLEST.update({name: (0, 1) for name in NAMES if "layernorm" in name})
-SMALLEST.update(dict.fromkeys(LOSSES, (1, 1)))
+SMALLEST.update(dict.fromkeys(LOSSES + TARGET_LOSSES, (1, 1)))
 
 # Their products with each other, as a block's backward pass makes them, stay finite in float32.
 FINITE = st.sampled_from([0.0, -0.0, 1.0, 3.25, 1e-45, -1e-42, 1e-38, 1e-20, -1e4, 1e4 + 1e-3, 1e7]) | st.floats(

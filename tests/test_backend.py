@@ -86,8 +86,7 @@ def test_nonsense_in_the_environment_is_said():
 
 @pytest.mark.parametrize("name", OPS)
 def test_every_operation_is_public(name):
-    module = {"optim": "optim", "layer_utils": "layer_utils"}.get(OPS[name].module, "layers")
-    public = importlib.import_module(f"fastfc.{module}")
+    public = importlib.import_module(f"fastfc.{OPS[name].public_module}")
     assert callable(getattr(public, name))
     assert name in public.__all__
     assert getattr(public, name).__doc__

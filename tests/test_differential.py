@@ -7,6 +7,7 @@ the formula evaluated with absolute values (see fastfc/cases.py).
 """
 
 import copy
+import importlib
 import itertools
 
 import numpy as np
@@ -15,7 +16,7 @@ from layouts import LAYOUTS, arrays_in, mapped
 from strains import FINITE, NOT_FINITE, values_that_strain
 
 import fastfc
-from fastfc import cases, layer_utils, layers, optim, tolerance
+from fastfc import cases, tolerance
 from fastfc.backend import BACKENDS, OPS
 from fastfc.cases import Sizes
 
@@ -36,7 +37,7 @@ IN_PLACE = "l2_penalty"
 
 def public(name):
     """The function that users call."""
-    return getattr({"layer_utils": layer_utils, "optim": optim}.get(OPS[name].module, layers), name)
+    return getattr(importlib.import_module(f"fastfc.{OPS[name].public_module}"), name)
 
 
 def build(name, dtype, kind, layout):

@@ -349,6 +349,21 @@ MODEL = {
         (in_model("normalization", "none"), "normalization: expected 'batchnorm' or 'layernorm'"),
         (in_model("normalization", lambda solver: ["batchnorm"]), "normalization: expected"),
     ],
+    "activation": [
+        (in_model("activation", "tanh"), "other"),
+        (in_model("activation", "gelu"), "other"),
+        (in_model("activation", "sine"), "activation: expected one of 'relu'"),
+        (in_model("activation", None), "activation: expected one of 'relu'"),
+    ],
+    "loss_name": [
+        (in_model("loss_name", "svm"), "other"),
+        (in_model("loss_name", "hinge"), "loss_name: expected one of 'softmax'"),
+    ],
+    "loss_parameter": [
+        (in_model("loss_parameter", 0.25), "other"),
+        (in_model("loss_parameter", 1.5), "label_smoothing: expected a number s with 0 <= s < 1"),
+        (in_model("loss_parameter", "much"), "label_smoothing: expected a number"),
+    ],
     "use_dropout": [(in_model("use_dropout", False), "other"), (in_model("use_dropout", 1), "same")],
     "reg": [
         (in_model("reg", 1.0), "other"),

@@ -1,14 +1,16 @@
 """Every gradient against central differences, in float64, on both backends."""
 
 import copy
+import importlib
 
 import numpy as np
 import pytest
 
 import fastfc
-from fastfc import FullyConnectedNet, cases, layer_utils, layers
+from fastfc import FullyConnectedNet, cases, layers
 from fastfc.backend import OPS
 from fastfc.gradient_check import eval_numerical_gradient, eval_numerical_gradient_array
+from fastfc.ops.activations import ACTIVATIONS
 
 SIZES = cases.Sizes(n=6, d=5, inputs=12)
 FORWARD = [name for name in OPS if name.endswith("_forward")]
@@ -48,7 +50,7 @@ def away_from_kinks(rng, name, shape):
 
 
 def public(name):
-    return getattr(layers, name, None) or getattr(layer_utils, name)
+    return getattr(importlib.import_module(f"fastfc.{OPS[name].public_module}"), name)
 
 
 def layer_case(name, mode):
@@ -56,7 +58,8 @@ def layer_case(name, mode):
 
     Running statistics are the batch's, so that the magnitudes hold in test mode as well.
     """
-    case = cases.build(name, SIZES, np.float64, sample=away_from_kinks if name == "relu_forward" else cases.normal)
+    kinks = [f"{activation.name}_forward" for activation in ACTIVATIONS.values() if not activation.smooth]
+    case = cases.build(name, SIZES, np.float64, sample=away_from_kinks if name in kinks else cases.normal)
     args = copy.deepcopy(case.args)
     params = [arg for arg in args if isinstance(arg, dict)]
     for param in params:
@@ -114,12 +117,12 @@ def test_examples_with_more_axes(name, backend):
 @pytest.mark.parametrize("name", LOSSES)
 def test_losses(name, backend):
     case = cases.build(name, SIZES, np.float64)
-    x, y = case.args
-    function = getattr(layers, name)
+    x, *others = case.args
+    function = public(name)
     # The softmax's logarithm meets its singularity at a distance of pi; the hinge is linear between its kinks.
     h, bound = step_and_bound(2 * case.magnitudes[0], case.terms, radius=0.25)
-    _, dx = function(x, y)
-    assert_close(dx, eval_numerical_gradient(lambda x: function(x, y)[0], x, verbose=False, h=h), bound)
+    _, dx = function(x, *others)
+    assert_close(dx, eval_numerical_gradient(lambda x: function(x, *others)[0], x, verbose=False, h=h), bound)
 
 
 def test_l2_penalty(backend):

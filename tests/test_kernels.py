@@ -57,7 +57,9 @@ HOT = {
     ("adam_amsgrad", "_adam_amsgrad"): [r"v?sqrt", r"v?div"],
     ("nadam", "_nadam"): [r"v?sqrt", r"v?div"],
     ("lion", "_lion"): [r"v?cmp\w*"],
-    ("softmax_loss", "_softmax"): [r"v?(fn?m(add|sub)\d*|mul)"],
+    ("softmax_loss", "_of_labels"): [r"v?(fn?m(add|sub)\d*|mul)"],
+    ("tanh_forward", "_activate"): [r"v?fn?m(add|sub)\d*", r"v?div"],
+    ("tanh_backward", "_times_slope"): [r"v?mul"],
 }
 
 

@@ -11,6 +11,7 @@ from strains import FINITE, values_that_strain
 from fastfc import cases
 from fastfc.backend import BACKENDS, OPS
 from fastfc.cases import Sizes
+from fastfc.ops.activations import ACTIVATIONS, SLOPED
 
 JIT = not importlib.import_module("numba").config.DISABLE_JIT
 
@@ -18,7 +19,9 @@ JIT = not importlib.import_module("numba").config.DISABLE_JIT
 ROWS = [1, 2, 31, 32, 33, 53]
 COLUMNS = [1, 2, 7, 8, 9, 15, 16, 17, 31, 33] if JIT else [1, 7, 16, 17]
 DTYPES = ["float32", "float64"]
-FORWARD = [name for name in OPS if name.endswith("_forward") and name not in ("relu_forward", "dropout_forward")]
+# Of one array as its backward pass's result.
+ELEMENTWISE = [*(f"{name}_forward" for name in ACTIVATIONS), "dropout_forward"]
+FORWARD = [name for name in OPS if name.endswith("_forward") and name not in ELEMENTWISE]
 
 
 def assert_twins_agree(case):
@@ -79,6 +82,19 @@ def test_caches_are_interchangeable(forward, dtype):
         # The cache itself may differ by the forward pass's rounding, which the backward pass carries on.
         tripled = cases.Case(backward, (), None, backward_case.magnitudes, 3 * forward_case.terms + backward_case.terms)
         assert cases.largest_error(got, expected, tripled) <= 1, (first, second)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", SLOPED)
+def test_slopes_are_interchangeable(name, dtype):
+    """A cache of one backend within tolerance of the other's, and a product of it the same for both."""
+    case = cases.build(f"{name}_forward", Sizes(32, 9), dtype)
+    dout = cases.build("relu_backward", Sizes(32, 9), dtype).args[0]
+    assert_twins_agree(case)
+    for first in BACKENDS:
+        _, cache = OPS[f"{name}_forward"].twin(first)(*copy.deepcopy(case.args))
+        results = [OPS[f"{name}_backward"].twin(second)(dout, cache) for second in BACKENDS]
+        np.testing.assert_array_equal(*results)
 
 
 @pytest.mark.parametrize("name", ["relu", "dropout"])

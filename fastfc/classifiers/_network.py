@@ -10,6 +10,9 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from fastfc._arguments import by_position, checked_reg, number, require_mapping
 from fastfc.course.years import checked_legacy, default_legacy
+from fastfc.losses import checked_parameter
+from fastfc.ops.activations import ACTIVATIONS
+from fastfc.ops.losses import LOSSES
 from fastfc.params import FlatParameters
 from fastfc.training.capability import Methods
 
@@ -26,6 +29,9 @@ class DescribedNetwork:
     # Of the class too, for networks that were pickled before they had them.
     feature_names: list[str] | None = None
     target_name: str | None = None
+    activation: str = "relu"
+    loss_name: str = "softmax"
+    loss_parameter: float = 0.0
 
     def _build(
         self,
@@ -38,12 +44,19 @@ class DescribedNetwork:
         dtype: DTypeLike,
         seed: int | None,
         legacy: str | None = None,
+        activation: str = "relu",
+        loss: str = "softmax",
+        loss_parameter: float | None = None,
     ) -> None:
         """All of the constructor that draws no random numbers; the weights are left at zero."""
         dims = _checked_dims(input_dim, hidden_dims, num_classes)
+        one_of("activation", activation, ACTIVATIONS)
+        one_of("loss", loss, LOSSES)
+        parameter = checked_parameter(LOSSES[loss], loss_parameter)
         legacy = _checked_options(dropout_keep_ratio, normalization, reg, dtype, seed, legacy)
 
         self.normalization = normalization
+        self.activation, self.loss_name, self.loss_parameter = activation, loss, parameter
         self.use_dropout = dropout_keep_ratio != (1 if legacy is None else 0)
         self.reg = reg
         self.num_layers = len(dims) - 1
@@ -118,6 +131,9 @@ class DescribedNetwork:
             raise ValueError(f"normalization: expected {expected}, as the network was made, got {normalization!r}")
         if self.use_dropout and type(self.dropout_param) is not dict:
             require_mapping("dropout_param", self.dropout_param)
+        one_of("activation", self.activation, ACTIVATIONS)
+        one_of("loss_name", self.loss_name, LOSSES)
+        checked_parameter(LOSSES[self.loss_name], self.loss_parameter)
         if normalization is None:
             return
         found = self.bn_params
@@ -166,6 +182,12 @@ class DescribedNetwork:
     def _block_params(self, i: int) -> list[dict[str, Any]]:
         norm_params = [] if self.normalization is None else [self.bn_params[i - 1]]
         return norm_params + ([self.dropout_param] if self.use_dropout else [])
+
+
+def one_of(name: str, value: Any, allowed: Iterable[str]) -> None:
+    """ValueError that names the argument unless `value` is one of some strings."""
+    if not (isinstance(value, str) and value in allowed):
+        raise ValueError(f"{name}: expected one of {', '.join(map(repr, allowed))}, got {value!r}")
 
 
 def _checked_dims(input_dim: int, hidden_dims: Iterable[int], num_classes: int) -> list[int]:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from fastfc import layer_utils, layers
-from fastfc._arguments import checked_reg, labels, number
+from fastfc import layer_utils, layers, losses
+from fastfc._arguments import checked_reg, number
 from fastfc._layer_arguments import seeded
 from fastfc.backend import get_backend
 from fastfc.classifiers._network import DescribedNetwork
@@ -22,6 +22,8 @@ from fastfc.formats.model import DAMAGE, NORM_NUMBERS, STATISTICS, array_kinds, 
 from fastfc.formats.npz import read_npz
 from fastfc.layer_utils import *  # noqa: F403
 from fastfc.layers import *  # noqa: F403
+from fastfc.losses import checked_targets, predictions_of, probabilities_of
+from fastfc.ops.losses import LOSSES
 from fastfc.training.capability import Methods
 
 __all__ = ["FullyConnectedNet", "TwoLayerNet", "load_model", "np", *layer_utils.__all__, *layers.__all__]
@@ -31,7 +33,7 @@ _PREDICT_ROWS = 1024
 
 
 class FullyConnectedNet(DescribedNetwork):
-    """A fully connected network with any number of hidden layers, ReLU and a softmax loss.
+    """A fully connected network with any number of hidden layers; with ReLU and a softmax loss by default.
 
     Parameters
     ----------
@@ -63,6 +65,14 @@ class FullyConnectedNet(DescribedNetwork):
     legacy : {None, "2017"}
         ``"2017"`` says that `dropout` is the probability to drop. Such a network trains in
         the generic loop.
+    activation : str
+        The function between the layers, one of :data:`fastfc.activations.NAMES`. Default ``"relu"``.
+    loss : str
+        The loss, one of :data:`fastfc.losses.NAMES`. ``"softmax"`` (the default) and ``"svm"`` take labels;
+        ``"logistic"``, ``"squared"``, ``"absolute"``, ``"huber"``, ``"quantile"`` and ``"poisson"`` take
+        targets (N, num_classes), one for each output, or (N,) for a single one.
+    loss_parameter : float, optional
+        The loss's number: softmax's label smoothing, Huber's delta, or the quantile.
 
     Attributes
     ----------
@@ -83,7 +93,9 @@ class FullyConnectedNet(DescribedNetwork):
         feature. Saved with the network, so that tables to predict from can be read by name.
     target_name : str or None
         The column of that table that held the labels.
-    normalization, use_batchnorm, use_dropout, reg, num_layers, dtype, class_names
+    loss_name : str
+        The constructor's `loss`.
+    normalization, activation, loss_parameter, use_batchnorm, use_dropout, reg, num_layers, dtype, class_names
 
     Raises
     ------
@@ -119,6 +131,9 @@ class FullyConnectedNet(DescribedNetwork):
         dropout: float | None = None,
         use_batchnorm: bool | None = None,
         legacy: str | None = None,
+        activation: str = "relu",
+        loss: str = "softmax",
+        loss_parameter: float | None = None,
     ) -> None:
         p, normalization, legacy = net_arguments(
             dropout_keep_ratio, normalization, dropout, use_batchnorm, legacy, stacklevel=2
@@ -126,7 +141,10 @@ class FullyConnectedNet(DescribedNetwork):
         scale = number("weight_scale", weight_scale)
         if not np.isfinite(scale):
             raise ValueError(f"weight_scale: expected a finite number, got {weight_scale}")
-        self._build(hidden_dims, input_dim, num_classes, p, normalization, reg, dtype, seed, legacy)
+        self._build(
+            hidden_dims, input_dim, num_classes, p, normalization, reg, dtype, seed, legacy, activation, loss,
+            loss_parameter,
+        )  # fmt: skip
         for name, shape in self._params.shapes.items():
             if name.startswith("W"):
                 drawn = np.random.randn(*shape)
@@ -134,15 +152,17 @@ class FullyConnectedNet(DescribedNetwork):
                 drawn *= scale
                 self._params[name] = drawn
 
-    def loss(self, X: ArrayLike, y: ArrayLike | None = None) -> Any:
+    def loss(self, X: ArrayLike, y: ArrayLike | None = None, weights: ArrayLike | None = None) -> Any:
         """Scores in test mode, or loss and gradients in training mode.
 
         Parameters
         ----------
         X : array (N, d1, ..., dk)
             Examples of any real dtype, computed in the model's.
-        y : integer array (N,), optional
-            Labels.
+        y : integer array (N,), or array (N, num_classes), optional
+            Labels, or the targets that the loss takes.
+        weights : array (N,), optional
+            Weights of the examples: the loss is ``sum(weights * losses) / sum(weights)``.
 
         Returns
         -------
@@ -166,7 +186,7 @@ class FullyConnectedNet(DescribedNetwork):
         x = self._inputs(X)
         reg = 0.0
         if y is not None:
-            y = labels(y, len(x), self.dims[-1])
+            y = checked_targets(LOSSES[self.loss_name], "y", y, len(x), self.dims[-1], self.dtype)
             reg = checked_reg(self.reg)
         self._set_mode("test" if y is None else "train")
         forward, backward = self._block()
@@ -180,7 +200,7 @@ class FullyConnectedNet(DescribedNetwork):
             return scores
 
         grads: dict[str, np.ndarray] = {}
-        loss, dscores = layers.softmax_loss(scores, y)
+        loss, dscores = losses.evaluate(self.loss_name, scores, y, weights, self.loss_parameter)
         dx, grads[f"W{last}"], grads[f"b{last}"] = layers.affine_backward(dscores, cache)
         for i in range(last - 1, 0, -1):
             dx, *gradients = backward(dx, caches[i - 1])
@@ -203,20 +223,36 @@ class FullyConnectedNet(DescribedNetwork):
         return _predict_scores()(self, X, softmax)
 
     def predict(self, X: ArrayLike) -> np.ndarray:
-        """The class with the highest score, by example: X (N, d1, ..., dk) -> integers (N,)."""
-        if get_backend() == "fast" and self._training.kept_by(self):
-            return self._compiled_scores(self._checked_inputs(X)).argmax(axis=1)
-        return np.argmax(self._scores(X), axis=1)
+        """Predictions for examples X (N, d1, ..., dk), in the form of the loss's targets.
+
+        Returns
+        -------
+        array
+            The class with the highest score, integers (N,), for ``"softmax"`` and ``"svm"``; for ``"logistic"``
+            whether the probability is above 0.5, as 0 or 1; else the scores, or their exponentials for
+            ``"poisson"``: (N,) for a single output, else (N, num_classes).
+        """
+        compiled = get_backend() == "fast" and self._training.kept_by(self)
+        scores = self._compiled_scores(self._checked_inputs(X)) if compiled else self._scores(X)
+        return predictions_of(LOSSES[self.loss_name], scores)
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
-        """The softmax of the scores: X (N, d1, ..., dk) -> probabilities (N, C) in the model's dtype."""
-        if get_backend() == "fast" and self._training.kept_by(self):
+        """Probabilities of the classes: X (N, d1, ..., dk) -> (N, C) in the model's dtype.
+
+        For ``"softmax"`` the softmax of the scores; for ``"logistic"`` with a single output those of 0 and of 1,
+        with more of them each output's own.
+
+        Raises
+        ------
+        ValueError
+            If the network's loss has no probabilities.
+        """
+        link = LOSSES[self.loss_name].link
+        if link not in ("softmax", "logistic"):
+            raise ValueError(f"predict_proba: the loss {self.loss_name!r} has no probabilities; use predict")
+        if link == "softmax" and get_backend() == "fast" and self._training.kept_by(self):
             return self._compiled_scores(self._checked_inputs(X), softmax=True)
-        scores = self._scores(X)
-        scores -= scores.max(axis=1, keepdims=True)
-        np.exp(scores, out=scores)
-        scores /= scores.sum(axis=1, keepdims=True)
-        return scores
+        return probabilities_of(link, self._scores(X))
 
     def _scores(self, X: ArrayLike) -> np.ndarray:
         X = self._checked_inputs(X)
@@ -231,9 +267,7 @@ class FullyConnectedNet(DescribedNetwork):
         return out
 
     def _block(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
-        norm = "" if self.normalization is None else f"{self.normalization}_"
-        name = f"affine_{norm}relu_dropout" if self.use_dropout else f"affine_{norm}relu"
-        return getattr(layer_utils, f"{name}_forward"), getattr(layer_utils, f"{name}_backward")
+        return layer_utils.block_of(self.normalization, self.activation, self.use_dropout)
 
     def save(self, fname: str | os.PathLike[str]) -> None:
         """Write the network as an ``.npz`` file without pickles, under exactly this name.
@@ -267,11 +301,12 @@ class FullyConnectedNet(DescribedNetwork):
             print(f"{os.fspath(fname)} not available.")
             return False
         other = load_model(fname)
-        if (other.dims, other.normalization) != (self.dims, self.normalization):
-            raise ValueError(
-                f"fname: expected a model with layers {self.dims} and normalization {self.normalization}, "
-                f"got {other.dims} and {other.normalization}"
+        if any(getattr(other, key) != getattr(self, key) for key in ("dims", "normalization", "activation")):
+            mine, theirs = (
+                f"layers {net.dims}, normalization {net.normalization} and activation {net.activation}"
+                for net in (self, other)
             )
+            raise ValueError(f"fname: expected a model with {mine}, got {theirs}")
         self.params = other.params
         for mine, theirs in zip(self.bn_params, other.bn_params, strict=True):
             for key in (*STATISTICS, *NORM_NUMBERS):

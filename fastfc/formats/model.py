@@ -44,7 +44,11 @@ def packed(model: DescribedNetwork) -> dict[str, np.ndarray]:
     }
     if model.use_dropout and legacy_of(model.dropout_param):
         options["legacy"] = legacy_of(model.dropout_param)
-    # Left out where there are none: earlier versions read such a file too.
+    # Left out where they are what they were before networks had a choice: earlier versions read such a file too.
+    if model.activation != "relu":
+        options["activation"] = model.activation
+    if model.loss_name != "softmax" or model.loss_parameter != 0:
+        options |= {"loss": model.loss_name, "loss_parameter": float(model.loss_parameter)}
     names = _column_names(model.feature_names, model.target_name, model.dims[0])
     options |= {key: value for key, value in names.items() if value is not None}
     arrays = {f"params.{name}": model.params[name] for name in model.params.shapes}
@@ -84,6 +88,9 @@ def from_attributes(kind: type[Kind], attributes: dict[str, Any]) -> Kind:
         "seed": dropout_param.get("seed"),
         **{key: rest.pop(key) for key in ("normalization", "reg", "dtype", "class_names")},
         **{key: rest.pop(key, None) for key in _COLUMN_NAMES},
+        "activation": rest.pop("activation", "relu"),
+        "loss": rest.pop("loss_name", "softmax"),
+        "loss_parameter": rest.pop("loss_parameter", 0.0),
         "bn_params": bn_params,
         "arrays": list(arrays),
     }

@@ -1,8 +1,19 @@
-"""Rectified linear unit: out = max(x, 0), NaN stays NaN."""
+"""Activations on values that lie flat. See :mod:`fastfc.reference.activation`.
+
+All but ReLU are a function ``<name>(x) -> value, slope`` of one number; loops over it are packed.
+"""
+
+import math
 
 import numpy as np
 
-from fastfc.kernels.compiler.jit import inline, kernel
+from fastfc.kernels.compiler.jit import inline, kernel, part
+from fastfc.kernels.lowering.math import exp, expm1, log1p, scaled_normal_tail
+from fastfc.ops.activations import ACTIVATIONS, SLOPED
+
+_SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
+_GELU_CUBIC, _GELU_SCALE = 0.044715, math.sqrt(2 / math.pi)
+_DENSITY = 1 / math.sqrt(2 * math.pi)
 
 
 def relu_forward(x):
@@ -15,6 +26,9 @@ def relu_backward(dout, cache):
     dx = np.empty_like(dout)
     _backward(dx.reshape(-1), dout.reshape(-1), cache.reshape(-1))
     return dx
+
+
+# ------------------------------------------------------------------------------------------------------- ReLU
 
 
 @inline
@@ -54,3 +68,194 @@ def _forward(out, x):
 def _backward(dx, dout, x):
     # dx (n,), dout (n,), x (n,)
     gate(dx, dout, x, x.dtype.type(1))
+
+
+# ----------------------------------------------------- the others: value and slope of a number of the dtype `real`
+
+
+@inline
+def leaky_relu(x, real):
+    slope = real(1) if x > real(0) else real(0.01)
+    return x * slope, slope
+
+
+@inline
+def tanh(x, real):
+    e = expm1(real(-2) * abs(x))
+    size = -e / (real(2) + e)
+    return math.copysign(size, x), (real(1) - size) * (real(1) + size)
+
+
+@inline
+def logistic(x, real):
+    out, rest = _logistic(x, real)
+    return out, out * rest
+
+
+@inline
+def identity(x, real):
+    return x, real(1)
+
+
+@inline
+def selu(x, real):
+    low = expm1(real(0) if x > real(0) else x)
+    scale, alpha = real(_SELU_SCALE), real(_SELU_SCALE * _SELU_ALPHA)
+    return (scale * x, scale) if x > real(0) else (alpha * low, alpha * (low + real(1)))
+
+
+@inline
+def elu(x, real):
+    low = expm1(real(0) if x > real(0) else x)
+    return (x, real(1)) if x > real(0) else (low, low + real(1))
+
+
+@inline
+def silu(x, real):
+    s, rest = _logistic(x, real)
+    return x * s, s * (real(1) + x * rest)
+
+
+@inline
+def gelu(x, real):
+    bell = exp(x * x * real(-0.5))
+    tail = bell * scaled_normal_tail(abs(x))
+    below = tail if x < real(0) else real(1) - tail
+    return x * below, below + x * (real(_DENSITY) * bell)
+
+
+@inline
+def gelu_tanh(x, real):
+    scale, square = real(2 * _GELU_SCALE), x * x
+    s, rest = _logistic(scale * (x + real(_GELU_CUBIC) * square * x), real)
+    slope_of_exponent = scale * (real(1) + real(3 * _GELU_CUBIC) * square)
+    return x * s, s + x * (s * rest) * slope_of_exponent
+
+
+@inline
+def mish(x, real):
+    e = exp(-abs(x))
+    top = e * (e + real(2)) if x < real(0) else real(1) + real(2) * e
+    rest = real(2) if x < real(0) else real(2) * e * e
+    t = top / (top + rest)
+    s, _ = _logistic(x, real)
+    return x * t, t + x * (rest / (top + rest) * (real(1) + t)) * s
+
+
+@inline
+def softplus(x, real):
+    s, _ = _logistic(x, real)
+    return (x if x > real(0) else real(0)) + log1p(exp(-abs(x))), s
+
+
+@inline
+def _logistic(x, real):
+    """logistic(x), and 1 - logistic(x) without cancellation."""
+    e = exp(-abs(x))
+    large = real(1) / (real(1) + e)
+    small = e * large
+    return (small, large) if x < real(0) else (large, small)
+
+
+# ------------------------------------------------------------------------------------------ loops and operations
+
+
+def _loops(name):
+    """The two loops over an activation: with slopes, for training, and without."""
+    function = globals()[name]
+
+    @inline
+    def with_slopes(x, slope):
+        for i in range(x.size):
+            x[i], slope[i] = function(x[i], x.dtype.type)
+
+    @inline
+    def alone(x):
+        for i in range(x.size):
+            x[i] = function(x[i], x.dtype.type)[0]
+
+    return with_slopes, alone
+
+
+def _one_of(names):
+    """``activate(code, x, slope)`` and ``activate_alone(code, x)`` for the activations of these names, by code."""
+    name, *others = names
+    code = ACTIVATIONS[name].code
+    with_slopes, alone = _loops(name)
+    if not others:
+
+        @part
+        def last_activation(number, x, slope):
+            with_slopes(x, slope)
+
+        @part
+        def last_activation_alone(number, x):
+            alone(x)
+
+        return last_activation, last_activation_alone
+
+    activate_other, activate_other_alone = _one_of(others)
+
+    @part
+    def choose_activation(number, x, slope):
+        if number == code:
+            with_slopes(x, slope)
+        else:
+            activate_other(number, x, slope)
+
+    @part
+    def choose_activation_alone(number, x):
+        if number == code:
+            alone(x)
+        else:
+            activate_other_alone(number, x)
+
+    return choose_activation, choose_activation_alone
+
+
+#: ``activate(code, x, slope)`` overwrites x (n,) with the values of the activation of a code, ReLU excepted, and
+#: slope (n,) with its slopes; ``activate_alone(code, x)`` overwrites x alone.
+activate, activate_alone = _one_of(SLOPED)
+
+
+@kernel
+def _activate(code, x, slope):
+    activate(code, x, slope)
+
+
+@kernel
+def _times_slope(dx, dout, slope):
+    for i in range(dx.size):
+        dx[i] = dout[i] * slope[i]
+
+
+def _operations(name):
+    """The operations of an activation whose cache is its slope."""
+    code = ACTIVATIONS[name].code
+
+    def forward(x):
+        out, slope = x.copy(), np.empty_like(x)
+        _activate(code, out.reshape(-1), slope.reshape(-1))
+        return out, slope
+
+    def backward(dout, cache):
+        dx = np.empty_like(dout)
+        _times_slope(dx.reshape(-1), dout.reshape(-1), cache.reshape(-1))
+        return dx
+
+    for function, direction in ((forward, "forward"), (backward, "backward")):
+        function.__name__ = function.__qualname__ = f"{name}_{direction}"
+    return forward, backward
+
+
+leaky_relu_forward, leaky_relu_backward = _operations("leaky_relu")
+tanh_forward, tanh_backward = _operations("tanh")
+logistic_forward, logistic_backward = _operations("logistic")
+identity_forward, identity_backward = _operations("identity")
+selu_forward, selu_backward = _operations("selu")
+elu_forward, elu_backward = _operations("elu")
+silu_forward, silu_backward = _operations("silu")
+gelu_forward, gelu_backward = _operations("gelu")
+gelu_tanh_forward, gelu_tanh_backward = _operations("gelu_tanh")
+mish_forward, mish_backward = _operations("mish")
+softplus_forward, softplus_backward = _operations("softplus")

@@ -1,19 +1,53 @@
-"""Losses over class scores x (N, C) and labels y (N,), and the L2 penalty. See :mod:`fastfc.reference.loss`."""
+"""Losses of scores x (N, K), and the L2 penalty. See :mod:`fastfc.reference.loss`.
+
+Those of targets t (N, K) are a function ``<name>(x, t, parameter, real) -> loss, dx`` of two numbers.
+"""
 
 import numpy as np
 
-from fastfc.kernels.compiler.jit import inline, kernel, sums
-from fastfc.kernels.lowering.math import exp
+from fastfc.kernels.compiler.jit import inline, kernel, part, sums
+from fastfc.kernels.lowering.math import exp, log1p
+from fastfc.ops.losses import LOSSES
 
 
-def softmax_loss(x, y):
+def softmax_loss(x, y, weights=None, label_smoothing=0.0):
+    return _loss_of("softmax", x, y, weights, label_smoothing)
+
+
+def svm_loss(x, y, weights=None):
+    return _loss_of("svm", x, y, weights)
+
+
+def logistic_loss(x, t, weights=None):
+    return _loss_of("logistic", x, t, weights)
+
+
+def squared_loss(x, t, weights=None):
+    return _loss_of("squared", x, t, weights)
+
+
+def absolute_loss(x, t, weights=None):
+    return _loss_of("absolute", x, t, weights)
+
+
+def huber_loss(x, t, weights=None, delta=1.0):
+    return _loss_of("huber", x, t, weights, delta)
+
+
+def quantile_loss(x, t, weights=None, quantile=0.5):
+    return _loss_of("quantile", x, t, weights, quantile)
+
+
+def poisson_loss(x, t, weights=None):
+    return _loss_of("poisson", x, t, weights)
+
+
+def _loss_of(name, x, targets, weights, parameter=0.0):
     dx = np.empty_like(x)
-    return x.dtype.type(_softmax(dx, x, y)), dx
-
-
-def svm_loss(x, y):
-    dx = np.empty_like(x)
-    return x.dtype.type(_svm(dx, x, y)), dx
+    # None would be a second compiled signature.
+    weights = np.empty(0, x.dtype) if weights is None else weights
+    kernel_of = _of_labels if LOSSES[name].labels else _of_targets
+    return x.dtype.type(kernel_of(LOSSES[name].code, dx, x, targets, weights, parameter)), dx
 
 
 def l2_penalty(w, dw, reg):
@@ -53,6 +87,18 @@ def softmax_row(dx, x, label, share):
 
 
 @inline
+def _smooth(dx, x, label, share, smoothing):
+    """Adds to dx (C,) what label smoothing adds to the row's gradient; returns what it adds to its loss."""
+    mean = 0.0
+    for j in range(x.size):
+        # The label's own first: it may be large.
+        mean += np.float64(x[label]) - np.float64(x[j])
+        dx[j] -= x.dtype.type(share * smoothing / x.size)
+    dx[label] += x.dtype.type(share * smoothing)
+    return smoothing * mean / x.size
+
+
+@inline
 def softmax_scores(out, x):
     """Overwrites out (C,) with softmax(x)."""
     total, _ = _exponentials(out, x)
@@ -83,6 +129,116 @@ def svm_row(dx, x, label, share):
     return loss
 
 
+@inline
+def logistic(x, t, parameter, real):
+    e = exp(-abs(x))
+    above = x if x > real(0) else real(0)
+    return (above - t * x) + log1p(e), (e if x < real(0) else real(1)) / (real(1) + e) - t
+
+
+@inline
+def squared(x, t, parameter, real):
+    error = x - t
+    return error * error * real(0.5), error
+
+
+@inline
+def absolute(x, t, parameter, real):
+    error = x - t
+    return abs(error), np.sign(error)
+
+
+@inline
+def huber(x, t, parameter, real):
+    error, delta = x - t, real(parameter)
+    size = abs(error)
+    # NaN is not beyond delta, and its square is NaN.
+    if size > delta:
+        return delta * (size - delta * real(0.5)), np.copysign(delta, error)
+    return error * error * real(0.5), error
+
+
+@inline
+def quantile(x, t, parameter, real):
+    error = x - t
+    slope = real(-parameter) if error < real(0) else (real(1 - parameter) if error > real(0) else error)
+    return slope * error, slope
+
+
+@inline
+def poisson(x, t, parameter, real):
+    rate = np.exp(x)
+    return rate - t * x, rate - t
+
+
+def _row_of(name):
+    """The loop over a row's targets."""
+    function = globals()[name]
+
+    @inline
+    def row(dx, x, t, share, parameter):
+        share, total = x.dtype.type(share), 0.0
+        for j in range(x.size):
+            loss, slope = function(x[j], t[j], parameter, x.dtype.type)
+            total += np.float64(loss)
+            dx[j] = share * slope
+        return total
+
+    return row
+
+
+def _one_of(names):
+    """``target_row(code, dx, x, t, share, parameter)`` for the losses of these names, by code."""
+    name, *others = names
+    code, row = LOSSES[name].code, _row_of(name)
+    if not others:
+
+        @part
+        def last_target_row(number, dx, x, t, share, parameter):
+            return row(dx, x, t, share, parameter)
+
+        return last_target_row
+
+    other_row = _one_of(others)
+
+    @part
+    def choose_target_row(number, dx, x, t, share, parameter):
+        if number == code:
+            return row(dx, x, t, share, parameter)
+        return other_row(number, dx, x, t, share, parameter)
+
+    return choose_target_row
+
+
+#: ``target_row(code, dx, x, t, share, parameter)`` overwrites dx (K,) with share times the gradient of the loss of a
+#: code, for targets t (K,); returns the row's loss, in float64.
+target_row = _one_of([name for name, loss in LOSSES.items() if not loss.labels])
+
+_SOFTMAX = LOSSES["softmax"].code
+
+
+@part
+def label_row(code, dx, x, label, share, parameter):
+    """The same as ``target_row`` for a label: softmax and the multiclass hinge."""
+    if code != _SOFTMAX:
+        return svm_row(dx, x, label, share)
+    loss = softmax_row(dx, x, label, share)
+    if parameter != 0:
+        loss += _smooth(dx, x, label, share, parameter)
+    return loss
+
+
+@inline
+def weight_of_row(weights, example, total, n):
+    """A row's weight, where those of the batch's n rows have a mean of 1; `total` is their sum in weights (N,).
+
+    Without weights, which is (0,), and with a sum of 0 they are all the same: 1 and 0.
+    """
+    if weights.size == 0:
+        return 1.0
+    return n * (np.float64(weights[example]) / total) if total != 0 else 0.0
+
+
 @sums
 def l2_span(dw, w, reg):
     """Adds reg * w to dw (n,); returns the sum of w ** 2, in float64."""
@@ -94,21 +250,29 @@ def l2_span(dw, w, reg):
     return total
 
 
+@inline
+def _sum(weights):
+    total = 0.0
+    for i in range(weights.size):
+        total += np.float64(weights[i])
+    return total
+
+
 @kernel
-def _softmax(dx, x, y):
-    n = x.shape[0]
-    loss = 0.0
+def _of_labels(code, dx, x, y, weights, parameter):
+    n, total, loss = x.shape[0], _sum(weights), 0.0
     for i in range(n):
-        loss += softmax_row(dx[i], x[i], y[i], 1 / n)
+        weight = weight_of_row(weights, i, total, n)
+        loss += weight * label_row(code, dx[i], x[i], y[i], weight / n, parameter)
     return loss / n
 
 
 @kernel
-def _svm(dx, x, y):
-    n = x.shape[0]
-    loss = 0.0
+def _of_targets(code, dx, x, t, weights, parameter):
+    n, total, loss = x.shape[0], _sum(weights), 0.0
     for i in range(n):
-        loss += svm_row(dx[i], x[i], y[i], 1 / n)
+        weight = weight_of_row(weights, i, total, n)
+        loss += weight * target_row(code, dx[i], x[i], t[i], weight / n, parameter)
     return loss / n
 
 

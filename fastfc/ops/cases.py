@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fastfc.ops.activations import ACTIVATIONS, SLOPED
 from fastfc.ops.blocks import BLOCKS, block_name
+from fastfc.ops.losses import LOSSES
 from fastfc.ops.registry import OPS
 from fastfc.ops.rules import RULES
 from fastfc.ops.tolerance import tolerance
@@ -155,6 +157,21 @@ def _affine_backward(name, sizes, draw, rng):
 def _relu_forward(name, sizes, draw, rng):
     x = draw("x", sizes.n, sizes.d)
     return Case(name, (x,), _first, _wide(x), 0)
+
+
+def _sloped_forward(name, sizes, draw, rng):
+    activation = ACTIVATIONS[name.removesuffix("_forward")]
+    x = draw("x", sizes.n, sizes.d)
+    value, slope = activation.magnitudes(x.astype(np.float64))
+    # Flushed to zero below the smallest normal exponential, which factors of x's size come after.
+    size = np.abs(x.astype(np.float64))
+    smallest = float(np.finfo(x.dtype).tiny) / tolerance(x.dtype, 0) * (1 + np.where(size < 1e2, size, 0)) ** 3
+    return Case(name, (x,), _all, [value + smallest, slope + smallest], activation.terms)
+
+
+def _sloped_backward(name, sizes, draw, rng):
+    dout, slope = draw("dout", sizes.n, sizes.d), draw("slope", sizes.n, sizes.d)
+    return Case(name, (dout, slope), _only, [np.abs(dout.astype(np.float64) * slope)], 0)
 
 
 def _relu_backward(name, sizes, draw, rng):
@@ -303,6 +320,34 @@ def _svm_loss(name, sizes, draw, rng):
     return Case(name, (x, y), _all, [loss, dx], sizes.n * sizes.d)
 
 
+def _softplus_magnitude(x):
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+
+
+# Loss -> magnitudes of its value and of its gradient, by element, of scores and targets in float64.
+_LOSS_MAGNITUDES = {
+    "logistic": lambda x, t: (_softplus_magnitude(x) + np.abs(t * x), 1 + np.abs(t)),
+    "squared": lambda x, t: ((np.abs(x) + np.abs(t)) ** 2 / 2, np.abs(x) + np.abs(t)),
+    "absolute": lambda x, t: (np.abs(x) + np.abs(t), np.ones_like(x)),
+    "huber": lambda x, t: (np.abs(x) + np.abs(t) + (np.abs(x) + np.abs(t)) ** 2 / 2, np.abs(x) + np.abs(t)),
+    "quantile": lambda x, t: (np.abs(x) + np.abs(t), np.ones_like(x)),
+    "poisson": lambda x, t: (np.exp(x) + np.abs(t * x), np.exp(x) + np.abs(t)),
+}
+
+
+def _target_loss(name, sizes, draw, rng):
+    loss = LOSSES[name.removesuffix("_loss")]
+    x, t, weights = draw("x", sizes.n, sizes.d), draw("t", sizes.n, sizes.d), np.abs(draw("weights", sizes.n))
+    low, high = loss.bounds
+    t = np.clip(np.abs(t), low, high) if low == 0 else t
+    value, slope = _LOSS_MAGNITUDES[loss.name](x.astype(np.float64), t.astype(np.float64))
+    shares = (weights / weights.sum())[:, np.newaxis].astype(np.float64)
+    # Flushed to zero below the smallest normal exponential.
+    smallest = float(np.finfo(x.dtype).tiny) / tolerance(x.dtype, 0)
+    magnitudes = [(shares * value).sum() + smallest, shares * slope + smallest]
+    return Case(name, (x, t.astype(x.dtype), weights), _all, magnitudes, 2 * sizes.n + sizes.d)
+
+
 def _l2_penalty(name, sizes, draw, rng):
     w, dw, reg = draw("w", sizes.n, sizes.d), draw("dw", sizes.n, sizes.d), 0.3
     magnitudes = [0.5 * reg * np.sum(w.astype(np.float64) ** 2), _wide(dw)[0] + reg * _wide(w)[0]]
@@ -390,6 +435,9 @@ _BUILDERS_BY_NAME = {
     "softmax_loss": _softmax_loss,
     "svm_loss": _svm_loss,
     "l2_penalty": _l2_penalty,
+    **{f"{name}_forward": _sloped_forward for name in SLOPED},
+    **{f"{name}_backward": _sloped_backward for name in SLOPED},
+    **{f"{name}_loss": _target_loss for name in _LOSS_MAGNITUDES},
 }
 
 #: Operation name -> builder.

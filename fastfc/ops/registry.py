@@ -33,6 +33,15 @@ class Operation:
     name: str
     module: str
 
+    @property
+    def public_module(self) -> str:
+        """The module of the package that has the function for users."""
+        if self.module in ("layer_utils", "optim"):
+            return self.module
+        if self.name in _NOT_THE_COURSES:
+            return {"activation": "activations", "loss": "losses"}[self.module]
+        return "layers"
+
     def twin(self, backend: str) -> Callable:
         """The operation's function in `backend`, ``"reference"`` or ``"fast"``."""
         return getattr(importlib.import_module(f"{BACKENDS[backend]}.{self.module}"), self.name)
@@ -46,6 +55,15 @@ _NAMES_BY_MODULE = {
     "loss": [*(name for loss in LOSSES.values() for name in loss.operations), "l2_penalty"],
     "layer_utils": [block_name(*block, direction) for block in BLOCKS for direction in ("forward", "backward")],
     "optim": list(RULES),
+}
+
+# Activations and losses that the course does not have: its own are in `fastfc.layers`.
+_NOT_THE_COURSES = {
+    name
+    for records, own in ((ACTIVATIONS, ("relu",)), (LOSSES, ("softmax", "svm")))
+    for record in records.values()
+    if record.name not in own
+    for name in record.operations
 }
 
 #: Name -> operation.

@@ -11,10 +11,16 @@ from fastfc.kernels.lowering.matmul import multiply
 from fastfc.kernels.lowering.views import borrowed, flat, nth, reference_to, vector
 from fastfc.kernels.norm import layer_input_gradient
 from fastfc.training import memory
-from fastfc.training.forward import rows_of, share_of_layer
+from fastfc.training.forward import rows_of, share_of_layer, sums_of
 from fastfc.training.memory import Plan
-from fastfc.training.passes import batchnorm_gradient, gate_normalized_rows, gate_rows
-from fastfc.training.update import update_from_gradients, update_units, update_weights
+from fastfc.training.passes import (
+    batchnorm_gradient,
+    gate_normalized_rows,
+    gate_rows,
+    slope_normalized_rows,
+    slope_rows,
+)
+from fastfc.training.update import publish_gradient_norm, update_from_gradients, update_units, update_weights
 
 
 @linked(types.boolean, lambda dtype: (reference_to(Plan, dtype), types.int64, types.int64))
@@ -45,17 +51,15 @@ def backward(plan, thread, step):
     if plan.stores_gradients:
         if not meet(plan.barrier, plan.num_threads):
             return False
+        if plan.max_norm != 0:
+            publish_gradient_norm(plan, thread, step)
+            if not meet(plan.barrier, plan.num_threads):
+                return False
         update_from_gradients(plan, thread, step)
     return True
 
 
 call_backward = backward.caller(lambda plan, *_: np.dtype(plan.dtype.name))
-
-
-@part
-def sums_of(thread, step):
-    """(SUMS,): what the thread adds up in a step; the next step has another place."""
-    return vector(thread.sums, step % 2 * memory.SUMS, memory.SUMS)
 
 
 @part
@@ -71,11 +75,18 @@ def _back_to_hidden(plan, thread, index):
     multiply(rows, d, d_out, flat(dout), d_out, 1, W, 1, d_out, no_bias, flat(dx), d, thread.packing_buffer, 0)
 
     out, x_hat = rows_of(before.out, first, rows, d), rows_of(before.x_hat, first, rows, d)
-    scale = dx.dtype.type(plan.keep_scale)
-    if plan.norm == memory.NO_NORM:
-        gate_rows(dx, out, scale, share.db)
+    if plan.activation == memory.RELU:
+        scale = dx.dtype.type(plan.keep_scale)
+        if plan.norm == memory.NO_NORM:
+            gate_rows(dx, out, scale, share.db)
+        else:
+            gate_normalized_rows(dx, out, x_hat, scale, share.dgamma, share.dbeta)
     else:
-        gate_normalized_rows(dx, out, x_hat, scale, share.dgamma, share.dbeta)
+        slope = rows_of(before.slope, first, rows, d)
+        if plan.norm == memory.NO_NORM:
+            slope_rows(dx, slope, share.db)
+        else:
+            slope_normalized_rows(dx, slope, x_hat, share.dgamma, share.dbeta)
     if plan.norm == memory.LAYER_NORM:
         clear(share.db)
         for i in range(rows):

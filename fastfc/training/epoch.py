@@ -15,21 +15,22 @@ from fastfc.kernels.lowering.clock import ticks
 from fastfc.kernels.lowering.denormals import flush_denormals, restore
 from fastfc.kernels.lowering.math import assign
 from fastfc.kernels.lowering.matmul import PRODUCTS
-from fastfc.kernels.lowering.random import choose
+from fastfc.kernels.lowering.random import choose, shuffle
 from fastfc.kernels.lowering.vectors import vectors_supported
 from fastfc.kernels.lowering.views import borrowed, nth, reference_to, vector
 from fastfc.ops.rules import MOST_HYPERPARAMETERS
 from fastfc.training import memory
-from fastfc.training.backward import backward, call_backward, sums_of
+from fastfc.training.backward import backward, call_backward
 from fastfc.training.forward import (
-    activate,
     affine_of_batch,
     fetch_batch,
+    hidden_output,
     merge_statistics,
     output_and_loss,
     publish_statistics,
     share_of,
     sum_over_features,
+    sums_of,
 )
 from fastfc.training.inference import call_predict, predict_rows
 from fastfc.training.memory import Plan, Steps
@@ -44,17 +45,24 @@ def train_steps(plan, thread, steps):
 
 
 @part
-def _train_steps(plan, thread, steps, control):
-    whole, number = plan, thread
-    plan = borrowed(plan)
-    thread = borrowed(nth(plan.threads, number))
+def _train_steps(whole, number, steps, control):
+    usual = borrowed(whole)
+    usual_thread = borrowed(nth(usual.threads, number))
+    short = borrowed(steps.short)
+    short_thread = borrowed(nth(short.threads, number))
     examples = borrowed(steps.examples)
     steps = borrowed(steps)
-    y, losses, progress = steps.y, steps.losses, steps.progress
+    losses, progress = steps.losses, steps.progress
     checks = 0
     started = ticks()
     for step in range(losses.size):
-        choose(thread.indices, thread.stream, y.size)
+        done = steps.before + step + 1
+        at_end = done % steps.epoch == 0
+        plan, thread, called = usual, usual_thread, whole
+        if at_end and steps.has_short:
+            plan, thread, called = short, short_thread, steps.short
+        _draw(plan, thread, steps, (done - 1) % steps.epoch)
+        _set_rates(thread, steps, step)
         fetch_batch(plan, thread, examples)
         if plan.by_features:
             sum_over_features(plan, thread)
@@ -67,30 +75,82 @@ def _train_steps(plan, thread, steps, control):
                 if not meet(plan.barrier, plan.num_threads):
                     return
                 merge_statistics(plan, thread, index)
-            activate(plan, thread, index)
-        sums_of(thread, step)[memory.LOSS] = output_and_loss(plan, thread, y)
-        if not call_backward((whole, number, step)):
+            hidden_output(plan, thread, index)
+        sums_of(thread, step)[memory.LOSS] = output_and_loss(plan, thread, steps)
+        if not call_backward((called, number, step)):
             return
         # every weight is new, and nobody reads the batch any more
         if not meet(plan.barrier, plan.num_threads):
             return
+        if steps.average.size > 0:
+            _average(plan, thread, steps)
         if thread.index == 0:
             losses[step] = _loss(plan, step)
             progress[memory.DONE] = step + 1
             progress[memory.TICKS] = ticks() - started
-        done = steps.before + step + 1
-        if done % steps.epoch == 0:
+        if steps.watch.size > 0:
+            if thread.index == 0:
+                _watch(plan, steps, step, at_end)
+            if at_end and (not meet(plan.barrier, plan.num_threads) or progress[memory.ENDING] != 0):
+                return
+        if at_end:
             # The first hyperparameter of every rule is its learning rate.
             for i in range(0, thread.hyperparameters.size, MOST_HYPERPARAMETERS):
                 thread.hyperparameters[i] *= steps.lr_decay
-        if steps.checked and (done == 1 or done % steps.epoch == 0):
+        if steps.checked and (done == 1 or at_end):
             # Predictions are those of `predict`, which knows denormal numbers.
             restore(control)
-            finished = _check(whole, plan, number, thread, steps, checks, started)
+            finished = _check(whole, usual, number, usual_thread, steps, checks, started)
             flush_denormals()
             if not finished or progress[memory.ENDING] != 0:
                 return
             checks += 1
+
+
+@part
+def _draw(plan, thread, steps, place):
+    """The examples of the batch at a place in its epoch; each thread draws them all."""
+    if steps.sampler == memory.REPLACEMENT:
+        choose(thread.indices, thread.stream, steps.count)
+        return
+    if place == 0 and steps.sampler == memory.PERMUTATION:
+        shuffle(thread.order, thread.stream)
+    first = place * thread.indices.size
+    for i in range(plan.batch):
+        thread.indices[i] = thread.order[first + i]
+
+
+@part
+def _set_rates(thread, steps, step):
+    """The learning rates of a step, by the schedule's factor; the first hyperparameter of every rule is its rate."""
+    if steps.rates.size > 0:
+        for i in range(thread.rates.size):
+            thread.hyperparameters[i * MOST_HYPERPARAMETERS] = thread.rates[i] * steps.rates[step]
+
+
+@part
+def _average(plan, thread, steps):
+    """The thread's share of the parameters' exponential moving average takes a step."""
+    first, end = share_of(plan, thread, steps.params.size)
+    average, params = vector(steps.average, first, end - first), vector(steps.params, first, end - first)
+    decay, rest = average.dtype.type(steps.average_decay), average.dtype.type(1 - steps.average_decay)
+    for i in range(average.size):
+        average[i] = decay * average[i] + rest * params[i]
+
+
+@part
+def _watch(plan, steps, step, at_end):
+    """The epoch's mean loss, and whether too many epochs have not lowered it: then the call is to end."""
+    watch = steps.watch
+    watch[memory.EPOCH_LOSS] += steps.losses[step] * plan.batch
+    if not at_end:
+        return
+    mean = watch[memory.EPOCH_LOSS] / steps.count
+    watch[memory.EPOCH_LOSS] = 0
+    watch[memory.STALE] = watch[memory.STALE] + 1 if mean > watch[memory.LEAST] - watch[memory.TOLERANCE] else 0
+    watch[memory.LEAST] = min(watch[memory.LEAST], mean)
+    if watch[memory.STALE] > watch[memory.PATIENCE]:
+        steps.progress[memory.ENDING] = 1
 
 
 @part

@@ -4,15 +4,25 @@ The batch's rows are split among the threads; for a first layer with many weight
 features: each thread then has its features of all rows, and their weights.
 """
 
-from fastfc.kernels.activation import rectify
+import numpy as np
+
+from fastfc.kernels.activation import activate, rectify
 from fastfc.kernels.affine import column_sums
 from fastfc.kernels.compiler.jit import part
-from fastfc.kernels.loss import softmax_row
-from fastfc.kernels.lowering.math import add, assign
+from fastfc.kernels.dropout import apply_mask
+from fastfc.kernels.loss import label_row, target_row, weight_of_row
+from fastfc.kernels.lowering.math import add, assign, fill
 from fastfc.kernels.lowering.matmul import multiply
 from fastfc.kernels.lowering.random import drop, skip_words
 from fastfc.kernels.lowering.views import flat, matrix, nth, vector
-from fastfc.kernels.norm import inverse_std, merge_moments, move_running, scale_and_shift, standardize_row
+from fastfc.kernels.norm import (
+    inverse_std,
+    merge_moments,
+    move_running,
+    scale_and_shift,
+    standardize_by_columns,
+    standardize_row,
+)
 from fastfc.training import memory
 from fastfc.training.data import gather_row, gather_standardized
 from fastfc.training.passes import batchnorm_relu, moments
@@ -34,6 +44,12 @@ def input_rows(layer, first, rows):
 def share_of(plan, thread, count):
     """Of `count` rows of weights, or units: the thread's first, and the one behind its last."""
     return count * thread.index // plan.num_threads, count * (thread.index + 1) // plan.num_threads
+
+
+@part
+def sums_of(thread, step):
+    """(SUMS,): what the thread adds up in a step; the next step has another place."""
+    return vector(thread.sums, step % 2 * memory.SUMS, memory.SUMS)
 
 
 # -------------------------------------------------------------------------------------------------- the batch
@@ -117,8 +133,9 @@ def affine_of_batch(plan, thread, index):
 def publish_statistics(thread, layer, share):
     """The statistics of the thread's rows, for the others to read."""
     x = rows_of(layer.out, thread.first, thread.end - thread.first, layer.d_out)
-    assign(share.shift, x[0])
-    moments(share.mean, share.var, x, share.shift)
+    if x.shape[0] > 0:
+        assign(share.shift, x[0])
+        moments(share.mean, share.var, x, share.shift)
 
 
 @part
@@ -132,7 +149,9 @@ def merge_statistics(plan, thread, index):
     assign(inv_std, of_first.var)
     for k in range(1, plan.num_threads):
         other, more = nth(plan.threads, k), share_of_layer(plan, k, index)
-        merge_moments(mean, inv_std, shift, more.mean, more.var, more.shift, (other.end - other.first) / other.end)
+        # A short batch may have no rows for some threads.
+        if other.end > other.first:
+            merge_moments(mean, inv_std, shift, more.mean, more.var, more.shift, (other.end - other.first) / other.end)
     if thread.index == 0:
         move_running(layer.running_mean, layer.running_var, shift, mean, inv_std, layer.momentum)
     inverse_std(inv_std, inv_std, layer.eps)
@@ -148,8 +167,8 @@ def share_of_layer(plan, thread, index):
 
 
 @part
-def activate(plan, thread, index):
-    """The thread's rows from the affine output on: norm - relu - dropout."""
+def hidden_output(plan, thread, index):
+    """The thread's rows of a hidden layer from the affine output on: norm - activation - dropout."""
     layer, rows = nth(plan.layers, index), thread.end - thread.first
     x_hat = rows_of(layer.x_hat, thread.first, rows, layer.d_out)
     out = rows_of(layer.out, thread.first, rows, layer.d_out)
@@ -157,44 +176,77 @@ def activate(plan, thread, index):
         if plan.seeded:
             assign(thread.stream, plan.seeded_stream)
         skip_words(thread.stream, 2 * thread.first * layer.d_out)
-    if plan.norm == memory.BATCH_NORM:
-        standardize_and_activate(layer, nth(thread.shares, index), x_hat, out)
+    normalize_and_rectify(plan, thread, index, x_hat, out)
+    # All rows at once: what is left over of a row does not fill a vector.
+    if plan.activation == memory.RELU:
+        if plan.dropout:
+            drop(flat(out), thread.stream, plan.keep_threshold, plan.keep_scale)
     else:
-        for i in range(rows):
-            if plan.norm == memory.LAYER_NORM:
-                layer.row_inv_std[thread.first + i] = standardize_row(x_hat[i], out[i], layer.eps)
-            activate_row(plan, layer, x_hat[i], out[i])
+        slope = vector(layer.slope, thread.first * layer.d_out, rows * layer.d_out)
+        activate(plan.activation, flat(out), slope)
+        if plan.dropout:
+            _drop_both(plan, thread, flat(out), slope)
     if plan.dropout:
-        # All rows at once: what is left over of a row does not fill a vector.
-        drop(flat(out), thread.stream, plan.keep_threshold, plan.keep_scale)
         skip_words(thread.stream, 2 * (plan.batch - thread.end) * layer.d_out)
 
 
 @part
-def standardize_and_activate(layer, share, x_hat, out):
-    """Batch normalization and relu of rows x (n, d_out) in out, which are overwritten; so is x_hat."""
-    gamma, beta = layer.gamma.value, layer.beta.value
-    batchnorm_relu(out, x_hat, share.batch_shift, share.batch_mean, share.batch_inv_std, gamma, beta)
+def normalize_and_rectify(plan, thread, index, x_hat, out):
+    """Overwrites rows out (n, d_out) of affine outputs with norm - relu, other activations excepted; and x_hat.
+
+    Batch normalization is by the statistics that the thread's share has.
+    """
+    layer = nth(plan.layers, index)
+    if plan.norm == memory.BATCH_NORM:
+        share, gamma, beta = nth(thread.shares, index), layer.gamma.value, layer.beta.value
+        shift, mean, inv_std = share.batch_shift, share.batch_mean, share.batch_inv_std
+        if plan.activation == memory.RELU:
+            batchnorm_relu(out, x_hat, shift, mean, inv_std, gamma, beta)
+        else:
+            for i in range(out.shape[0]):
+                standardize_by_columns(x_hat[i], out[i], shift, mean, inv_std)
+                scale_and_shift(out[i], x_hat[i], gamma, beta)
+        return
+    for i in range(out.shape[0]):
+        if plan.norm == memory.LAYER_NORM:
+            layer.row_inv_std[thread.first + i] = standardize_row(x_hat[i], out[i], layer.eps)
+            scale_and_shift(out[i], x_hat[i], layer.gamma.value, layer.beta.value)
+        if plan.activation == memory.RELU:
+            rectify(out[i])
 
 
 @part
-def activate_row(plan, layer, x_hat, out):
-    """Overwrites a row out (d_out,) with its relu; with layer normalization, with relu(gamma * x_hat + beta)."""
-    if plan.norm != memory.NO_NORM:
-        scale_and_shift(out, x_hat, layer.gamma.value, layer.beta.value)
-    rectify(out)
+def _drop_both(plan, thread, out, slope):
+    """Dropout of values and slopes (n,) by the same numbers of the stream."""
+    # Nobody has a gradient yet.
+    room = thread.gradient_chunk
+    for start in range(0, out.size, room.size):
+        mask = vector(room, 0, min(room.size, out.size - start))
+        fill(mask, 1)
+        drop(mask, thread.stream, plan.keep_threshold, plan.keep_scale)
+        apply_mask(vector(out, start, mask.size), mask)
+        apply_mask(vector(slope, start, mask.size), mask)
 
 
 @part
-def output_and_loss(plan, thread, y):
+def output_and_loss(plan, thread, steps):
     """Scores, their gradient and its column sums for the thread's rows; returns the sum of the rows' losses."""
     index = plan.depth - 1
     layer, rows = nth(plan.layers, index), thread.end - thread.first
     affine_of_batch(plan, thread, index)
     scores = rows_of(layer.out, thread.first, rows, layer.d_out)
     dscores = rows_of(layer.dout, thread.first, rows, layer.d_out)
-    loss = 0.0
+    loss, weights, total = 0.0, steps.weights, 0.0
+    for i in range(plan.batch if weights.size > 0 else 0):
+        total += np.float64(weights[thread.indices[i]])
     for i in range(rows):
-        loss += softmax_row(dscores[i], scores[i], y[thread.indices[thread.first + i]], 1 / plan.batch)
+        example = thread.indices[thread.first + i]
+        weight = weight_of_row(weights, example, total, plan.batch)
+        share, parameter = weight / plan.batch, plan.loss_parameter
+        if steps.y.size > 0:
+            loss += weight * label_row(plan.loss, dscores[i], scores[i], steps.y[example], share, parameter)
+        else:
+            targets = vector(steps.targets, example * layer.d_out, layer.d_out)
+            loss += weight * target_row(plan.loss, dscores[i], scores[i], targets, share, parameter)
     column_sums(nth(thread.shares, index).db, dscores)
     return loss

@@ -3,15 +3,16 @@
 import numpy as np
 from numba.core import types
 
+from fastfc.kernels.activation import activate_alone
 from fastfc.kernels.compiler.jit import inline, part
 from fastfc.kernels.compiler.linked import linked
 from fastfc.kernels.loss import softmax_scores
 from fastfc.kernels.lowering.barrier import dismissed
 from fastfc.kernels.lowering.math import assign, clear
 from fastfc.kernels.lowering.views import borrowed, flat, nth, reference_to, vector
-from fastfc.kernels.norm import inverse_std, standardize_row
+from fastfc.kernels.norm import inverse_std
 from fastfc.training import memory
-from fastfc.training.forward import activate_row, affine_rows, fetch, rows_of, standardize_and_activate
+from fastfc.training.forward import affine_rows, fetch, normalize_and_rectify, rows_of
 from fastfc.training.memory import Plan, Predictions
 
 
@@ -67,18 +68,14 @@ def _use_running_statistics(layer, share):
 
 @part
 def _hidden_test(plan, thread, index, rows):
-    """The thread's first rows through affine - norm - relu, in test mode."""
+    """The thread's first rows through affine - norm - activation, in test mode."""
     layer = nth(plan.layers, index)
     x_hat = rows_of(layer.x_hat, thread.first, rows, layer.d_out)
     out = rows_of(layer.out, thread.first, rows, layer.d_out)
     affine_rows(thread, layer, out, thread.first, rows)
-    if plan.norm == memory.BATCH_NORM:
-        standardize_and_activate(layer, nth(thread.shares, index), x_hat, out)
-        return
-    for i in range(rows):
-        if plan.norm == memory.LAYER_NORM:
-            standardize_row(x_hat[i], out[i], layer.eps)
-        activate_row(plan, layer, x_hat[i], out[i])
+    normalize_and_rectify(plan, thread, index, x_hat, out)
+    if plan.activation != memory.RELU:
+        activate_alone(plan.activation, flat(out))
 
 
 @inline

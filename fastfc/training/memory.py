@@ -12,9 +12,13 @@ import numpy as np
 
 from fastfc._runtime.record import Float64s, Int64s, Reals, Record, Table, Uint32s, record
 from fastfc._runtime.shared import PANEL
+from fastfc.ops.activations import ACTIVATIONS
 
 NO_NORM, BATCH_NORM, LAYER_NORM = range(3)
 NORMS = {None: NO_NORM, "batchnorm": BATCH_NORM, "layernorm": LAYER_NORM}
+
+#: The activation that steps have passes of their own for; all others keep their slopes for the way back.
+RELU = ACTIVATIONS["relu"].code
 
 PARAMETERS = ("W", "b", "gamma", "beta")
 WEIGHTS, BIAS, SCALE, SHIFT = range(4)
@@ -24,7 +28,7 @@ WEIGHTS, BIAS, SCALE, SHIFT = range(4)
 GRADIENTS = 3
 
 # Places of what the threads add up, by parity of the step; a line of the cache each.
-LOSS, SQUARES, SUMS = 0, 1, 8
+LOSS, SQUARES, GRADIENT_SQUARES, SUMS = 0, 1, 2, 8
 
 # Words of the random generator's state, and its position; and the words from one thread's to the next. In whole
 # lines of the cache: a state that starts within one took three times as long to go on. And pages apart: what the
@@ -83,6 +87,7 @@ class Layer(Record):
     x: Reals  # (n, in_row): the batch, or the output of the layer before
     x_hat: Reals  # (n, d_out): what normalization keeps for the way back; `out` itself without normalization
     out: Reals  # (n, d_out): the affine output, then the layer's output in its place
+    slope: Reals  # (n, d_out): of the activation, dropout included; (0,) for ReLU, whose output tells
     dout: Reals  # (n, d_out): the gradient at the affine output
     row_inv_std: Reals  # (n,): of layer normalization
     running_mean: Reals  # (d_out,)
@@ -118,6 +123,8 @@ class Thread(Record):
     first: int  # its rows of the batch: the first one
     end: int  # and the one behind its last
     indices: Int64s  # (n,): each thread draws all of them
+    order: Int64s  # (N,): the examples' order in an epoch, each thread's own; (0,) for draws with replacement
+    rates: Float64s  # (L, 4): learning rates, by layer and kind of parameter, which a schedule multiplies
     stream: Uint32s  # (STREAM,): each thread follows the whole random stream
     sums: Float64s  # (2, SUMS)
     hyperparameters: Float64s  # (L, 4, MOST_HYPERPARAMETERS), by layer and kind of parameter
@@ -137,6 +144,7 @@ class Plan(Record):
     depth: int  # number of layers
     features: int
     norm: int
+    activation: int
     rule: int
     stride: int  # from one of the rule's arrays to the next: the number of parameters
     dropout: bool
@@ -147,6 +155,10 @@ class Plan(Record):
     keep_threshold: int  # 53-bit integers below it keep a value
     keep_scale: float  # 1 / p
     reg: float
+    loss: int
+    loss_parameter: float
+    max_value: float  # to which gradients are clipped, by value; 0 for no bound
+    max_norm: float  # and by the norm of all of them; needs stored gradients
     input_mean: Reals  # (features,)
     input_mean_rest: Reals  # (features,): what the mean has beyond the digits of its dtype
     input_scale: Reals  # (features,)
@@ -190,7 +202,17 @@ class Steps(Record):
     """A part of a training: some steps in one call, and what happens at the ends of epochs between them."""
 
     examples: Examples
-    y: Int64s  # (N,): their labels
+    count: int  # N: how many there are
+    y: Int64s  # (N,): their labels; (0,) for a loss of targets
+    targets: Reals  # (N, K): their targets; (0,) for a loss of labels
+    weights: Reals  # (N,): their weights in the loss; (0,) for none
+    sampler: int  # how batches are drawn: the place in SAMPLERS
+    short: Plan  # of an epoch's last batch, if it has fewer rows: the same memory with other numbers of rows
+    has_short: bool
+    rates: Float64s  # (steps,): factors of the learning rates; (0,) for none
+    watch: Float64s  # (WATCH,): the stopping rule on the training loss; (0,) for none
+    average: Reals  # all parameters' exponential moving average; (0,) for none
+    average_decay: float
     losses: Float64s  # (steps,): overwritten
     progress: Int64s  # (PROGRESS,): overwritten; what is missing if the threads were dismissed was not done
     before: int  # steps of the training before this call
@@ -204,6 +226,14 @@ class Steps(Record):
     best_params: Reals  # those with the best validation accuracy
     call_ticks: int  # nanoseconds after which the call ends, at the next check
 
+
+#: How batches are drawn: of all examples each time, with replacement; of an epoch's permutation; in their order.
+SAMPLERS = ("replacement", "permutation", "order")
+REPLACEMENT, PERMUTATION, ORDER = range(3)
+
+# What `Steps.watch` has: the sum of the epoch's losses so far, by row; the least mean of an epoch; epochs since it was
+# less by the tolerance; the tolerance; and how many such epochs end the call.
+EPOCH_LOSS, LEAST, STALE, TOLERANCE, PATIENCE, WATCH = range(6)
 
 # What `Steps.progress` has: steps and checks that are done; the last check with the best accuracy, from 1, 0 for
 # none; whether the call is to end; nanoseconds of the checks and of all.

@@ -12,13 +12,18 @@ __all__ = ["Network"]
 
 
 class Network(Protocol):
-    """A described network and its arrays: ``{affine - [norm] - relu - [dropout]} x (L - 1) - affine - softmax``.
+    """A described network and its arrays: ``{affine - [norm] - activation - [dropout]} x (L - 1) - affine - softmax``.
 
     :class:`fastfc.FullyConnectedNet` is one.
     """
 
     dtype: Any
     normalization: str | None
+    #: The name of a record in :mod:`fastfc.ops.activations`.
+    activation: str
+    #: The name of a record in :mod:`fastfc.ops.losses`, and the loss's parameter.
+    loss_name: str
+    loss_parameter: float
     use_dropout: bool
     #: ``p``, the probability to keep a value, and ``seed``.
     dropout_param: dict[str, Any]

@@ -16,6 +16,7 @@ from numba.extending import intrinsic
 from fastfc.kernels.activation import gate_in_place, rectify
 from fastfc.kernels.affine import column_sums
 from fastfc.kernels.compiler.jit import inline
+from fastfc.kernels.dropout import apply_mask
 from fastfc.kernels.lowering.math import add, clear
 from fastfc.kernels.lowering.vectors import (
     FLAG,
@@ -70,6 +71,22 @@ def _plain_gate_normalized_rows(dx, out, x_hat, scale, dgamma, dbeta):
     clear(dbeta)
     for i in range(dx.shape[0]):
         gate_in_place(dx[i], out[i], scale)
+        add_parameter_gradients(dgamma, dbeta, dx[i], x_hat[i])
+
+
+@inline
+def _plain_slope_rows(dx, slope, db):
+    for i in range(dx.shape[0]):
+        apply_mask(dx[i], slope[i])
+    column_sums(db, dx)
+
+
+@inline
+def _plain_slope_normalized_rows(dx, slope, x_hat, dgamma, dbeta):
+    clear(dgamma)
+    clear(dbeta)
+    for i in range(dx.shape[0]):
+        apply_mask(dx[i], slope[i])
         add_parameter_gradients(dgamma, dbeta, dx[i], x_hat[i])
 
 
@@ -147,6 +164,18 @@ def _gate_body(on, columns, sums, values, scalars):
 def _gate_normalized_body(on, columns, sums, values, scalars):
     (dgamma, dbeta), (x_hat, *gated) = sums, values
     (dbeta,), (dx,) = _gate_body(on, columns, [dbeta], gated, scalars)
+    return [on.add(dgamma, on.multiply(dx, x_hat)), dbeta], [dx]
+
+
+def _slope_body(on, columns, sums, values, scalars):
+    (db,), (slope, dx) = sums, values
+    dx = on.multiply(dx, slope)
+    return [on.add(db, dx)], [dx]
+
+
+def _slope_normalized_body(on, columns, sums, values, scalars):
+    (dgamma, dbeta), (x_hat, *sloped) = sums, values
+    (dbeta,), (dx,) = _slope_body(on, columns, [dbeta], sloped, scalars)
     return [on.add(dgamma, on.multiply(dx, x_hat)), dbeta], [dx]
 
 
@@ -252,6 +281,8 @@ _squares_pass = _by_columns(_Pass("squares", _squares_body, 2, 1, 1))
 _batchnorm_relu_pass = _by_columns(_Pass("batchnorm_relu", _batchnorm_relu_body, 5, 0, 2))
 _gate_pass = _by_columns(_Pass("gate", _gate_body, 0, 1, 2))
 _gate_normalized_pass = _by_columns(_Pass("gate_normalized", _gate_normalized_body, 0, 2, 3))
+_slope_pass = _by_columns(_Pass("slope", _slope_body, 0, 1, 2))
+_slope_normalized_pass = _by_columns(_Pass("slope_normalized", _slope_normalized_body, 0, 2, 3))
 _batchnorm_gradient_pass = _by_columns(_Pass("batchnorm_gradient", _batchnorm_gradient_body, 4, 1, 2))
 
 
@@ -286,6 +317,19 @@ def _vector_gate_normalized_rows(dx, out, x_hat, scale, dgamma, dbeta):
 
 
 @inline
+def _vector_slope_rows(dx, slope, db):
+    clear(db)
+    _slope_pass(dx.shape, (db, slope, dx), ())
+
+
+@inline
+def _vector_slope_normalized_rows(dx, slope, x_hat, dgamma, dbeta):
+    clear(dgamma)
+    clear(dbeta)
+    _slope_normalized_pass(dx.shape, (dgamma, dbeta, x_hat, slope, dx), ())
+
+
+@inline
 def _vector_batchnorm_gradient(dx, x_hat, dgamma, dbeta, inv_std, gamma, share, db):
     clear(db)
     _batchnorm_gradient_pass(dx.shape, (dgamma, dbeta, inv_std, gamma, db, x_hat, dx), (share,))
@@ -306,6 +350,11 @@ gate_rows = _vector_gate_rows if _SUPPORTED else _plain_gate_rows
 #: ``gate_normalized_rows(dx, out, x_hat, scale, dgamma, dbeta)`` does the same with dx, and overwrites dgamma and
 #: dbeta (D,) with the sums of the columns of dx * x_hat and of dx.
 gate_normalized_rows = _vector_gate_normalized_rows if _SUPPORTED else _plain_gate_normalized_rows
+#: ``slope_rows(dx, slope, db)`` multiplies dx (N, D) by slope, and overwrites db (D,) with the sums of its columns.
+slope_rows = _vector_slope_rows if _SUPPORTED else _plain_slope_rows
+#: ``slope_normalized_rows(dx, slope, x_hat, dgamma, dbeta)`` does the same with dx, and overwrites dgamma and dbeta
+#: (D,) with the sums of the columns of dx * x_hat and of dx.
+slope_normalized_rows = _vector_slope_normalized_rows if _SUPPORTED else _plain_slope_normalized_rows
 #: ``batchnorm_gradient(dx, x_hat, dgamma, dbeta, inv_std, gamma, share, db)``: see
 #: :func:`fastfc.kernels.norm.batch_input_gradient`, for rows dx (N, D); overwrites db (D,) with their sums.
 batchnorm_gradient = _vector_batchnorm_gradient if _SUPPORTED else _plain_batchnorm_gradient

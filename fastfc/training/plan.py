@@ -14,6 +14,8 @@ from fastfc._runtime.record import Buffer, Part, Table
 from fastfc._runtime.shared import PANEL, keep_threshold
 from fastfc._runtime.team import new_barrier
 from fastfc.ops import rules
+from fastfc.ops.activations import ACTIVATIONS
+from fastfc.ops.losses import LOSSES
 from fastfc.ops.rules import MOST_HYPERPARAMETERS, NOTES, Rule
 from fastfc.params import aligned_zeros
 from fastfc.training.memory import (
@@ -23,6 +25,7 @@ from fastfc.training.memory import (
     LEAST_CHUNK_ROWS,
     NORMS,
     PARAMETERS,
+    RELU,
     STREAM,
     STREAM_ROOM,
     SUMS,
@@ -42,7 +45,7 @@ RULES: dict[Callable, Rule] = {getattr(optim, name): rule for name, rule in rule
 _LEAST_FEATURES = 64
 # Values in a row of the batch from which on a gap between rows does not matter.
 _LONG_ROW = 256
-_ADJACENT = np.zeros(0, np.int64)
+_ADJACENT = _NO_ORDER = np.zeros(0, np.int64)
 
 
 class _Sizes:
@@ -87,6 +90,8 @@ def make_plan(
     by_features = _by_features(batch, dims, threads)
     x_row = _row_size(dims[0], dtype.itemsize)
     normalized = [model.normalization is not None and i < depth - 1 for i in range(depth)]
+    activation = ACTIVATIONS[model.activation].code
+    sloped = [activation != RELU and i < depth - 1 for i in range(depth)]
 
     # The order is that in which a step comes across the parts.
     reals = _Sizes(dtype)
@@ -99,12 +104,14 @@ def make_plan(
     shares = [[{name: reals.reserve(d) for name in Share.fields} for d in widths] for _ in range(threads)]
     x_hat = [reals.reserve(batch * d if normal else 0) for d, normal in zip(widths, normalized, strict=True)]
     out = [reals.reserve(batch * d) for d in widths]
+    slope = [reals.reserve(batch * d if kept else 0) for d, kept in zip(widths, sloped, strict=True)]
     running = [(reals.reserve(d), reals.reserve(d)) for d in widths]
     words, numbers, integers = (_Sizes(np.dtype(kind)) for kind in (np.uint32, np.float64, np.int64))
+    kinds = depth * len(PARAMETERS)
     streams = [words.reserve(STREAM, STREAM_ROOM) for _ in range(threads)]
     seeded_stream = words.reserve(STREAM)
     sums = [
-        [numbers.reserve(size) for size in (2 * SUMS, NOTES, depth * len(PARAMETERS) * MOST_HYPERPARAMETERS)]
+        [numbers.reserve(size) for size in (2 * SUMS, NOTES, kinds * MOST_HYPERPARAMETERS, kinds)]
         for _ in range(threads)
     ]
     indices = [integers.reserve(batch) for _ in range(threads)]
@@ -125,6 +132,7 @@ def make_plan(
                 "x": real[x] if i == 0 else outputs[i - 1],
                 "x_hat": real[x_hat[i]] if normalized[i] else outputs[i],
                 "out": outputs[i],
+                "slope": real[slope[i]],
                 "dout": (*real[gradients[i % GRADIENTS]][:3], batch * d),
                 "row_inv_std": real[row_inv_std[i]],
                 "running_mean": real[running[i][0]],
@@ -149,6 +157,8 @@ def make_plan(
                 "sums": float64[sums[t][0]],
                 "notes": float64[sums[t][1]],
                 "hyperparameters": float64[sums[t][2]],
+                "rates": float64[sums[t][3]],
+                "order": _NO_ORDER,
                 "first_sums": real[first_sums[t]],
                 "gradient_chunk": real[chunks[t]],
                 "packing_buffer": real[packing[t]],
@@ -164,6 +174,7 @@ def make_plan(
         depth=depth,
         features=dims[0],
         norm=NORMS[model.normalization],
+        activation=activation,
         rule=RULES[rule].code,
         stride=model.params.flat.size,
         dropout=False,
@@ -174,6 +185,10 @@ def make_plan(
         keep_threshold=keep_threshold(1),
         keep_scale=1,
         reg=0,
+        loss=0,
+        loss_parameter=0,
+        max_value=0,
+        max_norm=0,
         input_mean=real[mean],
         input_mean_rest=real[rest],
         input_scale=real[scale],
@@ -184,6 +199,20 @@ def make_plan(
     )
     set_standardization(plan, model)
     return plan
+
+
+def shortened(plan: Plan, rows: int) -> Plan:
+    """A plan for batches of fewer rows in the same memory, with the same threads.
+
+    The first thread has at least one row.
+    """
+    ends = [-(-rows * t // plan.num_threads) for t in range(plan.num_threads + 1)]
+    threads = [
+        {**{name: getattr(thread, name) for name in Thread.fields}, "first": ends[t], "end": ends[t + 1]}
+        for t, thread in enumerate(plan.threads)
+    ]
+    values = {name: getattr(plan, name) for name in Plan.fields}
+    return Plan(plan.dtype, **{**values, "batch": rows, "threads": Table(Thread, plan.dtype, threads)})
 
 
 def _parameters(model: Network, rule: Callable, stores_gradients: bool) -> list[dict[str, Parameter]]:
@@ -249,6 +278,7 @@ def set_training_options(plan: Plan, model: Network) -> None:
     plan.seeded = dropout["seed"] is not None
     plan.keep_threshold, plan.keep_scale = keep_threshold(dropout["p"]), 1 / dropout["p"]
     plan.reg = checked_reg(model.reg)
+    plan.loss, plan.loss_parameter = LOSSES[model.loss_name].code, model.loss_parameter
     plan.standardized = model.input_mean is not None or model.input_scale is not None
     set_standardization(plan, model)
 
@@ -336,3 +366,4 @@ def set_hyperparameters(plan: Plan, model: Network, rule: Callable, configs: Map
                 hyper[i, kind, : len(RULES[rule].defaults)] = [config[key] for key in RULES[rule].defaults]
     for thread in plan.threads:
         thread.hyperparameters[:] = hyper.reshape(-1)
+        thread.rates[:] = hyper[:, :, 0].reshape(-1)

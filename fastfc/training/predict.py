@@ -39,7 +39,7 @@ def predict_scores(model: Network, X: np.ndarray, softmax: bool = False) -> np.n
         threads = get_num_threads() or available_cpus()
     standardized = model.input_mean is not None or model.input_scale is not None
     # A plan in use is not in the pool: other threads may predict with the same model.
-    key = n > 1, threads, standardized, model.normalization
+    key = n > 1, threads, standardized, model.normalization, model.activation
     pool = model.plans.get(key)
     if pool is None:
         pool = model.plans.setdefault(key, [])

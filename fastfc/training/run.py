@@ -9,12 +9,13 @@ from typing import Any, cast
 
 import numpy as np
 
-from fastfc._arguments import labels
 from fastfc._layer_arguments import batchnorm_param, layernorm_param
 from fastfc._runtime.blas import single_threaded
 from fastfc._runtime.record import Table
 from fastfc._runtime.team import Team
 from fastfc._runtime.threads import get_num_threads
+from fastfc.losses import checked_targets
+from fastfc.ops.losses import LOSSES
 from fastfc.optim import DEFAULTS, STATE, checked_config, complete_config
 from fastfc.params import aligned_zeros
 from fastfc.training.capability import refusal
@@ -26,6 +27,7 @@ from fastfc.training.memory import (
     DONE,
     LINE,
     PROGRESS,
+    REPLACEMENT,
     TICKS,
     Check,
     Layer,
@@ -47,6 +49,7 @@ from fastfc.training.plan import (
 _CHECK_SECONDS = 0.02
 
 _NO_INTEGERS = np.zeros(0, np.int64)
+_NO_NUMBERS = np.zeros(0)
 _STATISTICS = ("running_mean", "running_var")
 
 
@@ -152,7 +155,11 @@ class CompiledRun:
         }
         self._examples = {split: examples_of(X, plan.dtype) for split, X in self._X.items()}
         # A copy: compiled code writes where a label says, and must not meet one that is changed later.
-        self._y = labels(np.array(solver.y_train), len(solver.X_train), model.dims[-1])
+        loss = LOSSES[model.loss_name]
+        found = checked_targets(loss, "y", np.array(solver.y_train), len(solver.X_train), model.dims[-1], plan.dtype)
+        self._no_reals = np.zeros(0, plan.dtype)
+        self._y: np.ndarray = found if loss.labels else _NO_INTEGERS
+        self._targets: np.ndarray = self._no_reals if loss.labels else found.reshape(-1)
         self._checks = None
         self._check_seconds = {"train": float("inf"), "val": float("inf")}
         set_training_options(plan, model)
@@ -262,6 +269,7 @@ class CompiledRun:
             sum(self._check_seconds.values()) < _CHECK_SECONDS
             # NumPy's other scalars round their products differently.
             and all(isinstance(number, (int, float)) for number in numbers)
+            and LOSSES[self._model.loss_name].labels
             and isinstance(solver.y_val, np.ndarray)
             and solver.y_val.dtype.kind in "iu"
             and solver.y_val.ndim == 1
@@ -304,7 +312,17 @@ class CompiledRun:
         job = Steps(
             plan.dtype,
             examples=self._examples["train"],
+            count=len(solver.X_train),
             y=self._y,
+            targets=self._targets,
+            weights=self._no_reals,
+            sampler=REPLACEMENT,
+            short=plan,
+            has_short=False,
+            rates=_NO_NUMBERS,
+            watch=_NO_NUMBERS,
+            average=self._no_reals,
+            average_decay=0,
             losses=call.losses,
             progress=call.progress,
             before=before,
@@ -455,8 +473,8 @@ def _frame_of(solver: Any) -> tuple:
     """The sizes, threads and kinds of operations that a run is made for, and the objects that it writes to."""
     model = solver.model
     return (
-        id(model), id(model.params.flat), model.normalization, int(solver.batch_size), solver.update_rule,
-        solver.threads, get_num_threads(),
+        id(model), id(model.params.flat), model.normalization, model.activation, int(solver.batch_size),
+        solver.update_rule, solver.threads, get_num_threads(),
     )  # fmt: skip
 
 

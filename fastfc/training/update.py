@@ -5,15 +5,17 @@ it never reaches memory as a whole. A plan that stores gradients keeps them inst
 applied when all of them are there: what looks at whole gradients stands between the two.
 """
 
+import numpy as np
+
 from fastfc.kernels.compiler.jit import inline, part
 from fastfc.kernels.loss import l2_span
-from fastfc.kernels.lowering.math import add, assign
+from fastfc.kernels.lowering.math import add, assign, clip, multiply_by, sum_of_squares
 from fastfc.kernels.lowering.matmul import multiply
 from fastfc.kernels.lowering.views import matrix, nth, vector
 from fastfc.kernels.optim import apply_rule
 from fastfc.ops.rules import MOST_HYPERPARAMETERS
 from fastfc.training import memory
-from fastfc.training.forward import input_rows, share_of, share_of_layer
+from fastfc.training.forward import input_rows, share_of, share_of_layer, sums_of
 
 
 @part
@@ -102,8 +104,33 @@ def _place_of_gradient(plan, thread, parameter, start, size):
 
 
 @part
+def publish_gradient_norm(plan, thread, step):
+    """The squares of the thread's share of all gradients, for the others to add up."""
+    squares = 0.0
+    for index in range(plan.depth):
+        for kind in range(memory.SHIFT + 1):
+            gradient = _parameter(nth(plan.layers, index), kind).gradient
+            first, end = share_of(plan, thread, gradient.size)
+            squares += sum_of_squares(vector(gradient, first, end - first))
+    sums_of(thread, step)[memory.GRADIENT_SQUARES] = squares
+
+
+@part
+def _clipping_factor(plan, step):
+    """By which gradients are multiplied for their norm to be at most `max_norm`; 1 for a norm that is not finite."""
+    if plan.max_norm == 0:
+        return 1.0
+    squares = 0.0
+    for other in range(plan.num_threads):
+        squares += sums_of(nth(plan.threads, other), step)[memory.GRADIENT_SQUARES]
+    norm = np.sqrt(squares)
+    return plan.max_norm / norm if norm > plan.max_norm and np.isfinite(norm) else 1.0
+
+
+@part
 def update_from_gradients(plan, thread, step):
     """The thread's share of every parameter takes a step by its stored gradient."""
+    factor = _clipping_factor(plan, step)
     for index in range(plan.depth):
         for kind in range(memory.SHIFT + 1):
             layer = nth(plan.layers, index)
@@ -117,6 +144,8 @@ def update_from_gradients(plan, thread, step):
             for k in range(first, end, rows):
                 size = min(rows, end - k) * width
                 gradient = vector(parameter.gradient, k * width, size)
+                if factor != 1:
+                    multiply_by(gradient, factor)
                 update_chunk(plan, thread, parameter, gradient, k * width, _hyperparameters(thread, index, kind), step)
 
 
@@ -131,6 +160,8 @@ def _copy_transposed(out, x):
 @part
 def update_chunk(plan, thread, parameter, dw, start, hyper, step):
     """Applies the rule to the part of a parameter whose gradient is dw (n,)."""
+    if plan.max_value != 0:
+        clip(dw, plan.max_value)
     w = vector(parameter.value, start, dw.size)
     first = min(start, parameter.state.size)
     state = vector(parameter.state, first, parameter.state.size - first)

@@ -169,6 +169,29 @@ def skip_words(state, count):
 
 
 @inline
+def shuffle(x, state):
+    """Shuffles x (n,) as ``np.random.shuffle`` does, n <= 2**32: Fisher and Yates, from the last place on."""
+    key = state[:_LENGTH]
+    position = np.int64(state[_LENGTH])
+    for i in range(x.size - 1, 0, -1):
+        largest = np.uint32(i)
+        mask = largest
+        for shift in (1, 2, 4, 8, 16):
+            mask |= mask >> np.uint32(shift)
+        word = np.uint32(0)
+        while True:
+            if position == _LENGTH:
+                twist(key)
+                position = 0
+            word = tempered(key[position]) & mask
+            position += 1
+            if word <= largest:
+                break
+        x[i], x[word] = x[word], x[i]
+    state[_LENGTH] = position
+
+
+@inline
 def choose(out, state, n):
     """Overwrites out (k,) with what ``np.random.choice(n, k)`` draws, 1 <= n <= 2**32.
 
