@@ -71,7 +71,7 @@ _TITLES = {
     "absolute": "Absolute error",
     "huber": "Huber's loss",
     "quantile": "Quantile (pinball) loss",
-    "poisson": "Negative log-likelihood of Poisson counts, whose rate is the exponential of the score",
+    "poisson": "Half of the deviance of Poisson counts, whose rate is the exponential of the score",
 }
 
 

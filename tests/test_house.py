@@ -26,18 +26,7 @@ LONG_FUNCTIONS = {
     "training/passes.py:_pass_routine": "builds the blocks of one function of LLVM, in their order",
     "training/plan.py:make_plan": "fills in one record, in the order of its attributes",
 }
-OPENING_WITH_WHAT = {
-    "kernels/compiler/compile.py": 2,
-    "kernels/compiler/jit.py": 1,
-    "kernels/compiler/linked.py": 1,
-    "kernels/lowering/decimals.py": 1,
-    "ops/cases.py": 1,
-    "training/compiling.py": 1,
-    "training/forward.py": 1,
-    "training/memory.py": 1,
-    "training/network.py": 1,
-    "training/passes.py": 1,
-}
+OPENING_WITH_WHAT: dict[str, int] = {}
 
 
 def parsed(path):

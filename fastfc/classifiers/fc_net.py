@@ -302,11 +302,11 @@ class FullyConnectedNet(DescribedNetwork):
             return False
         other = load_model(fname)
         if any(getattr(other, key) != getattr(self, key) for key in ("dims", "normalization", "activation")):
-            mine, theirs = (
+            expected, got = (
                 f"layers {net.dims}, normalization {net.normalization} and activation {net.activation}"
                 for net in (self, other)
             )
-            raise ValueError(f"fname: expected a model with {mine}, got {theirs}")
+            raise ValueError(f"fname: expected a model with {expected}, got {got}")
         self.params = other.params
         for mine, theirs in zip(self.bn_params, other.bn_params, strict=True):
             for key in (*STATISTICS, *NORM_NUMBERS):

@@ -168,7 +168,8 @@ def quantile(x, t, parameter, real):
 @inline
 def poisson(x, t, parameter, real):
     rate = np.exp(x)
-    return rate - t * x, rate - t
+    log_t = np.log(t) if t > real(0) else real(0)
+    return (rate - t) - t * (x - log_t), rate - t
 
 
 def _row_of(name):

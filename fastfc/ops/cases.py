@@ -97,7 +97,7 @@ def largest_error(got: list[Array], expected: list[Array], case: Case) -> float:
         same = (x == y) | (np.isnan(x) & np.isnan(y))
         with np.errstate(all="ignore"):
             error = np.where(same, 0.0, np.abs(x - y) / allowed)
-        # What is still NaN is a number on one side only, or beside a magnitude that says nothing.
+        # A NaN that is left is a number on one side only, or beside a magnitude that says nothing.
         worst = max(worst, float(np.max(np.where(np.isnan(error), np.inf, error), initial=0.0)))
     return worst
 
@@ -331,7 +331,11 @@ _LOSS_MAGNITUDES = {
     "absolute": lambda x, t: (np.abs(x) + np.abs(t), np.ones_like(x)),
     "huber": lambda x, t: (np.abs(x) + np.abs(t) + (np.abs(x) + np.abs(t)) ** 2 / 2, np.abs(x) + np.abs(t)),
     "quantile": lambda x, t: (np.abs(x) + np.abs(t), np.ones_like(x)),
-    "poisson": lambda x, t: (np.exp(x) + np.abs(t * x), np.exp(x) + np.abs(t)),
+    # The logarithm of a small target is large, and is multiplied by that target.
+    "poisson": lambda x, t: (
+        np.exp(x) + np.abs(t) + np.abs(t * x) + np.abs(t * np.log(np.where(t > 0, t, 1))),
+        np.exp(x) + np.abs(t),
+    ),
 }
 
 

@@ -95,7 +95,7 @@ _ALL = (
         "sum(q * (t - x) where t > x, else (1 - q) * (x - t))",
         Parameter("quantile", 0.5, _is_open_share, "a number q with 0 < q < 1"),
     ),
-    Loss("poisson", False, "exp", "sum(exp(x) - t * x)", bounds=(0.0, float("inf"))),
+    Loss("poisson", False, "exp", "sum(exp(x) - t - t * (x - log(t)))", bounds=(0.0, float("inf"))),
 )
 
 #: Name -> loss.

@@ -70,9 +70,10 @@ def quantile_loss(x, t, weights=None, quantile=0.5):
 
 
 def poisson_loss(x, t, weights=None):
-    """Negative log-likelihood of Poisson counts t of rate exp(x), without log(t!): sum(exp(x) - t x) -> loss, dx."""
+    """Half of the deviance of Poisson counts t of rate exp(x): sum(exp(x) - t - t (x - log(t))) -> loss, dx."""
     rate = np.exp(x)
-    return _mean((rate - t * x).sum(axis=1), rate - t, weights)
+    log_t = np.log(np.where(t > 0, t, x.dtype.type(1)))
+    return _mean(((rate - t) - t * (x - log_t)).sum(axis=1), rate - t, weights)
 
 
 def _mean(losses, dx, weights):

@@ -18,7 +18,7 @@ from fastfc._runtime.threads import available_cpus, get_num_threads
 # Of what Python calls: a plan, a member, and what there is to do.
 _KINDS = ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p
 
-# What is compiled when a kernel is asked for, in two parts that take about as long: it, what it calls, and
+# The kernels that are compiled when one is asked for, in two parts that take about as long: it, what it calls, and
 # for a training also how its accuracy is checked.
 _SHARES = {
     "train_steps": [["train_steps", "predict_rows"], ["backward", "product"]],

@@ -76,7 +76,7 @@ def _train_steps(whole, number, steps, control):
                     return
                 merge_statistics(plan, thread, index)
             hidden_output(plan, thread, index)
-        sums_of(thread, step)[memory.LOSS] = output_and_loss(plan, thread, steps)
+        sums_of(thread, step)[memory.LOSS] = output_and_loss(plan, thread, steps, step)
         if not call_backward((called, number, step)):
             return
         # every weight is new, and nobody reads the batch any more
@@ -220,7 +220,8 @@ def _loss(plan, step):
         sums = sums_of(nth(plan.threads, other), step)
         loss += sums[memory.LOSS]
         squares += sums[memory.SQUARES]
-    return loss / plan.batch + 0.5 * plan.reg * squares
+    reg = sums_of(nth(plan.threads, 0), step)[memory.REG]
+    return plan.loss_scale * (loss / plan.batch) + 0.5 * reg * squares
 
 
 def linked_kernel(name, dtype):

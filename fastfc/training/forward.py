@@ -57,7 +57,7 @@ def sums_of(thread, step):
 
 @part
 def fetch_batch(plan, thread, examples):
-    """What the thread needs of the batch for the first product: its rows, or its features of all rows."""
+    """The thread's part of the batch for the first product: its rows, or its features of all rows."""
     first, end, first_row, end_row = 0, plan.features, thread.first, thread.end
     if plan.by_features:
         (first, end), first_row, end_row = share_of(plan, thread, plan.features), 0, plan.batch
@@ -229,7 +229,15 @@ def _drop_both(plan, thread, out, slope):
 
 
 @part
-def output_and_loss(plan, thread, steps):
+def _reg_of_step(plan, weight):
+    """The L2 strength of a batch whose examples have a weight in all."""
+    if not plan.reg_of_batch:
+        return plan.reg
+    return plan.reg / weight if weight > 0 else 0.0
+
+
+@part
+def output_and_loss(plan, thread, steps, step):
     """Scores, their gradient and its column sums for the thread's rows; returns the sum of the rows' losses."""
     index = plan.depth - 1
     layer, rows = nth(plan.layers, index), thread.end - thread.first
@@ -239,6 +247,7 @@ def output_and_loss(plan, thread, steps):
     loss, weights, total = 0.0, steps.weights, 0.0
     for i in range(plan.batch if weights.size > 0 else 0):
         total += np.float64(weights[thread.indices[i]])
+    sums_of(thread, step)[memory.REG] = _reg_of_step(plan, total if weights.size > 0 else np.float64(plan.batch))
     for i in range(rows):
         example = thread.indices[thread.first + i]
         weight = weight_of_row(weights, example, total, plan.batch)

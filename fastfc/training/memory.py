@@ -27,8 +27,8 @@ WEIGHTS, BIAS, SCALE, SHIFT = range(4)
 # through layer l's, while others write layer l - 1's.
 GRADIENTS = 3
 
-# Places of what the threads add up, by parity of the step; a line of the cache each.
-LOSS, SQUARES, GRADIENT_SQUARES, SUMS = 0, 1, 2, 8
+# Places of what the threads add up, and of the step's L2 strength, by parity of the step; a line of the cache each.
+LOSS, SQUARES, GRADIENT_SQUARES, REG, SUMS = 0, 1, 2, 3, 8
 
 # Words of the random generator's state, and its position; and the words from one thread's to the next. In whole
 # lines of the cache: a state that starts within one took three times as long to go on. And pages apart: what the
@@ -155,8 +155,10 @@ class Plan(Record):
     keep_threshold: int  # 53-bit integers below it keep a value
     keep_scale: float  # 1 / p
     reg: float
+    reg_of_batch: bool  # whether it is divided by the batch's rows, or by the sum of their weights
     loss: int
     loss_parameter: float
+    loss_scale: float  # of the loss that is told, without the penalty; gradients do not know it
     max_value: float  # to which gradients are clipped, by value; 0 for no bound
     max_norm: float  # and by the norm of all of them; needs stored gradients
     input_mean: Reals  # (features,)
@@ -231,11 +233,11 @@ class Steps(Record):
 SAMPLERS = ("replacement", "permutation", "order")
 REPLACEMENT, PERMUTATION, ORDER = range(3)
 
-# What `Steps.watch` has: the sum of the epoch's losses so far, by row; the least mean of an epoch; epochs since it was
-# less by the tolerance; the tolerance; and how many such epochs end the call.
+# The numbers in `Steps.watch`: the sum of the epoch's losses so far, by row; the least mean of an epoch; epochs since
+# it was less by the tolerance; the tolerance; and how many such epochs end the call.
 EPOCH_LOSS, LEAST, STALE, TOLERANCE, PATIENCE, WATCH = range(6)
 
-# What `Steps.progress` has: steps and checks that are done; the last check with the best accuracy, from 1, 0 for
+# The numbers in `Steps.progress`: steps and checks that are done; the last check with the best accuracy, from 1, 0 for
 # none; whether the call is to end; nanoseconds of the checks and of all.
 DONE, CHECKED, BEST, ENDING, CHECK_TICKS, TICKS, PROGRESS = range(7)
 #: Words of 8 bytes in a line of the cache.

@@ -30,7 +30,7 @@ class Network(Protocol):
     #: Of each hidden layer, what its normalization has beside its parameters.
     bn_params: list[dict[str, Any]]
     reg: float
-    #: What is taken from an example's features, and what they are multiplied by then; None for nothing.
+    #: The numbers that are taken from an example's features, and by which they are multiplied then; None for none.
     input_mean: ArrayLike | None
     input_scale: ArrayLike | None
     #: Memory of predictions that is free to be used again.

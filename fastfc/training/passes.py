@@ -102,7 +102,7 @@ def _plain_batchnorm_gradient(dx, x_hat, dgamma, dbeta, inv_std, gamma, share, d
 
 
 class _Pass(NamedTuple):
-    """What is done with each value of some matrices (N, D) of the same shape.
+    """An operation on each value of some matrices (N, D) of the same shape.
 
     `body` gets a builder of contracted arithmetic, the vectors of the columns, of the sums so far, of
     the matrices and of the scalars. It returns the new sums, and what is to be stored in the last matrices.

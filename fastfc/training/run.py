@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import numpy as np
 
-from fastfc._layer_arguments import batchnorm_param, layernorm_param
 from fastfc._runtime.blas import single_threaded
 from fastfc._runtime.record import Table
 from fastfc._runtime.team import Team
@@ -20,6 +19,7 @@ from fastfc.optim import DEFAULTS, STATE, checked_config, complete_config
 from fastfc.params import aligned_zeros
 from fastfc.training.capability import refusal
 from fastfc.training.compiling import calls_blas, kernel
+from fastfc.training.job import NO_INTEGERS, training_job
 from fastfc.training.memory import (
     BEST,
     CHECK_TICKS,
@@ -27,12 +27,9 @@ from fastfc.training.memory import (
     DONE,
     LINE,
     PROGRESS,
-    REPLACEMENT,
     TICKS,
     Check,
-    Layer,
     Predictions,
-    Steps,
 )
 from fastfc.training.parts import ALL_BLOCKS, PART_SECONDS, predict_in_parts
 from fastfc.training.plan import (
@@ -44,13 +41,10 @@ from fastfc.training.plan import (
     set_training_options,
     state_arrays_of,
 )
+from fastfc.training.statistics import checked_statistics, publish_statistics
 
 # Accuracy checks that take longer are made from Python: a call does not end within one.
 _CHECK_SECONDS = 0.02
-
-_NO_INTEGERS = np.zeros(0, np.int64)
-_NO_NUMBERS = np.zeros(0)
-_STATISTICS = ("running_mean", "running_var")
 
 
 @dataclass
@@ -158,12 +152,12 @@ class CompiledRun:
         loss = LOSSES[model.loss_name]
         found = checked_targets(loss, "y", np.array(solver.y_train), len(solver.X_train), model.dims[-1], plan.dtype)
         self._no_reals = np.zeros(0, plan.dtype)
-        self._y: np.ndarray = found if loss.labels else _NO_INTEGERS
+        self._y: np.ndarray = found if loss.labels else NO_INTEGERS
         self._targets: np.ndarray = self._no_reals if loss.labels else found.reshape(-1)
         self._checks = None
         self._check_seconds = {"train": float("inf"), "val": float("inf")}
         set_training_options(plan, model)
-        statistics = self._checked_statistics()
+        statistics = checked_statistics(plan, model)
         if self._entries is None or not _are(self._entries, _entries_of(solver.optim_configs)):
             self._adopt_state()
         for view, values in statistics:
@@ -174,27 +168,9 @@ class CompiledRun:
             )
         self.take_stream()
 
-    def _normalized(self) -> list[Layer]:
-        """The layers that are normalized, in the order of the model's ``bn_params``."""
-        return [] if self._model.normalization is None else self._plan.layers[:-1]
-
-    def _checked_statistics(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Where the plan has the running statistics, and what the model's dictionaries say; their numbers are taken."""
-        found = []
-        for layer, param in zip(self._normalized(), self._model.bn_params, strict=False):
-            if self._model.normalization == "layernorm":
-                layer.eps = layernorm_param(param, layer.gamma.value)["eps"]
-                continue
-            checked = batchnorm_param({**param, "mode": "train"}, self._plan.batch, layer.gamma.value)
-            layer.eps, layer.momentum = checked["eps"], checked["momentum"]
-            found += [(getattr(layer, key), checked[key]) for key in _STATISTICS]
-        return found
-
     def publish(self) -> None:
         """Put copies of the running statistics into the model's dictionaries, for a file of the model."""
-        if self._model.normalization == "batchnorm":
-            for layer, param in zip(self._normalized(), self._model.bn_params, strict=True):
-                param.update({key: getattr(layer, key).copy() for key in _STATISTICS})
+        publish_statistics(self._plan, self._model)
 
     def _adopt_state(self) -> None:
         """The rule's state moves into the plan; the Solver's configurations hold views of it."""
@@ -309,32 +285,19 @@ class CompiledRun:
             taken={name: config["t"] for name, config in configs.items()} if counted else {},
         )
         inside = iterations_per_epoch > 0
-        job = Steps(
-            plan.dtype,
+        job = training_job(
+            plan,
             examples=self._examples["train"],
+            params=self._model.params.flat,
+            losses=call.losses,
             count=len(solver.X_train),
             y=self._y,
             targets=self._targets,
-            weights=self._no_reals,
-            sampler=REPLACEMENT,
-            short=plan,
-            has_short=False,
-            rates=_NO_NUMBERS,
-            watch=_NO_NUMBERS,
-            average=self._no_reals,
-            average_decay=0,
-            losses=call.losses,
             progress=call.progress,
             before=before,
             epoch=epoch,
             lr_decay=call.lr_decay,
-            checked=inside,
-            checks=self._checks_of_threads() if inside else _no_checks(plan.dtype),
-            accuracies=call.accuracies,
-            best_accuracy=np.full(plan.num_threads * LINE, float(solver.best_val_acc)),
-            params=self._model.params.flat,
-            best_params=self._best_params if inside else self._model.params.flat[:0],
-            call_ticks=int(PART_SECONDS * 1e9),
+            **(self._checks_inside(call) if inside else {}),
         )
         self._call = call
         start = perf_counter()
@@ -396,6 +359,17 @@ class CompiledRun:
         flat = self._model.params.flat
         return aligned_zeros(flat.size, flat.dtype)
 
+    def _checks_inside(self, call: _Call) -> dict[str, Any]:
+        """The attributes of a job that make it check accuracies and keep the best parameters."""
+        return {
+            "checked": True,
+            "checks": self._checks_of_threads(),
+            "accuracies": call.accuracies,
+            "best_accuracy": np.full(self._plan.num_threads * LINE, float(self.solver.best_val_acc)),
+            "best_params": self._best_params,
+            "call_ticks": int(PART_SECONDS * 1e9),
+        }
+
     def _checks_of_threads(self) -> Table[Check]:
         """Of each thread, its part in the checks on training and validation data."""
         if self._checks is None:
@@ -406,7 +380,7 @@ class CompiledRun:
                 for split, number in samples.items():
                     drawn = number is not None and len(self._X[split]) > number
                     job = self._predictions(
-                        split, np.empty(number, np.int64) if drawn else _NO_INTEGERS, shared[split]
+                        split, np.empty(number, np.int64) if drawn else NO_INTEGERS, shared[split]
                     )  # fmt: skip
                     y = self._y if split == "train" else np.ascontiguousarray(solver.y_val, np.int64)
                     rows.append({"job": job, "y": y, "drawn": drawn, "correct": np.zeros(LINE, np.int64)})
@@ -429,7 +403,7 @@ class CompiledRun:
         """The Solver's ``check_accuracy`` on its own ``"train"`` or ``"val"`` data, drawing the same numbers."""
         plan, y = self._plan, getattr(self.solver, f"y_{split}")
         self._ahead = True
-        n, subset = len(self._X[split]), _NO_INTEGERS
+        n, subset = len(self._X[split]), NO_INTEGERS
         if num_samples is not None and n > num_samples:
             self._generator.set_state(self.stream_state())
             subset = self._generator.choice(n, num_samples)
@@ -453,10 +427,6 @@ class CompiledRun:
 
 def _count(n: int, num_samples: int | None) -> int:
     return n if num_samples is None else min(n, num_samples)
-
-
-def _no_checks(dtype: np.dtype) -> Table[Check]:
-    return Table(Check, dtype, [])
 
 
 def _entries_of(configs: Any) -> list[Any]:

@@ -26,7 +26,7 @@ def update_weights(plan, thread, index, step):
     x, dout = input_rows(layer, 0, plan.batch), layer.dout
     first, end = share_of(plan, thread, layer.d_in)
     no_bias, packing_buffer = vector(W.value, 0, 0), thread.packing_buffer
-    hyper = _hyperparameters(thread, index, memory.WEIGHTS)
+    hyper, reg = _hyperparameters(thread, index, memory.WEIGHTS), sums_of(thread, step)[memory.REG]
     for k in range(first, end, layer.chunk_rows):
         rows = min(layer.chunk_rows, end - k)
         start, size = k * d_out, rows * d_out
@@ -47,8 +47,8 @@ def update_weights(plan, thread, index, step):
                 rows, d_out, plan.batch, x_k, 1, in_row, dout, d_out, 1, no_bias, dw, d_out, packing_buffer,
                 thread.first,
             )  # fmt: skip
-        if plan.reg != 0:
-            squares += l2_span(dw, vector(W.value, start, size), plan.reg)
+        if reg != 0:
+            squares += l2_span(dw, vector(W.value, start, size), reg)
         if not plan.stores_gradients:
             update_chunk(plan, thread, W, dw, start, hyper, step)
     return squares

@@ -15,7 +15,7 @@ import contextlib
 from numba.core.codegen import JITCodeLibrary, RuntimeLinker
 from numba.core.compiler import Compiler
 
-# What is used of Numba's internals; a Numba without one of them compiles as it always does.
+# The parts of Numba's internals that are used here; a Numba without one of them compiles as it always does.
 _LIBRARY_METHODS = (
     "_ensure_finalized",
     "_finalize_dynamic_globals",
@@ -43,7 +43,7 @@ class _Library(JITCodeLibrary):
             super()._optimize_final_module()
 
     def _finalize_final_module(self):
-        # What came from a disk cache is machine code already; and recursive functions call
+        # A function from a disk cache is machine code already; and recursive functions call
         # each other by address.
         if self._is_cached() or self._is_recursive():
             self._translate()

@@ -50,7 +50,7 @@ def kernel(function):
 
 
 def silent(function):
-    """What a kernel is without the compiler: compiled code does not warn of overflow either."""
+    """A kernel without the compiler, as silent about overflow as compiled code is."""
 
     @functools.wraps(function)
     def run(*args):

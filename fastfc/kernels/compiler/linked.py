@@ -18,7 +18,7 @@ from fastfc._runtime import machine_code
 from fastfc._runtime.machine_code import Code, symbol_of
 from fastfc.kernels.compiler.jit import LINKED_OPTIONS, silent
 
-# What `machine_code.function_at` takes for success.
+# The return codes that `machine_code.function_at` takes for success.
 if (RETCODE_OK.constant, RETCODE_NONE.constant) != machine_code.SUCCESS:
     raise RuntimeError("this Numba has other calling conventions than fastfc knows")
 

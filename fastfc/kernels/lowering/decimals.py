@@ -13,7 +13,7 @@ from fastfc.kernels.compiler.jit import inline, kernel
 
 __all__ = ["BOOLEAN", "EMPTY", "LABEL", "NUMBER", "SKIPPED", "powers_of_five", "read_lines"]
 
-#: What a column has: numbers; True and False; text whose place is told; nothing; what is passed over.
+#: Kinds of columns: numbers; True and False; text whose place is told; nothing; what is passed over.
 NUMBER, BOOLEAN, LABEL, EMPTY, SKIPPED = range(5)
 
 # Beyond these powers of ten numbers are rare, and denormals and infinities are some of them.

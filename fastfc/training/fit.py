@@ -1,0 +1,306 @@
+"""A training of a described network, epoch by epoch, on data of any kind that its loss takes.
+
+It knows neither histories nor prints nor files: whoever drives it keeps what it returns.
+"""
+
+import contextlib
+from collections.abc import Callable, Mapping
+from time import perf_counter
+from typing import Any, cast
+
+import numpy as np
+
+from fastfc._runtime.blas import single_threaded
+from fastfc._runtime.team import Team
+from fastfc.losses import checked_targets, checked_weights
+from fastfc.ops.losses import LOSSES
+from fastfc.training import threads_for
+from fastfc.training.compiling import calls_blas, kernel
+from fastfc.training.job import NO_INTEGERS, NO_NUMBERS, training_job
+from fastfc.training.memory import DONE, ENDING, PROGRESS, SAMPLERS, WATCH, Plan
+from fastfc.training.network import Network
+from fastfc.training.parts import PART_SECONDS
+from fastfc.training.plan import (
+    RULES,
+    examples_of,
+    in_rows,
+    make_plan,
+    parameters_of,
+    readable,
+    set_hyperparameters,
+    set_training_options,
+    shortened,
+    state_arrays_of,
+)
+from fastfc.training.statistics import checked_statistics, publish_statistics
+
+__all__ = ["Fit", "watch_losses"]
+
+
+def watch_losses(tolerance: float, patience: int) -> np.ndarray:
+    """A stopping rule for :meth:`Fit.epochs`: it ends once the loss has not improved for too long.
+
+    It ends after an epoch if, for more than `patience` epochs one after the other, the mean loss has been above the
+    least one so far minus `tolerance`.
+    """
+    return np.array([0.0, np.inf, 0.0, tolerance, patience, *[0.0] * (WATCH - 5)])
+
+
+class Fit:
+    """Train a network where its parameters lie; use it as a context manager.
+
+    Parameters
+    ----------
+    net : Network
+        A described network; its parameters are trained in their place, its running statistics are published when
+        :meth:`epochs` ends.
+    X : array (N, ...)
+    y : array (N,) or (N, K)
+        As the network's loss takes it.
+    weights : array (N,), optional
+        Of the examples, in the loss.
+    rule : function
+        An update rule of :mod:`fastfc.optim`.
+    config : dict
+        The rule's hyperparameters, for all parameters; what is missing is its default.
+    configs : dict of dict, optional
+        Other hyperparameters by the names of parameters.
+    batch_size : int
+        At most N rows; the last batch of an epoch has what is left, unless batches are drawn with replacement.
+    sampler : {"permutation", "order", "replacement"}
+        How batches are drawn.
+    stream : numpy.random.RandomState
+        Permutations and dropout are drawn from it, as its own methods would.
+    threads : int, optional
+    reg_of_batch : bool
+        Whether the network's L2 strength is divided by a batch's rows, or the sum of their weights.
+    loss_scale : float
+        Factor of the losses that are returned, without the penalty.
+    max_norm, max_value : float
+        Bounds to which gradients are clipped: their norm, or each of them; 0 for none.
+    average_decay : float, optional
+        If given, :attr:`average` has the exponential moving average of the parameters: after each step it is
+        ``average_decay * average + (1 - average_decay) * parameters``.
+    stores_gradients : bool
+        Whether :attr:`gradients` has the last step's.
+
+    Attributes
+    ----------
+    steps_taken : int
+        Counted by rules that correct their moments.
+    """
+
+    def __init__(
+        self,
+        net: Network,
+        X: np.ndarray,
+        y: Any,
+        *,
+        rule: Callable[..., Any],
+        batch_size: int,
+        stream: np.random.RandomState,
+        weights: Any = None,
+        config: Mapping[str, float] | None = None,
+        configs: Mapping[str, Mapping[str, float]] | None = None,
+        sampler: str = "permutation",
+        threads: int | None = None,
+        reg_of_batch: bool = False,
+        loss_scale: float = 1.0,
+        max_norm: float = 0.0,
+        max_value: float = 0.0,
+        average_decay: float | None = None,
+        stores_gradients: bool = False,
+    ) -> None:
+        self.net, self._rule, self._stream, self._sampler = net, rule, stream, sampler
+        self._batch = min(batch_size, len(X))
+        self._team = Team(threads_for(net, self._batch, threads))
+        self.plan: Plan = make_plan(
+            net, self._batch, self._team.threads, rule, self._team.barrier, stores_gradients or max_norm > 0
+        )
+        self._train_steps = kernel("train_steps", self.plan.dtype)
+        self._limit = single_threaded() if calls_blas("train_steps", self.plan.dtype) else contextlib.nullcontext()
+        self._numbers = {
+            "reg_of_batch": reg_of_batch,
+            "loss_scale": loss_scale,
+            "max_norm": max_norm,
+            "max_value": max_value,
+        }
+        self._short: Plan | None = None
+        self.set_hyperparameters(config or {}, configs or {})
+        self.set_data(X, y, weights)
+        self.set_options()
+        for view, values in checked_statistics(self.plan, net):
+            view[:] = values
+        self.average_decay = average_decay
+        self.average = net.params.flat[:0] if average_decay is None else net.params.flat.copy()
+        self.steps_taken = 0
+        self._seconds_per_step = float("inf")
+
+    def __enter__(self) -> "Fit":
+        self._limit.__enter__()
+        try:
+            self._team.__enter__()
+        except BaseException:
+            self._limit.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        try:
+            self._team.__exit__()
+        finally:
+            self._limit.__exit__(None, None, None)
+
+    def set_hyperparameters(
+        self, config: Mapping[str, float], configs: Mapping[str, Mapping[str, float]] | None = None
+    ) -> None:
+        """Use these hyperparameters from now on, on top of the rule's defaults."""
+        defaults = RULES[self._rule].defaults
+        self._configs = {
+            name: {**defaults, **config, **(configs or {}).get(name, {})} for name in self.net.params.shapes
+        }
+
+    def set_data(self, X: np.ndarray, y: Any, weights: Any = None) -> None:
+        """Use these data from now on; an epoch is over them."""
+        net, dtype = self.net, self.plan.dtype
+        loss = LOSSES[net.loss_name]
+        if not readable(X):
+            X = np.ascontiguousarray(X, dtype)
+        # Kept alive: compiled code knows their addresses.
+        self._X = in_rows(X)
+        self._examples = examples_of(self._X, dtype)
+        self._count = len(X)
+        targets = checked_targets(loss, "y", y, len(X), net.dims[-1], dtype)
+        no_reals = net.params.flat[:0]
+        self._y = targets if loss.labels else NO_INTEGERS
+        self._targets = no_reals if loss.labels else targets.reshape(-1)
+        self._weights = no_reals if weights is None else checked_weights("weights", weights, len(X)).astype(dtype)
+        drawn = self._sampler == "replacement"
+        self._steps_per_epoch = max(self._count // self._batch, 1) if drawn else -(-self._count // self._batch)
+        rest = 0 if drawn else self._count % self._batch
+        for thread in self.plan.threads:
+            thread.order = NO_INTEGERS if drawn else np.arange(self._count)
+        self._short = shortened(self.plan, rest) if rest else None
+
+    def set_options(self) -> None:
+        """Read the network's dropout, L2 strength, loss parameter and standardization, which may have changed."""
+        for plan in (self.plan, self._short):
+            if plan is not None:
+                set_training_options(plan, self.net)
+                if plan.seeded:
+                    seeded = np.random.RandomState(self.net.dropout_param["seed"]).get_state(legacy=True)
+                    plan.seeded_stream[:] = np.append(seeded[1], np.uint32(seeded[2]))
+                for name, value in self._numbers.items():
+                    setattr(plan, name, value)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of an epoch, the last one of which may be on fewer rows."""
+        return self._steps_per_epoch
+
+    @property
+    def gradients(self) -> dict[str, np.ndarray]:
+        """Each parameter's gradient in the last step; views."""
+        shapes = self.net.params.shapes
+        return {name: p.gradient.reshape(shapes[name]) for name, p in parameters_of(self.plan, self.net)}
+
+    @property
+    def state(self) -> dict[str, list[np.ndarray]]:
+        """The rule's arrays for each parameter, flat; views."""
+        return {name: state_arrays_of(p, self.plan) for name, p in parameters_of(self.plan, self.net)}
+
+    def epochs(
+        self,
+        count: int,
+        *,
+        watch: np.ndarray | None = None,
+        factors: Callable[[int, int], np.ndarray] | None = None,
+    ) -> np.ndarray:
+        """Train for up to `count` epochs.
+
+        Parameters
+        ----------
+        count : int
+        watch : array, optional
+            Of :func:`watch_losses`: ends earlier; what it has seen stays in it.
+        factors : function, optional
+            ``factors(first, count)`` gives the factors (count,) of the learning rates in `count` steps from number
+            `first` on, counted from 0 by :attr:`steps_taken`.
+
+        Returns
+        -------
+        losses : array (epochs,)
+            The mean loss of each epoch that was finished, over its rows.
+        """
+        total = count * self._steps_per_epoch
+        losses = np.full(total, np.nan)
+        done, ending = 0, False
+        try:
+            while done < total and not ending:
+                taken, ending = self._call(losses[done:], done, watch, factors)
+                done += taken
+        finally:
+            publish_statistics(self.plan, self.net)
+        rows = np.full(self._steps_per_epoch, float(self._batch))
+        if self._short is not None:
+            rows[-1] = self._short.batch
+        whole = losses[: done - done % self._steps_per_epoch].reshape(-1, self._steps_per_epoch)
+        return whole @ rows / rows.sum()
+
+    def _call(
+        self,
+        losses: np.ndarray,
+        before: int,
+        watch: np.ndarray | None,
+        factors: Callable[[int, int], np.ndarray] | None,
+    ) -> tuple[int, bool]:
+        """Some of the steps whose losses are to be written; how many, and whether `watch` ends the training."""
+        count = int(min(len(losses), max(1, PART_SECONDS / self._seconds_per_step)))
+        plan = self.plan
+        set_hyperparameters(
+            plan, self.net, self._rule, {name: {**c, "t": self.steps_taken} for name, c in self._configs.items()}
+        )
+        self._put_stream()
+        progress = np.zeros(PROGRESS, np.int64)
+        job = training_job(
+            plan,
+            examples=self._examples,
+            params=self.net.params.flat,
+            losses=losses[:count],
+            count=self._count,
+            y=self._y,
+            targets=self._targets,
+            weights=self._weights,
+            sampler=SAMPLERS.index(self._sampler),
+            short=self._short or plan,
+            has_short=self._short is not None,
+            rates=NO_NUMBERS if factors is None else np.ascontiguousarray(factors(self.steps_taken, count), float),
+            watch=NO_NUMBERS if watch is None else watch,
+            average=self.average,
+            average_decay=self.average_decay or 0.0,
+            progress=progress,
+            before=before,
+            epoch=self._steps_per_epoch,
+        )
+        start = perf_counter()
+        try:
+            self._team.run(lambda thread: self._train_steps(plan, thread, job))
+        finally:
+            done = int(progress[DONE])
+            self.steps_taken += done
+            self._take_stream()
+        self._seconds_per_step = (perf_counter() - start) / max(done, 1)
+        return done, bool(progress[ENDING])
+
+    def _put_stream(self) -> None:
+        """The threads go on where the stream stands."""
+        state = cast(tuple, self._stream.get_state(legacy=True))
+        words = np.append(state[1], np.uint32(state[2]))
+        for thread in self.plan.threads:
+            thread.stream[:] = words
+        self._gaussian = state[3:]
+
+    def _take_stream(self) -> None:
+        """The stream goes on where the first thread stands."""
+        words = self.plan.threads[0].stream
+        self._stream.set_state(("MT19937", words[:624], int(words[624]), *self._gaussian))

@@ -1,0 +1,44 @@
+"""Jobs of the compiled run: which data a call works on, and everything that happens between its steps."""
+
+from typing import Any
+
+import numpy as np
+
+from fastfc._runtime.record import Table
+from fastfc.training.memory import REPLACEMENT, Check, Examples, Plan, Steps
+
+__all__ = ["NO_INTEGERS", "NO_NUMBERS", "training_job"]
+
+NO_INTEGERS = np.zeros(0, np.int64)
+NO_NUMBERS = np.zeros(0)
+
+
+def training_job(plan: Plan, *, examples: Examples, params: np.ndarray, losses: np.ndarray, **given: Any) -> Steps:
+    """Some steps of a training; an attribute of :class:`fastfc.training.memory.Steps` that is not given is none."""
+    no_reals = params[:0]
+    return Steps(
+        plan.dtype,
+        **{
+            "examples": examples,
+            "params": params,
+            "losses": losses,
+            "y": NO_INTEGERS,
+            "targets": no_reals,
+            "weights": no_reals,
+            "sampler": REPLACEMENT,
+            "short": plan,
+            "has_short": False,
+            "rates": NO_NUMBERS,
+            "watch": NO_NUMBERS,
+            "average": no_reals,
+            "average_decay": 0,
+            "lr_decay": 1,
+            "checks": Table(Check, plan.dtype, []),
+            "checked": False,
+            "accuracies": NO_NUMBERS,
+            "best_accuracy": NO_NUMBERS,
+            "best_params": no_reals,
+            "call_ticks": 0,
+            **given,
+        },
+    )
