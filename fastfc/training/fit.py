@@ -188,8 +188,7 @@ class Fit:
             if plan is not None:
                 set_training_options(plan, self.net)
                 if plan.seeded:
-                    seeded = np.random.RandomState(self.net.dropout_param["seed"]).get_state(legacy=True)
-                    plan.seeded_stream[:] = np.append(seeded[1], np.uint32(seeded[2]))
+                    plan.seeded_stream[:] = _words_of(np.random.RandomState(self.net.dropout_param["seed"]))
                 for name, value in self._numbers.items():
                     setattr(plan, name, value)
 
@@ -294,13 +293,18 @@ class Fit:
 
     def _put_stream(self) -> None:
         """The threads go on where the stream stands."""
-        state = cast(tuple, self._stream.get_state(legacy=True))
-        words = np.append(state[1], np.uint32(state[2]))
+        words = _words_of(self._stream)
         for thread in self.plan.threads:
             thread.stream[:] = words
-        self._gaussian = state[3:]
 
     def _take_stream(self) -> None:
         """The stream goes on where the first thread stands."""
         words = self.plan.threads[0].stream
-        self._stream.set_state(("MT19937", words[:624], int(words[624]), *self._gaussian))
+        gaussian = cast(tuple, self._stream.get_state(legacy=True))[3:]
+        self._stream.set_state(("MT19937", words[:624], int(words[624]), *gaussian))
+
+
+def _words_of(stream: np.random.RandomState) -> np.ndarray:
+    """The words (STREAM,) of a generator's state: its own, then its position."""
+    state = cast(tuple, stream.get_state(legacy=True))
+    return np.append(state[1], np.uint32(state[2]))
