@@ -26,13 +26,20 @@ FEATURES, CLASSES, OFFSET = 6, 4, 3.0
 
 
 def make_net(
-    normalization=None, dtype=np.float32, hidden=(7, 5), standardize=True, names=True, keep=1.0, outputs=CLASSES
+    normalization=None,
+    dtype=np.float32,
+    hidden=(7, 5),
+    standardize=True,
+    names=True,
+    keep=1.0,
+    outputs=CLASSES,
+    **options,
 ):
     """A network whose parameters and running statistics are all drawn."""
     rng = np.random.default_rng(0)
     stream = np.random.get_state()
     net = FullyConnectedNet(
-        hidden, FEATURES, outputs, normalization=normalization, dtype=dtype, dropout_keep_ratio=keep
+        hidden, FEATURES, outputs, normalization=normalization, dtype=dtype, dropout_keep_ratio=keep, **options
     )
     np.random.set_state(stream)
     for name, array in net.params.items():
@@ -54,7 +61,7 @@ def examples(rows=20, seed=1, dtype=np.float32):
     return (OFFSET + np.random.default_rng(seed).standard_normal((rows, FEATURES))).astype(dtype)
 
 
-def scores_by_formula(net, X, activation="relu"):
+def scores_by_formula(net, X):
     """Scores (N, C) in float64, and the bound on the rounding errors of scores in the network's dtype."""
     p = {name: np.asarray(array, np.float64) for name, array in net.params.items()}
     x = np.asarray(X, np.float64)
@@ -69,8 +76,8 @@ def scores_by_formula(net, X, activation="relu"):
             break
         if net.normalization is not None:
             x, size = _normalized(x, size, net.normalization, p[f"gamma{i}"], p[f"beta{i}"], net.bn_params[i - 1])
-        x = ACTIVATIONS[activation](x)
-        if activation not in ("relu", "leaky_relu", "identity"):
+        x = ACTIVATIONS[net.activation](x)
+        if net.activation not in ("relu", "leaky_relu", "identity"):
             # No slope is above 2; the value's own terms are of the size of x or of 1.
             size = 2 * size + 1
     # Down the layers; layer normalization sums twice more over a layer; an activation is some operations.
@@ -93,13 +100,17 @@ def _normalized(x, size, normalization, gamma, beta, param):
     return gamma * x_hat + beta, np.abs(gamma) * size + np.abs(beta)
 
 
-def output_of(name, scores):
-    """Predictions, and probabilities or None, as the network gives them for a loss with this link."""
-    if name == "logistic":
+#: Losses with numbers as targets -> the link that makes predictions of scores.
+LINKS = {"logistic": "logistic", "poisson": "exp", "huber": "identity"}
+
+
+def output_of(loss, scores):
+    """Predictions, and probabilities or None, as the network gives them."""
+    if LINKS[loss] == "logistic":
         p = 1 / (1 + np.exp(-scores))
         labels = (scores > 0).astype(int)
         return (labels[:, 0], np.hstack([1 - p, p])) if scores.shape[1] == 1 else (labels, p)
-    found = np.exp(scores) if name == "exp" else scores
+    found = np.exp(scores) if LINKS[loss] == "exp" else scores
     return (found[:, 0] if scores.shape[1] == 1 else found), None
 
 
@@ -128,7 +139,10 @@ def assert_labels(got, scores, bound):
 def assert_same_network(got, expected):
     """All that decides predictions, names and trainings that go on."""
     assert type(got) is FullyConnectedNet
-    for name in ("dims", "normalization", "class_names", "feature_names", "target_name", "use_dropout", "reg"):
+    for name in (
+        "dims", "normalization", "class_names", "feature_names", "target_name", "use_dropout", "reg", "activation",
+        "loss_name", "loss_parameter",
+    ):  # fmt: skip
         assert getattr(got, name) == getattr(expected, name), name
     assert np.dtype(got.dtype) == np.dtype(expected.dtype)
     assert got.dropout_param.get("p") == expected.dropout_param.get("p")

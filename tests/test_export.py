@@ -1,7 +1,6 @@
 """Networks for programs without fastfc: they predict the same within rounding errors."""
 
 import ctypes
-import dataclasses
 import importlib.util
 import os
 import shutil
@@ -14,6 +13,7 @@ from exported import (
     ACTIVATIONS,
     CLASSES,
     FEATURES,
+    LINKS,
     assert_labels,
     assert_probabilities,
     assert_same_network,
@@ -27,8 +27,7 @@ from exported import (
 import fastfc
 from fastfc import FullyConnectedNet, export, load_model
 from fastfc.cli import main
-from fastfc.formats.export import c99, load_exported, numpy_module
-from fastfc.formats.export.description import describe
+from fastfc.formats.export import load_exported
 
 NORMALIZATIONS = [None, "batchnorm", "layernorm"]
 every_normalization = pytest.mark.parametrize("normalization", NORMALIZATIONS)
@@ -69,25 +68,31 @@ def test_a_module_predicts_the_same(normalization, dtype):
 
 
 @every_activation
-def test_activations_in_a_module(activation):
-    net, X = make_net(None, np.float64), examples()
-    numpy_module.write(dataclasses.replace(describe(net), activation=activation), "small.py")
-    scores, bound = scores_by_formula(net, X, activation)
-    assert np.all(np.abs(imported("small.py").scores(X) - scores) <= bound)
+@every_dtype
+def test_activations_in_a_module(activation, dtype):
+    net, X = make_net(None, dtype, activation=activation), examples()
+    export(net, "small.py")
+    scores, bound = scores_by_formula(net, X)
+    got = imported("small.py").scores(X)
+    assert got.dtype == dtype
+    assert np.all(np.abs(got - scores) <= bound)
+    assert np.all(np.abs(net.loss(X) - scores) <= bound)
 
 
 @pytest.mark.parametrize("outputs", [1, 3])
-@pytest.mark.parametrize("output", ["logistic", "exp", "identity"])
-def test_numbers_as_outputs_of_a_module(output, outputs):
-    net, X = make_net(dtype=np.float64, outputs=outputs), examples()
-    numpy_module.write(dataclasses.replace(describe(net), output=output, labels=False), "small.py")
+@pytest.mark.parametrize("loss", LINKS)
+def test_numbers_as_outputs_of_a_module(loss, outputs):
+    net, X = make_net(dtype=np.float64, outputs=outputs, loss=loss), examples()
+    export(net, "small.py")
     small = imported("small.py")
-    predictions, probabilities = output_of(output, small.scores(X))
+    predictions, probabilities = output_of(loss, small.scores(X))
+    assert net.predict(X).shape == predictions.shape
     bound = fastfc.tolerance(np.float64, 1)
     assert small.predict(X).shape == predictions.shape
     np.testing.assert_allclose(small.predict(X), predictions, rtol=bound)
     assert hasattr(small, "predict_proba") == (probabilities is not None)
     if probabilities is not None:
+        assert net.predict_proba(X).shape == probabilities.shape
         np.testing.assert_allclose(small.predict_proba(X), probabilities, rtol=0, atol=bound)
 
 
@@ -148,6 +153,14 @@ def test_names_are_never_code_in_a_module():
     assert imported("small.py").CLASSES == HOSTILE_NAMES
 
 
+def test_a_module_of_the_svm_loss():
+    net, X = make_net(loss="svm"), examples()
+    export(net, "small.py")
+    small = imported("small.py")
+    assert not hasattr(small, "predict_proba")
+    assert small.predict(X).tolist() == [net.class_names[i] for i in small.scores(X).argmax(axis=1)]
+
+
 # ---------------------------------------------------------------------------------------------------- C99
 
 
@@ -194,30 +207,30 @@ def test_c_predicts_the_same(normalization, dtype):
 
 @needs_cc
 def test_activations_in_c():
-    net, X = make_net("layernorm"), examples()
-    descriptions = {name: dataclasses.replace(describe(net), activation=name, class_names=None) for name in ACTIVATIONS}
-    for name, description in descriptions.items():
-        c99.write(description, f"{name}.c")
-        scores, bound = scores_by_formula(net, X, name)
+    X = examples()
+    for name in ACTIVATIONS:
+        net = make_net("layernorm", names=False, activation=name)
+        export(net, f"{name}.c")
+        scores, bound = scores_by_formula(net, X)
         assert np.all(np.abs(Compiled(name, np.float32, np.float32).rows("scores", X) - scores) <= bound), name
 
 
 @needs_cc
 @pytest.mark.parametrize("outputs", [1, 3])
-@pytest.mark.parametrize("output", ["logistic", "exp", "identity"])
-def test_numbers_as_outputs_in_c(output, outputs):
-    net, X = make_net(dtype=np.float64, outputs=outputs), examples()
-    c99.write(dataclasses.replace(describe(net), output=output, labels=False), "small.h")
+@pytest.mark.parametrize("loss", LINKS)
+def test_numbers_as_outputs_in_c(loss, outputs):
+    net, X = make_net(dtype=np.float64, outputs=outputs, loss=loss), examples()
+    export(net, "small.h")
     small = Compiled("small", np.float64, np.float64, outputs)
-    assert hasattr(small.library, "small_predict") == (output == "logistic" and outputs == 1)
-    assert hasattr(small.library, "small_probabilities") == (output == "logistic")
-    assert hasattr(small.library, "small_predictions") == (output == "exp")
+    assert hasattr(small.library, "small_predict") == (loss == "logistic" and outputs == 1)
+    assert hasattr(small.library, "small_probabilities") == (loss == "logistic")
+    assert hasattr(small.library, "small_predictions") == (loss == "poisson")
     scores, bound = small.rows("scores", X), fastfc.tolerance(np.float64, 1)
-    if output == "logistic":
+    if loss == "logistic":
         np.testing.assert_allclose(small.rows("probabilities", X), 1 / (1 + np.exp(-scores)), rtol=bound)
-    if output == "logistic" and outputs == 1:
+    if loss == "logistic" and outputs == 1:
         np.testing.assert_array_equal(small.labels(X), scores[:, 0] > 0)
-    if output == "exp":
+    if loss == "poisson":
         np.testing.assert_allclose(small.rows("predictions", X), np.exp(scores), rtol=bound)
 
 

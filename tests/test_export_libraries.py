@@ -6,8 +6,10 @@ import struct
 import numpy as np
 import pytest
 from exported import (
+    ACTIVATIONS,
     CLASSES,
     FEATURES,
+    LINKS,
     assert_labels,
     assert_same_network,
     examples,
@@ -261,17 +263,20 @@ def test_files_of_other_networks(file):
     normalization=st.sampled_from(NORMALIZATIONS),
     dtype=st.sampled_from([np.float32, np.float64]),
     keep=st.sampled_from([1.0, 0.5]),
+    activation=st.sampled_from(sorted(ACTIVATIONS)),
+    loss=st.sampled_from(["softmax", "svm", *LINKS]),
 )
-def test_any_network(hidden, normalization, dtype, keep):
-    net = make_net(normalization, dtype, hidden, keep=keep)
+def test_any_network(hidden, normalization, dtype, keep, activation, loss):
+    functions = {"activation": activation, "loss": loss}
+    net = make_net(normalization, dtype, hidden, keep=keep, **functions)
     export(net, "net.pt-names.npz")
     assert_same_network(load_exported("net.pt-names.npz"), net)
     # Without hidden layers, there are no arrays to tell the normalization by.
     normalization = normalization if hidden else None
-    plain = without_entrance(normalization, dtype, hidden, keep=keep)
-    assert_same_network(from_torch_state(to_torch_state(plain), eps=2e-3, dropout_keep_ratio=keep), plain)
-    plain = without_entrance(normalization, dtype, hidden)
-    assert_same_network(from_keras_weights(to_keras_weights(plain), eps=2e-3, momentum=0.9), plain)
+    plain = without_entrance(normalization, dtype, hidden, keep=keep, **functions)
+    functions |= {"eps": 2e-3, "dropout_keep_ratio": keep}
+    assert_same_network(from_torch_state(to_torch_state(plain), **functions), plain)
+    assert_same_network(from_keras_weights(to_keras_weights(plain), momentum=0.9, **functions), plain)
 
 
 @pytest.mark.parametrize("file", FILES)

@@ -1,6 +1,5 @@
 """ONNX models: accepted by the checker, and predicting the same in ONNX Runtime."""
 
-import dataclasses
 import json
 import sys
 
@@ -9,6 +8,7 @@ import pytest
 from exported import (
     ACTIVATIONS,
     CLASSES,
+    LINKS,
     assert_labels,
     assert_probabilities,
     assert_same_network,
@@ -21,11 +21,9 @@ from exported import (
 import fastfc
 from fastfc import FullyConnectedNet, Solver, export, load_dataset, load_exported
 from fastfc.cli import main
-from fastfc.formats.export.description import describe
 
 onnx = pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
-format_onnx = pytest.importorskip("fastfc.formats.export.onnx")
 
 NORMALIZATIONS = [None, "batchnorm", "layernorm"]
 every_normalization = pytest.mark.parametrize("normalization", NORMALIZATIONS)
@@ -62,29 +60,38 @@ def test_onnx_runtime_predicts_the_same(normalization, dtype):
 def test_activations(activation, dtype):
     if (activation, dtype) == ("gelu", np.float64):
         pytest.skip("ONNX Runtime has no error function in float64")
-    net, X = make_net(None, dtype), examples(dtype=dtype)
-    description = dataclasses.replace(describe(net), activation=activation, output="identity", labels=False)
-    format_onnx.write(description, "net.onnx")
+    net, X = make_net(None, dtype, names=False, activation=activation, loss="squared"), examples(dtype=dtype)
+    export(net, "net.onnx")
     got = run("net.onnx", X)
     assert list(got) == ["predictions"]
-    scores, bound = scores_by_formula(net, X, activation)
+    assert_same_network(load_exported("net.onnx"), net)
+    scores, bound = scores_by_formula(net, X)
     assert np.all(np.abs(got["predictions"] - scores) <= bound)
 
 
 @pytest.mark.parametrize("outputs", [1, 3])
-@pytest.mark.parametrize("output", ["logistic", "exp", "identity"])
-def test_numbers_as_outputs(output, outputs):
-    net, X = make_net(dtype=np.float64, outputs=outputs), examples(dtype=np.float64)
-    format_onnx.write(dataclasses.replace(describe(net), output=output, labels=False), "net.onnx")
+@pytest.mark.parametrize("loss", LINKS)
+def test_numbers_as_outputs(loss, outputs):
+    net, X = make_net(dtype=np.float64, outputs=outputs, loss=loss), examples(dtype=np.float64)
+    export(net, "net.onnx")
+    assert_same_network(load_exported("net.onnx"), net)
     got = run("net.onnx", X)
-    assert list(got) == (["label", "probabilities"] if output == "logistic" else ["predictions"])
+    assert list(got) == (["label", "probabilities"] if loss == "logistic" else ["predictions"])
     scores, bound = scores_by_formula(net, X)
-    for found, expected in zip(got.values(), output_of(output, scores), strict=False):
+    for found, expected in zip(got.values(), output_of(loss, scores), strict=False):
         assert found.shape == expected.shape
         # An error of a score is at most the same relative one of its exponential, and less of its logistic function.
-        size = np.abs(expected) if output == "exp" else 1
+        size = np.abs(expected) if loss == "poisson" else 1
         error = np.expm1(bound.max()) + fastfc.tolerance(np.float64, 1) * (1 + np.abs(scores).max())
         assert np.all(np.abs(found - expected) <= error * size)
+
+
+def test_the_svm_loss_has_no_probabilities():
+    net, X = make_net(loss="svm"), examples()
+    export(net, "net.onnx")
+    got = run("net.onnx", X)
+    assert list(got) == ["label"]
+    assert_labels([net.class_names.index(name) for name in got["label"]], *scores_by_formula(net, X))
 
 
 @pytest.mark.parametrize("rows", [0, 1, 33])

@@ -92,7 +92,7 @@ def describe(net: FullyConnectedNet) -> Description:
     replaced = net._training.replaced_in(net)
     if replaced is not None:
         raise TypeError(f"net: expected a FullyConnectedNet's own methods, got another {replaced}, which has no export")
-    contents, loss = packed(net), LOSSES[getattr(net, "loss_name", "softmax")]
+    contents, loss = packed(net), LOSSES[net.loss_name]
     dtype = np.dtype(net.dtype)
     arrays = {name: net.params[name] for name in net.params.shapes}
     if net.normalization == "batchnorm":
@@ -102,11 +102,11 @@ def describe(net: FullyConnectedNet) -> Description:
                 arrays[f"{key}{i}"] = np.asarray(param.get(key, np.zeros(net.dims[i])), dtype)
     return Description(
         dims=tuple(net.dims),
-        activation=getattr(net, "activation", "relu"),
+        activation=net.activation,
         normalization=net.normalization,
         eps=tuple(float(param.get("eps", EPS)) for param in net.bn_params),
-        output=getattr(loss, "link", "softmax"),
-        labels=getattr(loss, "labels", True),
+        output=loss.link,
+        labels=loss.labels,
         dropout_keep_ratio=_keep_ratio(net),
         dtype=dtype,
         arrays=arrays,
@@ -174,6 +174,7 @@ def make_network(
     normalization: str | None,
     *,
     activation: str,
+    loss: str,
     eps: float,
     momentum: float,
     dropout_keep_ratio: float = 1,
@@ -192,7 +193,6 @@ def make_network(
             if arrays[name].shape != expected:
                 raise ValueError(f"{name}: expected shape {expected}, got {arrays[name].shape}")
     dtype = np.result_type(*arrays.values())
-    more: dict[str, Any] = {} if activation == "relu" else {"activation": activation}
     stream = np.random.get_state()
     try:
         net = FullyConnectedNet(
@@ -202,7 +202,8 @@ def make_network(
             normalization=normalization,
             dropout_keep_ratio=dropout_keep_ratio,
             dtype=np.float64 if dtype == np.float64 else np.float32,
-            **more,
+            activation=activation,
+            loss=loss,
         )
     finally:
         np.random.set_state(stream)

@@ -66,6 +66,7 @@ def from_keras_weights(
     weights: Sequence[ArrayLike],
     *,
     activation: str = "relu",
+    loss: str = "softmax",
     eps: float = 1e-3,
     momentum: float = 0.99,
     dropout_keep_ratio: float = 1,
@@ -78,8 +79,8 @@ def from_keras_weights(
     Parameters
     ----------
     weights : sequence of array
-    activation : str
-        Weights do not say it.
+    activation, loss : str
+        As for :class:`fastfc.FullyConnectedNet`: weights do not say them.
     eps, momentum : float
         Of the normalization; by default Keras's defaults.
     dropout_keep_ratio : float
@@ -131,6 +132,7 @@ def from_keras_weights(
         len(layers),
         normalization,
         activation=activation,
+        loss=loss,
         eps=eps,
         momentum=momentum,
         dropout_keep_ratio=dropout_keep_ratio,

@@ -92,6 +92,7 @@ def from_torch_state(
     state: Mapping[str, Any],
     *,
     activation: str = "relu",
+    loss: str = "softmax",
     eps: float = 1e-5,
     momentum: float = 0.1,
     dropout_keep_ratio: float = 1,
@@ -107,8 +108,8 @@ def from_torch_state(
     state : mapping of str to array or tensor
         ``"<module>.weight"`` and so on; tensors on any device. A bias or scale that a module was made without is taken
         for zeros or ones.
-    activation : str
-        A state does not say it.
+    activation, loss : str
+        As for :class:`fastfc.FullyConnectedNet`: a state does not say them.
     eps, momentum : float
         Of the normalization, as PyTorch defines them: the running statistics move by the share `momentum`.
     dropout_keep_ratio : float
@@ -137,6 +138,7 @@ def from_torch_state(
         layers,
         normalization,
         activation=activation,
+        loss=loss,
         eps=eps,
         momentum=1 - momentum,
         dropout_keep_ratio=dropout_keep_ratio,
