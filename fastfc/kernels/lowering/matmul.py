@@ -77,12 +77,12 @@ multiply = _multiply_tiles if vectors_supported() else _multiply_blas
 
 @linked(types.void, lambda dtype: (types.int64,) * 15, name="product")
 def _product_float(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, panel):
-    _product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, panel, np.float32, 4)
+    _blocked_product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, panel, np.float32, 4)
 
 
 @linked(types.void, lambda dtype: (types.int64,) * 15, name="product")
 def _product_double(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, panel):
-    _product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, panel, np.float64, 8)
+    _blocked_product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, panel, np.float64, 8)
 
 
 #: Dtype -> the product, on processors that have vectors for tiles.
@@ -90,7 +90,9 @@ PRODUCTS = {np.dtype(np.float32): _product_float, np.dtype(np.float64): _product
 
 
 @part
-def _product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, panel, dtype, itemsize):
+def _blocked_product(
+    m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, panel, dtype, itemsize
+):
     """:func:`multiply` for matrices at the addresses a, b, bias, c and panel."""
     columns = VECTORS.max_vectors * (VECTORS.size // itemsize)
     tile_columns = -(-n // columns)
