@@ -22,7 +22,7 @@ class EarlyStopping(Callback):
     Parameters
     ----------
     monitor : str
-        A key of :attr:`Run.values`.
+        A key of the `values` of a :class:`~fastfc.callbacks.Run`.
     patience : int
         So many epochs in a row without an improvement end the training.
     min_delta : float
@@ -98,8 +98,8 @@ class History(Callback):
     Attributes
     ----------
     values : dict of str to list
-        ``epoch``, ``step`` and the keys of :attr:`Run.values`, with a number for each epoch, NaN where an epoch had
-        none of that name. A training that begins anew begins them anew.
+        ``epoch``, ``step`` and the keys of the values of a :class:`~fastfc.callbacks.Run`, with a number for each
+        epoch, NaN where an epoch had none of that name. A training that begins anew begins them anew.
     """
 
     def __init__(self) -> None:
