@@ -19,6 +19,7 @@ from exported import (
 from hypothesis import given
 from hypothesis import strategies as st
 
+import fastfc
 from fastfc import (
     FullyConnectedNet,
     export,
@@ -156,6 +157,43 @@ def test_pytorch_predicts_the_same(normalization, dtype):
         assert np.all(np.abs(model(torch.from_numpy(X)).numpy() - scores) <= bound)
     assert_same_network(from_torch_state(model.state_dict(), eps=2e-3, dropout_keep_ratio=0.5), net)
     assert_same_network(from_torch_state(dict(model.named_parameters()) | state, eps=2e-3, dropout_keep_ratio=0.5), net)
+
+
+def test_running_statistics_move_as_in_pytorch():
+    """The mean as it is said to, the variance by the biased batch variance here and the unbiased one there."""
+    torch = pytest.importorskip("torch")
+    net, X = without_entrance("batchnorm", np.float64, hidden=(5,)), examples(dtype=np.float64)
+    net.bn_params[0]["momentum"] = 0.75
+    norm = torch.nn.BatchNorm1d(5, momentum=0.25, dtype=torch.float64)
+    state = to_torch_state(net)
+    norm.load_state_dict({name[2:]: torch.from_numpy(a) for name, a in state.items() if name.startswith("1.")})
+    hidden = X @ net.params["W1"] + net.params["b1"]
+    norm(torch.from_numpy(hidden))
+    net.loss(X, np.zeros(len(X), int))
+    bound, size = fastfc.tolerance(np.float64, FEATURES + 2 * len(X)), 10 * np.abs(hidden).max() ** 2
+    moved = net.bn_params[0]
+    np.testing.assert_allclose(moved["running_mean"], norm.running_mean.numpy(), rtol=0, atol=bound * size)
+    more = 0.25 * hidden.var(axis=0) / (len(X) - 1)
+    np.testing.assert_allclose(moved["running_var"] + more, norm.running_var.numpy(), rtol=0, atol=bound * size)
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "words"),
+    [
+        ({"momentum": None}, TypeError, "momentum: expected"),
+        ({"eps": "small"}, TypeError, "eps: expected"),
+        ({"eps": -1.0}, ValueError, "eps: expected a finite number of at least 0"),
+        ({"dropout_keep_ratio": 0}, ValueError, "dropout_keep_ratio: expected"),
+        ({"activation": "swish"}, ValueError, "activation: expected"),
+        ({"loss": "hinge"}, ValueError, "loss: expected"),
+    ],
+)
+def test_options_out_of_range(options, kind, words):
+    net = without_entrance("batchnorm")
+    with pytest.raises(kind, match=words):
+        from_torch_state(to_torch_state(net), **options)
+    with pytest.raises(kind, match=words):
+        from_keras_weights(to_keras_weights(net), **options)
 
 
 # -------------------------------------------------------------------------------------------------- Keras

@@ -245,6 +245,7 @@ def standardization(text):
         (standardization('{"input_mean": {"dtype": "O", "values": [1]}}'), "damaged"),
         (standardization('{"input_mean": {"dtype": "f8", "values": [[1], [1, 2]]}}'), "damaged"),
         (standardization('{"input_mean": {"dtype": "f8", "values": [1e999]}}'), "not a fastfc model"),
+        (standardization('{"input_mean": {"dtype": "i8", "values": [NaN, 1e300]}}'), "damaged"),
         (standardization("[" * 10**5), "damaged"),
         (standardization("{}"), "not a fastfc model"),
     ],

@@ -1,6 +1,7 @@
 """A trained network as every other format needs it: widths, arrays, and what the test mode computes of them."""
 
 import contextlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fastfc._arguments import number
 from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.formats.model import DAMAGE, packed, unpacked
 from fastfc.ops.losses import LOSSES
@@ -184,8 +186,13 @@ def make_network(
     Raises
     ------
     ValueError
-        If the arrays do not fit one another.
+        If the arrays do not fit one another, or an option is out of range.
+    TypeError
+        If a number is none.
     """
+    eps, momentum = number("eps", eps), number("momentum", momentum)
+    if not 0 <= eps < math.inf:
+        raise ValueError(f"eps: expected a finite number of at least 0, got {eps}")
     dims = [arrays["W1"].shape[0], *(arrays[f"W{i}"].shape[1] for i in range(1, layers + 1))]
     for i in range(1, layers + 1):
         for name in array_names(layers, normalization, i):

@@ -94,7 +94,9 @@ def from_keras_weights(
     Raises
     ------
     ValueError
-        If the arrays are not those of such a stack.
+        If the arrays are not those of such a stack, or an option is out of range.
+    TypeError
+        If a number is none.
 
     Examples
     --------

@@ -272,5 +272,6 @@ def _entrance(text: str) -> dict[str, NDArray[Any]]:
         dtype = np.dtype(entry["dtype"])
         if name not in _STANDARDIZATION or dtype.kind not in "biuf":
             raise ValueError(f"an entry {name!r:.80} of dtype {dtype}")
-        arrays[name] = np.array(entry["values"]).astype(dtype)
+        with np.errstate(over="raise", invalid="raise"):
+            arrays[name] = np.array(entry["values"]).astype(dtype)
     return arrays

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastfc._arguments import number
 from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.formats.atomic import replaced_file
 from fastfc.formats.export.description import Description, array_names, describe, make_network, refused, unpack
@@ -123,7 +124,10 @@ def from_torch_state(
     Raises
     ------
     ValueError
-        If the arrays are not those of such a stack; the message names the module.
+        If the arrays are not those of such a stack, in which case the message names the module, or an option is out
+        of range.
+    TypeError
+        If a number is none.
 
     Examples
     --------
@@ -140,7 +144,7 @@ def from_torch_state(
         activation=activation,
         loss=loss,
         eps=eps,
-        momentum=1 - momentum,
+        momentum=1 - number("momentum", momentum),
         dropout_keep_ratio=dropout_keep_ratio,
     )
 
