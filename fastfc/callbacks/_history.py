@@ -28,7 +28,8 @@ class EarlyStopping(Callback):
     min_delta : float
         By more than this a value must be better than the best one. NaN never is.
     restore_best : bool
-        Whether the model gets the parameters of the epoch with the best value when the training ends.
+        Whether the model gets the parameters of the epoch with the best value when the training ends, in place of the
+        Solver's own choice. Running statistics stay as they are, as with the Solver's.
     mode : {"min", "max"} or None
         Whether small or large values are good; None for "max" where the name of the value ends in ``acc``, else "min".
 
