@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import fastfc
-from fastfc import FullyConnectedNet, Solver
+from fastfc import FullyConnectedNet, Solver, layers
 from fastfc.callbacks import (
     Callback,
     CallbackList,
@@ -329,6 +329,40 @@ def test_early_stopping_of_a_solver(backend):
     assert stopping.best == history.values["loss"][stopping.best_epoch - 1]
     for name, value in seen[stopping.best_epoch].items():
         np.testing.assert_array_equal(solver.model.params[name], value)
+
+
+class Linear:
+    """A model of one's own."""
+
+    def __init__(self):
+        self.params = {"W": 0.1 * np.random.randn(6, 3)}
+
+    def loss(self, X, y=None):
+        scores = X @ self.params["W"]
+        if y is None:
+            return scores
+        loss, dscores = layers.softmax_loss(scores, y)
+        return loss, {"W": X.T @ dscores}
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_early_stopping_leaves_the_solvers_best_parameters(own):
+    class KeepBest(Callback):
+        def on_train_end(self, run):
+            self.best = {name: value.copy() for name, value in run.model.params.items()}
+
+    keep, stopping = KeepBest(), EarlyStopping("loss", patience=1, min_delta=0.02)
+    solver = make([keep, stopping], num_epochs=200)
+    if own:
+        solver = Solver(
+            Linear(), {name: getattr(solver, name) for name in ("X_train", "y_train", "X_val", "y_val")},
+            callback=[keep, stopping], num_epochs=200, batch_size=BATCH, verbose=False,
+        )  # fmt: skip
+    solver.train()
+    assert solver.best_params.keys() == keep.best.keys()
+    for name, value in keep.best.items():
+        np.testing.assert_array_equal(solver.best_params[name], value)
+    assert any(not np.array_equal(solver.model.params[name], value) for name, value in keep.best.items())
 
 
 def test_a_value_that_there_is_not():

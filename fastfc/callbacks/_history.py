@@ -82,8 +82,9 @@ class EarlyStopping(Callback):
         return self._waited >= self.patience
 
     def on_train_end(self, run: Run) -> None:
-        for name, value in self._parameters.items():
-            run.model.params[name] = value
+        if self._parameters:
+            # Not one by one: the model's own dictionary may be the Solver's best parameters.
+            run.model.params = self._parameters
         self._parameters = {}
 
     def _is_better(self, value: float) -> bool:
