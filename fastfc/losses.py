@@ -195,6 +195,25 @@ def probabilities_of(link: str, scores: np.ndarray) -> np.ndarray:
     return np.concatenate([1 - found, found], axis=1) if found.shape[1] == 1 else found
 
 
+def score_of(record: Loss, scores: np.ndarray, y: np.ndarray) -> float:
+    """How good scores (n, k) are for targets y, at best 1: the share of right answers, or the coefficient R^2.
+
+    An answer is right if the class is, or every logistic output. R^2 is ``1 - sum((t - p)**2) / sum((t - mean(t))**2)``
+    of each output, their mean for several; an output whose targets are all the same counts 1 if its predictions are
+    right, else 0. NaN for no examples.
+    """
+    if len(scores) == 0:
+        return float("nan")
+    found = predictions_of(record, scores)
+    if record.labels:
+        return np.mean(found == y)
+    t, found = (np.asarray(part, np.float64).reshape(len(scores), -1) for part in (y, found))
+    if record.link == "logistic":
+        return np.mean(((t > 0.5) == found).all(axis=1))
+    errors, spread = ((t - found) ** 2).sum(axis=0), ((t - t.mean(axis=0)) ** 2).sum(axis=0)
+    return float(np.mean(np.where(spread > 0, 1 - errors / np.where(spread > 0, spread, 1), errors == 0)))
+
+
 @_documented("softmax")
 def softmax_loss(
     x: ArrayLike, y: ArrayLike, weights: ArrayLike | None = None, label_smoothing: float = 0.0

@@ -300,6 +300,14 @@ def rule_of(name: Any) -> Callable[..., Any]:
     return rule
 
 
+def learning_rate_of(rule: Callable[..., Any], config: Mapping[str, Any]) -> float:
+    """The learning rate in a configuration, which may not be complete yet; ValueError if the rule has none."""
+    own = DEFAULTS.get(getattr(rule, "__name__", ""), {})
+    if "learning_rate" not in config and "learning_rate" not in own:
+        raise ValueError("optim_config: expected a 'learning_rate', which the schedule multiplies")
+    return config.get("learning_rate", own.get("learning_rate"))
+
+
 def warn_of_unknown_keys(rule: Callable[..., Any], config: Mapping[str, Any]) -> None:
     """Warn of keys that one of the package's rules does not know, and ignores as the course's own do."""
     name = getattr(rule, "__name__", None)
@@ -317,7 +325,7 @@ def warn_of_unknown_keys(rule: Callable[..., Any], config: Mapping[str, Any]) ->
 
 
 # Functions of this module that are no rules, whatever rules somebody adds to it.
-_HELPERS = frozenset({"checked_config", "complete_config", "rule_of", "warn_of_unknown_keys"})
+_HELPERS = frozenset({"checked_config", "complete_config", "learning_rate_of", "rule_of", "warn_of_unknown_keys"})
 
 
 def checked_config(name: str, config: _Config, w: np.ndarray, *others: np.ndarray) -> _Config:

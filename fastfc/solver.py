@@ -9,7 +9,7 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 
-from fastfc import optim
+from fastfc import optim, schedules
 from fastfc._arguments import by_position, require_mapping, stacklevel_outside
 from fastfc.backend import get_backend
 from fastfc.callbacks import Callback, adapt
@@ -17,11 +17,14 @@ from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.formats.atomic import rehearse
 from fastfc.formats.checkpoint import load_checkpoint, write_checkpoint
 from fastfc.formats.training import require_savable, resumed, save_training
+from fastfc.losses import checked_targets, score_of
+from fastfc.ops.losses import LOSSES, Loss
 from fastfc.training import refusal, threads_for
 from fastfc.training.capability import Methods
 from fastfc.training.checks import checked_data, comparable_labels
 from fastfc.training.engine import Engine
 from fastfc.training.generic import GenericRun
+from fastfc.training.gradients import clipped
 from fastfc.training.hooks import TrainingHooks
 from fastfc.training.loop import lent, print_check, run_iterations
 from fastfc.training.options import OPTIONS, check_options, options_from
@@ -57,13 +60,20 @@ class Solver:
     model : object
         See above; for instance :class:`fastfc.FullyConnectedNet`.
     data : dict
-        ``X_train`` (N, ...), ``y_train`` (N,), ``X_val`` (M, ...), ``y_val`` (M,).
+        ``X_train`` (N, ...), ``y_train`` (N,), ``X_val`` (M, ...), ``y_val`` (M,); for a network with a loss of
+        numbers the targets are (N,) or (N, K), and what is called accuracy is the coefficient R^2.
     update_rule : str
         The name of a function in :mod:`fastfc.optim`. Default ``"sgd"``.
     optim_config : dict
         The rule's hyperparameters; each parameter of the model gets a copy.
     lr_decay : float
         Factor of the learning rate at the end of each epoch. Default 1.0.
+    schedule : str, Schedule or None
+        Factors of the learning rate, step by step: one of :mod:`fastfc.schedules`, or its name. Default None.
+    max_norm : float or None
+        If given, the gradients are multiplied, all by the same number, so that their norm is at most this.
+    max_value : float or None
+        If given, the value of every gradient is clipped to this, up and down, after that.
     batch_size : int
         Default 100.
     num_epochs : int
@@ -139,6 +149,10 @@ class Solver:
     update_rule: Callable[..., Any]
     optim_config: Any
     lr_decay: float
+    # Of the class too, for solvers that were pickled before there were such options.
+    schedule: Any = None
+    max_norm: float | None = None
+    max_value: float | None = None
     batch_size: int
     num_epochs: int
     num_train_samples: int | None
@@ -177,17 +191,24 @@ class Solver:
     def _require_runnable(self) -> None:
         """An error for data or options that no engine can work with: given so, or changed to it since."""
         data = {name: getattr(self, name) for name in SPLITS}
-        for name, array in checked_data(data, isinstance(self.model, FullyConnectedNet)).items():
+        loss = self._loss()
+        for name, array in checked_data(data, loss, self.model.dims[-1] if loss is not None else 0).items():
             setattr(self, name, array)
         if isinstance(self.callback, (Callback, list, tuple)):
             self.callback = adapt(self.callback)
         check_options({name: getattr(self, name) for name in OPTIONS})
         require_mapping("optim_configs", self.optim_configs)
 
+    def _loss(self) -> Loss | None:
+        """The record of the model's loss; None for somebody's own model."""
+        return LOSSES.get(self.model.loss_name) if isinstance(self.model, FullyConnectedNet) else None
+
     def _reset(self) -> None:
         """Set up the bookkeeping of a run; to be called once, from the constructor."""
         self.epoch = 0
-        self.best_val_acc = 0.0
+        loss = self._loss()
+        # A coefficient R^2 may be below 0 all the time.
+        self.best_val_acc = 0.0 if loss is None or loss.labels else -float("inf")
         self.best_params: dict[str, np.ndarray] = {}
         self.loss_history: list[np.floating] = []
         self.train_acc_history: list[float] = []
@@ -223,11 +244,26 @@ class Solver:
         batch_mask = np.random.choice(len(self.X_train), self.batch_size)
         loss, grads = self.model.loss(self.X_train[batch_mask], self.y_train[batch_mask])
         self.loss_history.append(loss)
+        grads = clipped(grads, self.max_norm or 0.0, self.max_value or 0.0)
+        factors = self._factors(1)
         for name, w in self.model.params.items():
-            next_w, next_config = self.update_rule(w, grads[name], self.optim_configs[name])
+            config = self.optim_configs[name]
+            if factors is None:
+                next_w, next_config = self.update_rule(w, grads[name], config)
+            else:
+                rate = optim.learning_rate_of(self.update_rule, config)
+                next_w, next_config = self.update_rule(w, grads[name], {**config, "learning_rate": rate * factors[0]})
+                next_config["learning_rate"] = rate
             self.model.params[name] = next_w
             self.optim_configs[name] = next_config
         self._book_time(1, perf_counter() - start)
+
+    def _factors(self, count: int) -> np.ndarray | None:
+        """The schedule's factors of the learning rate in the next steps, (count,); None without a schedule."""
+        if self.schedule is None:
+            return None
+        first, per_epoch, total = self._state.clock
+        return schedules.get(self.schedule).factors(first, count, per_epoch, total)
 
     def _book_time(self, steps: int, seconds: float) -> None:
         """Count the duration of some steps, unless they are the first."""
@@ -250,7 +286,7 @@ class Solver:
     def check_accuracy(
         self, X: np.ndarray, y: np.ndarray, num_samples: int | None = None, batch_size: int = 100
     ) -> float:
-        """Accuracy of the model.
+        """Accuracy of the model; of a network with a loss of numbers, the coefficient R^2.
 
         Parameters
         ----------
@@ -264,21 +300,28 @@ class Solver:
         Returns
         -------
         float
-            The share of examples whose highest score is at their label; nan for no examples.
+            The share of examples whose highest score is at their label, or for the loss ``"logistic"`` whose outputs
+            are all right; for the other losses of numbers 1 minus the squared error's share of the targets' variance;
+            nan for no examples.
         """
-        X = by_position("X", X)
-        y = comparable_labels("y", by_position("y", y), isinstance(self.model, FullyConnectedNet))
+        X, y, loss = by_position("X", X), by_position("y", y), self._loss()
         n = len(X)
-        if y.shape != (n,):
-            raise ValueError(f"y: expected shape {(n,)}, one label per example, got {y.shape}")
+        if loss is not None and not loss.labels:
+            y = checked_targets(loss, "y", y, n, self.model.dims[-1])
+        else:
+            y = comparable_labels("y", y, loss is not None)
+            if y.shape != (n,):
+                raise ValueError(f"y: expected shape {(n,)}, one label per example, got {y.shape}")
         if num_samples is not None and n > num_samples:
             mask = np.random.choice(n, num_samples)
             n = num_samples
             X, y = X[mask], y[mask]
         if n == 0:
             return float("nan")
-        predictions = [np.argmax(self.model.loss(X[i : i + batch_size]), axis=1) for i in range(0, n, batch_size)]
-        return np.mean(np.concatenate(predictions) == y)
+        scores = [self.model.loss(X[i : i + batch_size]) for i in range(0, n, batch_size)]
+        if loss is not None and not loss.labels:
+            return score_of(loss, np.concatenate(scores), y)
+        return np.mean(np.concatenate([np.argmax(part, axis=1) for part in scores]) == y)
 
     def train(self) -> None:
         """Train the model; at the end its parameters are those with the best validation accuracy.

@@ -1,5 +1,6 @@
 """Files that a training goes on from: an ``.npz`` without pickles, that holds all of a Solver but its data."""
 
+import copy
 import hashlib
 import json
 import os
@@ -10,14 +11,14 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from fastfc import optim
+from fastfc import optim, schedules
 from fastfc._arguments import number, require_shape
 from fastfc.classifiers.fc_net import FullyConnectedNet, TwoLayerNet
 from fastfc.formats.atomic import replaced_file
 from fastfc.formats.model import DAMAGE, array_kinds, packed, unpacked
 from fastfc.formats.npz import read_npz
 from fastfc.training.engine import Trainer
-from fastfc.training.options import CHANGEABLE, SAVED, check_options
+from fastfc.training.options import CHANGEABLE, OPTIONS, SAVED, check_options
 from fastfc.training.state import HISTORIES, SPLITS, TrainingState, stream_state
 
 __all__ = ["require_savable", "resumed", "save_training"]
@@ -73,7 +74,7 @@ def save_training(
         "update_rule": rule,
         "checkpoint_name": None if solver.checkpoint_name is None else os.fspath(solver.checkpoint_name),
         "autosave": solver.autosave is not None,
-        "options": {name: _encoded(getattr(solver, name), f"options.{name}", arrays) for name in SAVED},
+        "options": {name: _encoded(_plain(name, solver), f"options.{name}", arrays) for name in SAVED},
         "optim_configs": _encoded(solver.optim_configs, "optim_configs", arrays),
         "epoch": int(solver.epoch),
         "iterations": state.iterations,
@@ -168,9 +169,19 @@ def _understood(options: dict[str, Any], arrays: dict[str, np.ndarray]) -> _Trai
     return _Training(model, arguments, attributes, state, options["data"])
 
 
+def _plain(name: str, solver: Trainer) -> Any:
+    """An option as a file holds it; a schedule as a dictionary."""
+    value = getattr(solver, name)
+    return schedules.to_dict(value) if name == "schedule" and not isinstance(value, str | None) else value
+
+
 def _arguments(options: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     """The Solver's arguments, refused if it would refuse them, while the error can still name the file."""
-    saved = {name: _decoded(options["options"][name], arrays) for name in SAVED}
+    # An option that is younger than the file has its default.
+    given = {name: _decoded(value, arrays) for name, value in options["options"].items() if name in SAVED}
+    saved = {name: given.get(name, copy.copy(OPTIONS[name].default)) for name in SAVED}
+    if isinstance(saved["schedule"], dict):
+        saved["schedule"] = schedules.from_dict(saved["schedule"])
     check_options(saved)
     others = {}
     for name, kind in (("update_rule", str), ("checkpoint_name", (str, type(None))), ("autosave", bool)):

@@ -7,21 +7,24 @@ from typing import Any
 import numpy as np
 
 from fastfc._arguments import by_position, class_labels, stacklevel_outside
+from fastfc.losses import checked_targets
+from fastfc.ops.losses import Loss
 from fastfc.training.state import SPLITS
 
 __all__ = ["checked_data", "comparable_labels"]
 
 
-def checked_data(data: Mapping[str, Any], classifies: bool) -> dict[str, Any]:
+def checked_data(data: Mapping[str, Any], loss: Loss | None, outputs: int) -> dict[str, Any]:
     """The arrays of a Solver's data, by position, once they are known to fit each other.
 
     Parameters
     ----------
     data : dict
         ``X_train, y_train, X_val, y_val``.
-    classifies : bool
-        Whether the model is the package's, which is trained on classes; somebody's own may be trained on labels of
-        another kind.
+    loss : Loss or None
+        The loss of a network of the package; None for somebody's own model, which may be trained on labels of any kind.
+    outputs : int
+        The network's outputs.
 
     Raises
     ------
@@ -33,9 +36,13 @@ def checked_data(data: Mapping[str, Any], classifies: bool) -> dict[str, Any]:
         rows, count = len(found[X]), len(found[y])
         if rows != count:
             raise ValueError(f"data: expected as many labels as examples, got {X} {rows}, {y} {count}")
-    if classifies:
-        found["y_train"] = class_labels("y_train", found["y_train"])
-    found["y_val"] = comparable_labels("y_val", found["y_val"], classifies)
+    if loss is not None and not loss.labels:
+        for name in ("y_train", "y_val"):
+            found[name] = checked_targets(loss, name, found[name], len(found[name]), outputs)
+    else:
+        if loss is not None:
+            found["y_train"] = class_labels("y_train", found["y_train"])
+        found["y_val"] = comparable_labels("y_val", found["y_val"], loss is not None)
     if len(found["X_train"]) == 0:
         raise ValueError("data: expected at least one training example, got none")
     return found

@@ -6,6 +6,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from fastfc.ops.losses import Loss
+
 __all__ = ["Engine", "Trainer"]
 
 
@@ -65,6 +67,9 @@ class Trainer(Protocol):
     update_rule: Callable[..., Any]
     optim_config: Any
     lr_decay: float
+    schedule: Any
+    max_norm: float | None
+    max_value: float | None
     batch_size: int
     num_epochs: int
     num_train_samples: int | None
@@ -101,6 +106,12 @@ class Trainer(Protocol):
 
     def _leaves_checks(self) -> bool:
         """Whether nothing is due in Python at the end of an epoch."""
+
+    def _factors(self, count: int) -> np.ndarray | None:
+        """The schedule's factors of the learning rate in the next steps."""
+
+    def _loss(self) -> Loss | None:
+        """The record of the model's loss; None for somebody's own model."""
 
     def _require_runnable(self) -> None:
         """An error for data or options that no engine can work with."""

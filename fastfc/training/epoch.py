@@ -95,8 +95,9 @@ def _train_steps(whole, number, steps, control):
                 return
         if at_end:
             # The first hyperparameter of every rule is its learning rate.
-            for i in range(0, thread.hyperparameters.size, MOST_HYPERPARAMETERS):
-                thread.hyperparameters[i] *= steps.lr_decay
+            for i in range(thread.rates.size):
+                thread.rates[i] *= steps.lr_decay
+                thread.hyperparameters[i * MOST_HYPERPARAMETERS] = thread.rates[i]
         if steps.checked and (done == 1 or at_end):
             # Predictions are those of `predict`, which knows denormal numbers.
             restore(control)

@@ -37,6 +37,7 @@ def _advance(
 ) -> int:
     """Carry out some iterations after `t`, and all that is due on the last of them; returns its number."""
     state.iterations = None
+    state.clock = t, iterations_per_epoch, num_iterations
     inside = solver._leaves_checks() and engine.checks_inside()
     epoch = solver.epoch
     if inside:
@@ -114,4 +115,7 @@ def _print_progress(
 
 def print_check(solver: Trainer, epoch: int, train_acc: float, val_acc: float) -> None:
     """Print the line of an accuracy check after so many epochs."""
-    print("(Epoch %d / %d) train acc: %f; val_acc: %f" % (epoch, solver.num_epochs, train_acc, val_acc))
+    loss = solver._loss()
+    counts = loss is None or loss.labels or loss.link == "logistic"
+    train, val = ("train acc", "val_acc") if counts else ("train R2", "val_R2")
+    print("(Epoch %d / %d) %s: %f; %s: %f" % (epoch, solver.num_epochs, train, train_acc, val, val_acc))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fastfc import schedules
 from fastfc._arguments import number, require_mapping
 from fastfc._runtime.threads import checked_count
 from fastfc.training.hooks import TrainingHooks
@@ -62,6 +63,16 @@ def _require_callback(name: str, value: Any) -> None:
         raise TypeError(f"{name}: expected None, a function of the solver or callbacks, got {value!r}")
 
 
+def _require_schedule(name: str, value: Any) -> None:
+    if value is not None:
+        schedules.get(value)
+
+
+def _require_bound(name: str, value: Any) -> None:
+    if value is not None and not 0 < number(name, value) < float("inf"):
+        raise ValueError(f"{name}: expected None or a positive number, got {value!r:.80}")
+
+
 def _require_rule(name: str, value: Any) -> None:
     if not callable(value):
         raise TypeError(f"{name}: expected a function like those of fastfc.optim, got {value!r}")
@@ -72,6 +83,9 @@ OPTIONS: dict[str, Option] = {
     "update_rule": Option("sgd", _require_rule, saved=False),
     "optim_config": Option({}, require_mapping),
     "lr_decay": Option(1.0, number),
+    "schedule": Option(None, _require_schedule),
+    "max_norm": Option(None, _require_bound),
+    "max_value": Option(None, _require_bound),
     "batch_size": Option(100, partial(_require_integer, least=1)),
     "num_epochs": Option(10, partial(_require_integer, least=0), changeable=True),
     "num_train_samples": Option(1000, _require_samples),

@@ -13,13 +13,13 @@ from fastfc._runtime.blas import single_threaded
 from fastfc._runtime.record import Table
 from fastfc._runtime.team import Team
 from fastfc._runtime.threads import get_num_threads
-from fastfc.losses import checked_targets
+from fastfc.losses import checked_targets, score_of
 from fastfc.ops.losses import LOSSES
 from fastfc.optim import DEFAULTS, STATE, checked_config, complete_config
 from fastfc.params import aligned_zeros
 from fastfc.training.capability import refusal
 from fastfc.training.compiling import calls_blas, kernel
-from fastfc.training.job import NO_INTEGERS, training_job
+from fastfc.training.job import NO_INTEGERS, NO_NUMBERS, training_job
 from fastfc.training.memory import (
     BEST,
     CHECK_TICKS,
@@ -84,7 +84,10 @@ class CompiledRun:
         self._model = solver.model
         self._made_for = _frame_of(solver)
         self._team = Team(threads)
-        self._plan = make_plan(self._model, int(solver.batch_size), threads, solver.update_rule, self._team.barrier)
+        self._plan = make_plan(
+            self._model, int(solver.batch_size), threads, solver.update_rule, self._team.barrier,
+            stores_gradients=solver.max_norm is not None,
+        )  # fmt: skip
         self._train_steps = kernel("train_steps", self._plan.dtype)
         self._predict_rows = kernel("predict_rows", self._plan.dtype)
         # NumPy's generator keeps the second of two Gaussians that it draws at once.
@@ -157,6 +160,7 @@ class CompiledRun:
         self._checks = None
         self._check_seconds = {"train": float("inf"), "val": float("inf")}
         set_training_options(plan, model)
+        plan.max_norm, plan.max_value = solver.max_norm or 0.0, solver.max_value or 0.0
         statistics = checked_statistics(plan, model)
         if self._entries is None or not _are(self._entries, _entries_of(solver.optim_configs)):
             self._adopt_state()
@@ -284,7 +288,7 @@ class CompiledRun:
             # A key that another rule has left, or a person given, is none of this rule's.
             taken={name: config["t"] for name, config in configs.items()} if counted else {},
         )
-        inside = iterations_per_epoch > 0
+        inside, factors = iterations_per_epoch > 0, solver._factors(count)
         job = training_job(
             plan,
             examples=self._examples["train"],
@@ -297,6 +301,7 @@ class CompiledRun:
             before=before,
             epoch=epoch,
             lr_decay=call.lr_decay,
+            rates=NO_NUMBERS if factors is None else np.ascontiguousarray(factors, np.float64),
             **(self._checks_inside(call) if inside else {}),
         )
         self._call = call
@@ -387,15 +392,17 @@ class CompiledRun:
             self._checks = Table(Check, self._plan.dtype, rows)
         return self._checks
 
-    def _predictions(self, split: str, subset: np.ndarray, predictions: np.ndarray) -> Predictions:
+    def _predictions(
+        self, split: str, subset: np.ndarray, predictions: np.ndarray, scores: np.ndarray | None = None
+    ) -> Predictions:
         return Predictions(
             self._plan.dtype,
             examples=self._examples[split],
             subset=subset,
-            count=predictions.size,
+            count=predictions.size if scores is None else max(predictions.size, len(scores)),
             softmax=False,
             predictions=predictions,
-            scores=np.empty(0, self._plan.dtype),
+            scores=np.empty(0, self._plan.dtype) if scores is None else scores,
             **ALL_BLOCKS,
         )
 
@@ -413,8 +420,10 @@ class CompiledRun:
             self._check_seconds[split] = 0.0
             return float("nan")
         self._model._set_mode("test")
-        predictions = np.empty(n, np.int64)
-        job = self._predictions(split, subset, predictions)
+        loss = LOSSES[self._model.loss_name]
+        scores = np.empty((0 if loss.labels else n, self._model.dims[-1]), plan.dtype)
+        predictions = np.empty(n if loss.labels else 0, np.int64)
+        job = self._predictions(split, subset, predictions, scores)
         start = perf_counter()
         predict_in_parts(plan, job, lambda: self._team.run(lambda thread: self._predict_rows(plan, thread, job)))
         self._check_seconds[split] = perf_counter() - start
@@ -422,7 +431,7 @@ class CompiledRun:
             # Dropout layers seed the stream in test mode too.
             for thread in plan.threads:
                 thread.stream[:] = plan.seeded_stream
-        return np.mean(predictions == y)
+        return np.mean(predictions == y) if loss.labels else score_of(loss, scores, y)
 
 
 def _count(n: int, num_samples: int | None) -> int:
@@ -444,7 +453,7 @@ def _frame_of(solver: Any) -> tuple:
     model = solver.model
     return (
         id(model), id(model.params.flat), model.normalization, model.activation, int(solver.batch_size),
-        solver.update_rule, solver.threads, get_num_threads(),
+        solver.update_rule, solver.threads, get_num_threads(), solver.max_norm is not None,
     )  # fmt: skip
 
 

@@ -28,6 +28,8 @@ class TrainingState:
         NumPy's random stream as the last train() left it; None: as it is.
     resumes : bool
         Whether the next train() goes on from a file.
+    clock : tuple of int
+        Iterations that are done, those of an epoch, and those of the whole call of train(); a pickle does not have it.
     ran : dict or None
         Engine, backend and threads of the last run, or of the run that wrote the file.
     """
@@ -37,6 +39,7 @@ class TrainingState:
     stream: tuple | None = None
     resumes: bool = False
     ran: dict[str, Any] | None = None
+    clock: tuple[int, int, int] = (0, 1, 1)
 
     def attributes(self) -> dict[str, Any]:
         """The attributes of a pickled Solver that hold this, by the names that version 0.1 gave them."""

@@ -1,0 +1,177 @@
+"""Trainings apart from the Solver: permutations, short batches, weights, averages, stopping; against NumPy."""
+
+import numpy as np
+import pytest
+
+import fastfc
+from fastfc import FullyConnectedNet, optim, tolerance
+from fastfc.training.fit import Fit, watch_losses
+from fastfc.training.gradients import clipped
+
+FEATURES, HIDDEN, OUTPUTS, EPOCHS = 6, (8, 5), 3, 3
+# A last batch of one row, which one of the threads has; and none.
+SIZES = [(41, 20), (40, 20), (7, 20), (33, 16)]
+
+
+def data_of(rows, loss):
+    rng = np.random.default_rng(8)
+    X = rng.standard_normal((rows, FEATURES)).astype(np.float32)
+    return X, rng.integers(0, OUTPUTS, rows) if loss == "softmax" else rng.standard_normal((rows, OUTPUTS))
+
+
+def net_of(loss="softmax", normalization=None, keep=1.0, **options):
+    np.random.seed(1)
+    return FullyConnectedNet(
+        HIDDEN, FEATURES, OUTPUTS, keep, normalization, 0.02, weight_scale=0.4, dtype=np.float64, loss=loss, **options
+    )
+
+
+def by_hand(net, X, y, *, batch, weights, stream, decay, max_norm, sampler="permutation"):
+    """The same training on the reference: losses by epoch, and the parameters' moving average."""
+    config = {name: {"learning_rate": 0.05, "momentum": 0.9} for name in net.params}
+    order, reg, losses = np.arange(len(X)), net.reg, []
+    average = net.params.flat.copy()
+    # The reference draws dropout from the global stream.
+    with fastfc.use_backend("reference"):
+        for _ in range(EPOCHS):
+            total = 0.0
+            if sampler == "permutation":
+                stream.shuffle(order)
+            for start in range(0, len(X), batch):
+                rows = order[start : start + batch]
+                w = None if weights is None else weights[rows]
+                net.reg = reg / (len(rows) if w is None else w.sum())
+                np.random.set_state(stream.get_state())
+                loss, grads = net.loss(X[rows], y[rows], w)
+                stream.set_state(np.random.get_state())
+                for name, grad in clipped(grads, max_norm).items():
+                    net.params[name], config[name] = optim.sgd_momentum(net.params[name], grad, config[name])
+                average = decay * average + (1 - decay) * net.params.flat
+                total += loss * len(rows)
+            losses.append(total / len(X))
+    net.reg = reg
+    return np.array(losses), average
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize(("rows", "batch"), SIZES)
+@pytest.mark.parametrize("loss", ["softmax", "squared"])
+@pytest.mark.parametrize("normalization", [None, "batchnorm", "layernorm"])
+@pytest.mark.parametrize("keep", [1.0, 0.7])
+def test_epochs(keep, normalization, loss, rows, batch, threads):
+    X, y = data_of(rows, loss)
+    weights = np.random.default_rng(9).random(rows) + 0.1 if rows % 2 else None
+    max_norm = 0.5 if loss == "squared" else 0.0
+    net, other = (net_of(loss, normalization, keep, activation="tanh") for _ in range(2))
+    stream, same = np.random.RandomState(5), np.random.RandomState(5)
+    with Fit(
+        net, X, y, rule=optim.sgd_momentum, config={"learning_rate": 0.05, "momentum": 0.9}, batch_size=batch,
+        weights=weights, stream=stream, reg_of_batch=True, threads=threads, average_decay=0.9, max_norm=max_norm,
+    ) as fit:  # fmt: skip
+        losses = fit.epochs(EPOCHS)
+    expected, average = by_hand(
+        other, X, y, batch=min(batch, rows), weights=weights, stream=same, decay=0.9, max_norm=max_norm
+    )
+    steps = EPOCHS * -(-rows // batch)
+    assert fit.steps_taken == steps
+    # As in test_activations_and_losses.py; one row has no variance, and x_hat comes of eps.
+    bound = 2.0**steps * tolerance(np.float64, steps * (2 * (FEATURES + sum(HIDDEN) + OUTPUTS) + 6 * batch))
+    np.testing.assert_allclose(losses, expected, rtol=bound, atol=bound)
+    np.testing.assert_allclose(net.params.flat, other.params.flat, rtol=bound, atol=bound)
+    np.testing.assert_allclose(fit.average, average, rtol=bound, atol=bound)
+    for mine, theirs in zip(net.bn_params, other.bn_params, strict=True):
+        for key in ("running_mean", "running_var") if normalization == "batchnorm" else ():
+            np.testing.assert_allclose(mine[key], theirs[key], rtol=bound, atol=bound)
+    np.testing.assert_array_equal(stream.random_sample(3), same.random_sample(3))
+
+
+def test_numpys_global_stream_is_not_touched():
+    X, y = data_of(41, "softmax")
+    np.random.seed(3)
+    expected = np.random.RandomState(3).random_sample(4)
+    net = net_of(keep=0.5)
+    np.random.seed(3)
+    with Fit(net, X, y, rule=optim.adam, batch_size=10, stream=np.random.RandomState(0)) as fit:
+        fit.epochs(2)
+    np.testing.assert_array_equal(np.random.random_sample(4), expected)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_stopping_rule(threads):
+    """Without progress it ends after so many epochs more; the same numbers decide, epoch by epoch."""
+    X, y = data_of(30, "squared")
+    net = net_of("squared", activation="tanh")
+    watch = watch_losses(1e-3, 4)
+    with Fit(
+        net, X, y, rule=optim.adam, config={"learning_rate": 0.03}, batch_size=8, stream=np.random.RandomState(0),
+        threads=threads,
+    ) as fit:  # fmt: skip
+        losses = fit.epochs(500, watch=watch)
+    assert len(losses) < 500
+    least, stale, end = np.inf, 0, None
+    for epoch, loss in enumerate(losses, start=1):
+        stale = stale + 1 if loss > least - 1e-3 else 0
+        least = min(least, loss)
+        if stale > 4:
+            end = epoch
+            break
+    assert end == len(losses)
+
+
+def test_factors_of_the_learning_rate():
+    """A factor of 0 leaves the parameters where they are, whatever the rate."""
+    X, y = data_of(40, "softmax")
+    net = net_of()
+    before = net.params.flat.copy()
+    with Fit(net, X, y, rule=optim.sgd, batch_size=10, stream=np.random.RandomState(0)) as fit:
+        fit.epochs(2, factors=lambda first, count: np.zeros(count))
+        np.testing.assert_array_equal(net.params.flat, before)
+        seen = []
+        fit.epochs(2, factors=lambda first, count: seen.append((first, count)) or np.ones(count))
+    assert not np.array_equal(net.params.flat, before)
+    assert seen[0][0] == 8
+    assert sum(count for _, count in seen) == 8
+
+
+def test_data_in_their_order_and_new_data():
+    X, y = data_of(25, "squared")
+    net, other = net_of("squared"), net_of("squared")
+    options = {"rule": optim.sgd_momentum, "config": {"learning_rate": 0.05, "momentum": 0.9}, "batch_size": 10}
+    with Fit(net, X, y, **options, sampler="order", stream=np.random.RandomState(0), reg_of_batch=True) as fit:
+        losses = fit.epochs(EPOCHS)
+        expected, _ = by_hand(
+            other, X, y, batch=10, weights=None, stream=np.random.RandomState(0), decay=0.9, max_norm=0, sampler="order"
+        )
+        bound = 2.0**9 * tolerance(np.float64, 9 * 200)
+        np.testing.assert_allclose(losses, expected, rtol=bound, atol=bound)
+        fit.set_data(X[:7], y[:7])
+        assert fit.steps_per_epoch == 1
+        fit.epochs(1)
+    assert fit.steps_taken == 10
+
+
+def test_stored_gradients():
+    X, y = data_of(30, "squared")
+    net = net_of("squared", activation="silu")
+    with Fit(
+        net, X, y, rule=optim.sgd, config={"learning_rate": 0.0}, batch_size=30, sampler="order",
+        stream=np.random.RandomState(0), stores_gradients=True,
+    ) as fit:  # fmt: skip
+        (loss,) = fit.epochs(1)
+    with fastfc.use_backend("reference"):
+        expected, grads = net.loss(X, y)
+    bound = tolerance(np.float64, 400) * 10
+    assert abs(loss - expected) <= bound
+    for name, grad in fit.gradients.items():
+        np.testing.assert_allclose(grad, grads[name], rtol=0, atol=bound)
+
+
+def test_targets_and_weights_are_checked():
+    X, y = data_of(30, "squared")
+    options = {"rule": optim.sgd, "batch_size": 10, "stream": np.random.RandomState(0)}
+    with pytest.raises(ValueError, match="y: expected shape"):
+        Fit(net_of("squared"), X, y[:, :2], **options)
+    with pytest.raises(ValueError, match="weights: expected finite numbers of at least 0"):
+        Fit(net_of("squared"), X, y, weights=-np.ones(30), **options)
+    with pytest.raises(ValueError, match="weights: expected shape"):
+        Fit(net_of("squared"), X, y, weights=np.ones(29), **options)
