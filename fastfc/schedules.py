@@ -15,8 +15,8 @@ array([0.5  , 0.75 , 1.   , 0.854, 0.5  , 0.146])
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal, Protocol, runtime_checkable
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -364,25 +364,6 @@ def get(schedule: "Schedule | str") -> Schedule:
     if isinstance(schedule, type) or not isinstance(schedule, Schedule):
         raise TypeError(f"schedule: expected a schedule or its name, got {schedule!r}")
     return schedule
-
-
-def to_dict(schedule: Schedule) -> dict[str, Any]:
-    """A schedule of this module as a dictionary of plain values, for a file; TypeError for one of your own."""
-    name = next((name for name, kind in SCHEDULES.items() if type(schedule) is kind), None)
-    if name is None:
-        raise TypeError(f"schedule: expected one of fastfc.schedules, to be saved, got {schedule!r:.80}")
-    values = {each.name: getattr(schedule, each.name) for each in fields(schedule)}  # type: ignore[arg-type]
-    nested = {key: to_dict(value) for key, value in values.items() if isinstance(value, Schedule)}
-    return {"schedule": name, **values, **nested}
-
-
-def from_dict(values: dict[str, Any]) -> Schedule:
-    """The schedule that :func:`to_dict` took apart; ValueError or TypeError for one that makes no sense."""
-    rest = {key: from_dict(value) if isinstance(value, dict) else value for key, value in values.items()}
-    name = rest.pop("schedule", None)
-    if name not in SCHEDULES:
-        raise ValueError(f"schedule: expected one of {', '.join(map(repr, SCHEDULES))}, got {name!r:.80}")
-    return SCHEDULES[name](**rest)
 
 
 def _between(first: float, last: float, share: Factors) -> Factors:

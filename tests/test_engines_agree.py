@@ -11,6 +11,7 @@ import pytest
 
 import fastfc
 from fastfc import FullyConnectedNet, Solver, optim, tolerance
+from fastfc.schedules import Exponential
 
 ROWS, FEATURES, CLASSES, HIDDEN, BATCH, EPOCHS = 41, 6, 4, (8, 5), 13, 3
 RATES = {
@@ -271,6 +272,23 @@ SOLVER = {
     ],
     "optim_config": [(in_solver("optim_config", lambda solver: {"learning_rate": 5}), "same")],
     "lr_decay": [(in_solver("lr_decay", 0.1), "other"), (in_solver("lr_decay", "a"), TypeError)],
+    "schedule": [
+        (in_solver("schedule", "cosine"), "other"),
+        (in_solver("schedule", given(Exponential(gamma=0.5))), "other"),
+        (in_solver("schedule", "sine"), "schedule: expected"),
+        (in_solver("schedule", 5), "schedule: expected"),
+    ],
+    "max_norm": [
+        (in_solver("max_norm", 0.1), "other"),
+        (in_solver("max_norm", 1e6), "same"),
+        (in_solver("max_norm", 0), "max_norm: expected None or a positive number"),
+        (in_solver("max_norm", "a"), "max_norm: expected a number"),
+    ],
+    "max_value": [
+        (in_solver("max_value", 0.01), "other"),
+        (in_solver("max_value", 1e6), "same"),
+        (in_solver("max_value", -1), "max_value: expected None or a positive number"),
+    ],
     "batch_size": [
         (in_solver("batch_size", 7), "other"),
         (in_solver("batch_size", 60), "other"),

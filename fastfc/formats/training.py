@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -172,7 +172,26 @@ def _understood(options: dict[str, Any], arrays: dict[str, np.ndarray]) -> _Trai
 def _plain(name: str, solver: Trainer) -> Any:
     """An option as a file holds it; a schedule as a dictionary."""
     value = getattr(solver, name)
-    return schedules.to_dict(value) if name == "schedule" and not isinstance(value, str | None) else value
+    return _from_schedule(value) if name == "schedule" and not isinstance(value, str | None) else value
+
+
+def _from_schedule(schedule: schedules.Schedule) -> dict[str, Any]:
+    """A schedule of this module as a dictionary of plain values, for a file; TypeError for one of your own."""
+    name = next((name for name, kind in schedules.SCHEDULES.items() if type(schedule) is kind), None)
+    if name is None:
+        raise TypeError(f"schedule: expected one of fastfc.schedules, to be saved, got {schedule!r:.80}")
+    values = {each.name: getattr(schedule, each.name) for each in fields(schedule)}  # type: ignore[arg-type]
+    nested = {key: _from_schedule(value) for key, value in values.items() if isinstance(value, schedules.Schedule)}
+    return {"schedule": name, **values, **nested}
+
+
+def _to_schedule(values: dict[str, Any]) -> schedules.Schedule:
+    """The schedule that :func:`_from_schedule` took apart; ValueError or TypeError for one that makes no sense."""
+    rest = {key: _to_schedule(value) if isinstance(value, dict) else value for key, value in values.items()}
+    name = rest.pop("schedule", None)
+    if name not in schedules.SCHEDULES:
+        raise ValueError(f"schedule: expected one of {', '.join(map(repr, schedules.SCHEDULES))}, got {name!r:.80}")
+    return schedules.SCHEDULES[name](**rest)
 
 
 def _arguments(options: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -181,7 +200,7 @@ def _arguments(options: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[s
     given = {name: _decoded(value, arrays) for name, value in options["options"].items() if name in SAVED}
     saved = {name: given.get(name, copy.copy(OPTIONS[name].default)) for name in SAVED}
     if isinstance(saved["schedule"], dict):
-        saved["schedule"] = schedules.from_dict(saved["schedule"])
+        saved["schedule"] = _to_schedule(saved["schedule"])
     check_options(saved)
     others = {}
     for name, kind in (("update_rule", str), ("checkpoint_name", (str, type(None))), ("autosave", bool)):

@@ -63,20 +63,8 @@ def _train_steps(whole, number, steps, control):
             plan, thread, called = short, short_thread, steps.short
         _draw(plan, thread, steps, (done - 1) % steps.epoch)
         _set_rates(thread, steps, step)
-        fetch_batch(plan, thread, examples)
-        if plan.by_features:
-            sum_over_features(plan, thread)
-            if not meet(plan.barrier, plan.num_threads):
-                return
-        for index in range(plan.depth - 1):
-            affine_of_batch(plan, thread, index)
-            if plan.norm == memory.BATCH_NORM:
-                publish_statistics(thread, nth(plan.layers, index), nth(thread.shares, index))
-                if not meet(plan.barrier, plan.num_threads):
-                    return
-                merge_statistics(plan, thread, index)
-            hidden_output(plan, thread, index)
-        sums_of(thread, step)[memory.LOSS] = output_and_loss(plan, thread, steps, step)
+        if not _forward(plan, thread, examples, steps, step):
+            return
         if not call_backward((called, number, step)):
             return
         # every weight is new, and nobody reads the batch any more
@@ -106,6 +94,26 @@ def _train_steps(whole, number, steps, control):
             if not finished or progress[memory.ENDING] != 0:
                 return
             checks += 1
+
+
+@part
+def _forward(plan, thread, examples, steps, step):
+    """From the batch's examples to its loss and the gradient of its scores; False if the team was dismissed."""
+    fetch_batch(plan, thread, examples)
+    if plan.by_features:
+        sum_over_features(plan, thread)
+        if not meet(plan.barrier, plan.num_threads):
+            return False
+    for index in range(plan.depth - 1):
+        affine_of_batch(plan, thread, index)
+        if plan.norm == memory.BATCH_NORM:
+            publish_statistics(thread, nth(plan.layers, index), nth(thread.shares, index))
+            if not meet(plan.barrier, plan.num_threads):
+                return False
+            merge_statistics(plan, thread, index)
+        hidden_output(plan, thread, index)
+    sums_of(thread, step)[memory.LOSS] = output_and_loss(plan, thread, steps, step)
+    return True
 
 
 @part
