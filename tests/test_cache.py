@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 import fastfc
-from fastfc._runtime import kept, machine_code
-from fastfc.kernels.compiler import cache as kernel_cache
+from fastfc._runtime import kernel_cache, machine_code
+from fastfc.kernels.compiler import cache as compiler_cache
 from fastfc.kernels.compiler import jit
 
 needs_compiler = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="needs the compiler")
@@ -117,7 +117,7 @@ def test_a_second_process_compiles_nothing(warm):
 def source_folders():
     """Every folder of source text that can end up in machine code, as a package's name."""
     root = Path(fastfc.__file__).parent
-    files = (path for name in kept.SOURCE_FOLDERS for path in (root / name).rglob("*.py"))
+    files = (path for name in kernel_cache.SOURCE_FOLDERS for path in (root / name).rglob("*.py"))
     return sorted({".".join(["fastfc", *path.parent.relative_to(root).parts]) for path in files})
 
 
@@ -157,12 +157,12 @@ def test_damaged_cache_files_are_compiled_anew(warm):
     damages += [whole + b"x", b"x" * len(whole)]
     for damage in damages:
         path.write_bytes(damage)
-        assert kept.read(path) is None
+        assert kernel_cache.read(path) is None
     assert probe(warm) == "0.0 3.0"
-    assert kept.read(path) is not None
+    assert kernel_cache.read(path) is not None
     path.unlink()
     path.mkdir()
-    assert kept.read(path) is None
+    assert kernel_cache.read(path) is None
     assert probe(warm) == "0.0 3.0"
 
 
@@ -185,7 +185,7 @@ def test_processes_with_a_cold_cache_at_the_same_time(package):
     ("owner", "name", "value"),
     [
         (machine_code, "key", lambda: ("another",)),
-        (kept, "source_digest", lambda: "0" * 16),
+        (kernel_cache, "source_digest", lambda: "0" * 16),
     ],
     ids=["key", "text"],
 )
@@ -194,8 +194,8 @@ def test_another_version_has_other_files(owner, name, value, monkeypatch, tmp_pa
         def magic_tuple(self):
             return ("processor",)
 
-    monkeypatch.setattr(kept, "cache_folder", lambda: tmp_path)
-    cache = kernel_cache.KernelCache(test_a_second_process_compiles_nothing)
+    monkeypatch.setattr(kernel_cache, "cache_folder", lambda: tmp_path)
+    cache = compiler_cache.KernelCache(test_a_second_process_compiles_nothing)
     before = cache.path("signature", Codegen())
     assert cache.path("signature", Codegen()) == before
     with monkeypatch.context() as patch:
@@ -252,14 +252,14 @@ def test_a_full_disk_costs_only_the_cache(monkeypatch):
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(kept.os, "replace", full)
+    monkeypatch.setattr(kernel_cache.os, "replace", full)
 
     def doubled_once(x):
         return 2 * x
 
     fresh = jit.kernel(doubled_once)
     assert fresh(np.float32(2)) == 4
-    assert not [name for name in cached(kept.cache_folder()) if "doubled_once" in name]
+    assert not [name for name in cached(kernel_cache.cache_folder()) if "doubled_once" in name]
 
 
 @needs_compiler

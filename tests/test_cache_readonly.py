@@ -12,8 +12,8 @@ import numba
 import pytest
 
 import fastfc
-from fastfc._runtime import kept
-from fastfc._runtime.notice import notice
+from fastfc._runtime import kernel_cache
+from fastfc._runtime.compile_message import notice
 
 needs_compiler = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="needs the compiler")
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="owners and permissions of POSIX")
@@ -22,13 +22,13 @@ NOBODY = 65534
 # One small kernel, and nothing else, is compiled, or not; then where it would be kept.
 PROBE = """
 import numpy as np
-from fastfc._runtime import kept
+from fastfc._runtime import kernel_cache
 from fastfc.kernels.compiler.compile import KernelCompiler
 from fastfc.kernels.activation import relu_forward
 compiled = []
 compile = KernelCompiler.compile_extra
 KernelCompiler.compile_extra = lambda *arguments: (compiled.append(1), compile(*arguments))[1]
-print(*relu_forward(np.array([-2.0, 3.0], np.float32))[0], bool(compiled), kept.cache_folder(), sep="|")
+print(*relu_forward(np.array([-2.0, 3.0], np.float32))[0], bool(compiled), kernel_cache.cache_folder(), sep="|")
 """
 
 
@@ -46,7 +46,7 @@ def place():
     if os.geteuid() != 0:
         pytest.skip("needs the superuser, who installs for others")
     for parent in ("/opt", "/srv", "/usr/local", "/var/lib"):
-        if kept._is_trusted(Path(parent)):
+        if kernel_cache._is_trusted(Path(parent)):
             folder = Path(tempfile.mkdtemp(prefix="fastfc-test-", dir=parent))
             folder.chmod(0o755)
             yield folder
@@ -229,7 +229,7 @@ def test_a_temporary_folder_that_is_not_the_users_own_is_passed_over(warm, make)
 
 
 def test_the_message_says_what_to_do_where_nothing_can_be_kept(monkeypatch, capsys):
-    monkeypatch.setattr(kept, "cache_folder", lambda: None)
+    monkeypatch.setattr(kernel_cache, "cache_folder", lambda: None)
     monkeypatch.setattr(notice, "_said", False)
     notice._say()
     assert (

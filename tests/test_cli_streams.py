@@ -11,7 +11,7 @@ import pytest
 
 import fastfc
 from fastfc import load_model
-from fastfc._runtime.notice import notice
+from fastfc._runtime.compile_message import notice
 from fastfc.cli import main
 
 posix = pytest.mark.skipif(os.name != "posix", reason="redirections of a POSIX shell")
@@ -96,7 +96,7 @@ def test_a_reader_of_messages_that_went_away():
 BUSY = """
 import os, subprocess, sys
 from fastfc.ops import check
-from fastfc._runtime.notice import notice
+from fastfc._runtime.compile_message import notice
 from fastfc.cli import main
 
 def run(dtypes, stream):

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing 
 @pytest.fixture(autouse=True)
 def cache_of_this_test(tmp_path, monkeypatch):
     monkeypatch.setenv("FASTFC_QUIET", "1")
-    monkeypatch.setattr("fastfc._runtime.kept.cache_folder", lambda: None)
+    monkeypatch.setattr("fastfc._runtime.kernel_cache.cache_folder", lambda: None)
 
 
 def _doubling():

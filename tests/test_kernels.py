@@ -14,7 +14,7 @@ import pytest
 
 import fastfc
 from fastfc import cases, tolerance
-from fastfc._runtime import notice
+from fastfc._runtime import compile_message
 from fastfc.backend import OPS
 from fastfc.cases import Sizes
 from fastfc.kernels.compiler import jit
@@ -223,7 +223,7 @@ fastfc.Solver(net, {"X_train": X, "y_train": y, "X_val": X, "y_val": y}, num_epo
 def test_nothing_is_said_without_a_stderr(monkeypatch, capsys):
     """It would appear among the results on stdout."""
     monkeypatch.setattr(sys, "stderr", None)
-    notice._Notice()._say()
+    compile_message._Notice()._say()
     assert capsys.readouterr().out == ""
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from llvmlite import binding, ir
 
-from fastfc._runtime import blas, kept, machine_code, settings
+from fastfc._runtime import blas, kernel_cache, machine_code, settings
 from fastfc._runtime.machine_code import Code, symbol_of
 from fastfc.training import compiling
 from fastfc.training.epoch import callees
@@ -119,12 +119,12 @@ def test_the_command_line_predicts_without_numba(folder, tmp_path):
         (machine_code.np, "__version__", "0.1"),
         (machine_code.llvmlite, "__version__", "0.1"),
         (machine_code.sys, "version_info", (3, 99, 0)),
-        (kept, "source_digest", lambda: "0" * 16),
+        (kernel_cache, "source_digest", lambda: "0" * 16),
     ],
     ids=["versions", "processor", "OPT", "BOUNDSCHECK", "CPU_NAME", "loops", "numpy", "llvmlite", "python", "text"],
 )
 def test_another_compiler_or_processor_has_other_files(owner, name, value, monkeypatch, tmp_path):
-    monkeypatch.setattr(kept, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(kernel_cache, "cache_folder", lambda: tmp_path)
     monkeypatch.setattr(numba.config, "CPU_NAME", None)
     machine_code._versions.cache_clear()
     before = machine_code.path("symbol")
@@ -158,16 +158,16 @@ def test_a_numba_without_source_text(monkeypatch, tmp_path):
 
 def test_a_fastfc_without_source_text(monkeypatch, tmp_path):
     """Bytecode stands for it. Where there is neither, nothing can be told from its name."""
-    monkeypatch.setattr(kept, "_PACKAGE", tmp_path)
-    assert kept._digest_of_source() is None
+    monkeypatch.setattr(kernel_cache, "_PACKAGE", tmp_path)
+    assert kernel_cache._digest_of_source() is None
     (tmp_path / "kernels").mkdir()
     digests = set()
     for name, text in (("a.pyc", b"1"), ("a.pyc", b"2"), ("b.py", b"1"), ("b.py", b"2")):
         (tmp_path / "kernels" / name).write_bytes(text)
-        digests.add(kept._digest_of_source())
+        digests.add(kernel_cache._digest_of_source())
     assert len(digests) == 4
-    monkeypatch.setattr(kept, "source_digest", lambda: None)
-    assert kept.cache_folder.__wrapped__() is None
+    monkeypatch.setattr(kernel_cache, "source_digest", lambda: None)
+    assert kernel_cache.cache_folder.__wrapped__() is None
 
 
 def test_versions_and_processor_are_this_processes():
@@ -240,7 +240,10 @@ def test_a_reload_of_the_loader_keeps_what_is_loaded():
 
 
 def test_numbas_cache_folder_is_known_without_numba(tmp_path):
-    code = "from fastfc._runtime import kept; import sys; print(kept.cache_folder().parent, 'numba' in sys.modules)"
+    code = (
+        "import sys; from fastfc._runtime import kernel_cache\n"
+        "print(kernel_cache.cache_folder().parent, 'numba' in sys.modules)"
+    )
     assert run(code, NUMBA_CACHE_DIR=str(tmp_path)) == [f"{tmp_path} False"]
 
 
@@ -254,7 +257,7 @@ def test_what_is_compiled_from_an_edited_text_is_not_kept(monkeypatch):
     dtype = np.dtype(np.float32)
     compiling.provide(["product"], dtype)
     assert kept_symbols == [symbol_of("product", dtype)]
-    monkeypatch.setattr(kept, "_digest_of_source", lambda: "another")
+    monkeypatch.setattr(kernel_cache, "_digest_of_source", lambda: "another")
     compiling.provide(["product"], dtype)
     assert len(kept_symbols) == 1
 
@@ -290,7 +293,7 @@ def forgotten():
 @pytest.mark.usefixtures("forgotten")
 def test_machine_code_that_needs_what_is_not_there_is_not_loaded(tmp_path, monkeypatch):
     """LLVM would end the process."""
-    monkeypatch.setattr(kept, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(kernel_cache, "cache_folder", lambda: tmp_path)
     code = code_calling("no_such_function", "abort")
     assert machine_code._undefined_symbols(code.object_file) == {"no_such_function", "abort"}
     machine_code.keep("fastfc_by_hand", code)
@@ -301,7 +304,7 @@ def test_machine_code_that_needs_what_is_not_there_is_not_loaded(tmp_path, monke
 
 @pytest.mark.usefixtures("forgotten")
 def test_what_is_kept_is_loaded(tmp_path, monkeypatch):
-    monkeypatch.setattr(kept, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(kernel_cache, "cache_folder", lambda: tmp_path)
     assert not machine_code.load("fastfc_by_hand")
     machine_code.keep("fastfc_by_hand", code_calling())
     assert machine_code.load("fastfc_by_hand")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fastfc import tolerance
-from fastfc._runtime.shared import PANEL
+from fastfc._runtime.constants import PANEL
 from fastfc.kernels.compiler.jit import LINKED_OPTIONS
 from fastfc.kernels.lowering import matmul, vectors
 from fastfc.training import compiling

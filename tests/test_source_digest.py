@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import fastfc
-from fastfc._runtime import kept
+from fastfc._runtime import kernel_cache
 
 PACKAGE = Path(fastfc.__file__).parent
 # Decorators of functions that are compiled.
@@ -25,7 +25,7 @@ MODULES = dict(sources())
 
 
 def covered(path):
-    return any(path.is_relative_to(PACKAGE / name) for name in kept.SOURCE_FOLDERS)
+    return any(path.is_relative_to(PACKAGE / name) for name in kernel_cache.SOURCE_FOLDERS)
 
 
 def is_compiled(tree):
@@ -60,39 +60,39 @@ def test_every_file_with_compiled_functions_and_what_it_imports():
 def copied(tmp_path, monkeypatch):
     """A copy of the package, whose digest is taken."""
     shutil.copytree(PACKAGE, tmp_path / "fastfc", ignore=shutil.ignore_patterns("__pycache__", "*.npz"))
-    monkeypatch.setattr(kept, "_PACKAGE", tmp_path / "fastfc")
+    monkeypatch.setattr(kernel_cache, "_PACKAGE", tmp_path / "fastfc")
     return tmp_path / "fastfc"
 
 
 def test_an_edit_of_any_file(copied):
-    files = [path for name in kept.SOURCE_FOLDERS for path in (copied / name).rglob("*.py")]
+    files = [path for name in kernel_cache.SOURCE_FOLDERS for path in (copied / name).rglob("*.py")]
     assert {"kernels", "lowering", "compiler", "training", "_runtime", "ops"} <= {path.parent.name for path in files}
-    digests = {kept._digest_of_source()}
+    digests = {kernel_cache._digest_of_source()}
     for path in files:
         path.write_text(path.read_text(encoding="utf-8") + "\n# edited\n", encoding="utf-8")
-        digests.add(kept._digest_of_source())
+        digests.add(kernel_cache._digest_of_source())
     assert len(digests) == 1 + len(files)
 
 
 def test_a_file_that_is_moved_added_or_removed(copied):
-    before = kept._digest_of_source()
+    before = kernel_cache._digest_of_source()
     new = copied / "kernels" / "lowering" / "deep" / "new.py"
     new.parent.mkdir()
     new.touch()
-    added = kept._digest_of_source()
+    added = kernel_cache._digest_of_source()
     moved = new.rename(copied / "kernels" / "lowering" / "new.py")
-    assert len({before, added, kept._digest_of_source()}) == 3
+    assert len({before, added, kernel_cache._digest_of_source()}) == 3
     moved.unlink()
-    assert kept._digest_of_source() == before
+    assert kernel_cache._digest_of_source() == before
 
 
 def test_other_files_do_not_count(copied):
     """Compiled kernels and bytecode lie beside the source text; so does its documentation."""
-    before = kept._digest_of_source()
+    before = kernel_cache._digest_of_source()
     for folder in (path for path in list(copied.rglob("*")) if path.is_dir()):
         (folder / "__pycache__").mkdir()
         (folder / "__pycache__" / "a.pyc").write_bytes(b"1")
         (folder / "__pycache__" / "b.py").write_bytes(b"1")
         (folder / "notes.md").write_bytes(b"1")
     (copied / "cli" / "train.py").write_text("")
-    assert kept._digest_of_source() == before
+    assert kernel_cache._digest_of_source() == before

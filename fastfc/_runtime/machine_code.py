@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastfc._runtime import blas, kept, settings
+from fastfc._runtime import blas, kernel_cache, settings
 from fastfc._runtime.forks import loading
 from fastfc._runtime.interrupts import held_back
 
@@ -99,7 +99,7 @@ def announce(symbol: str) -> None:
 
 def path(symbol: str) -> Path | None:
     """Where a kernel is cached on disk, there or not; None for nowhere."""
-    return kept.path_of(symbol, key())
+    return kernel_cache.path_of(symbol, key())
 
 
 def load(symbol: str) -> bool:
@@ -107,7 +107,7 @@ def load(symbol: str) -> bool:
     with _lock:
         if symbol in _loaded:
             return True
-        payload = kept.look_up(symbol, key())
+        payload = kernel_cache.look_up(symbol, key())
         if payload is None:
             return False
         header, _, object_file = payload.partition(b"\n")
@@ -118,7 +118,7 @@ def load(symbol: str) -> bool:
 def keep(symbol: str, code: Code) -> None:
     """Keep a kernel on disk, where there is a place for it."""
     header = json.dumps([code.function, code.needs]).encode()
-    kept.write(path(symbol), header + b"\n" + code.object_file)
+    kernel_cache.write(path(symbol), header + b"\n" + code.object_file)
 
 
 def enter(symbol: str, code: Code) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fastfc._runtime import kept, machine_code, memory, processes, settings
+from fastfc._runtime import kernel_cache, machine_code, memory, processes, settings
+from fastfc._runtime.compile_message import notice
 from fastfc._runtime.machine_code import symbol_of
-from fastfc._runtime.notice import notice
 from fastfc._runtime.threads import available_cpus, get_num_threads
 
 # Of what Python calls: a plan, a member, and what there is to do.
@@ -90,7 +90,7 @@ def provide(names: Iterable[str], dtype: np.dtype) -> None:
         symbol = symbol_of(name, dtype)
         if not machine_code.load(symbol):
             code = linked_kernel(name, dtype).compile(dtype)
-            if kept.is_current():
+            if kernel_cache.is_current():
                 machine_code.keep(symbol, code)
             machine_code.enter(symbol, code)
 

@@ -32,7 +32,7 @@ from fastfc.training.plan import (
     shortened,
     state_arrays_of,
 )
-from fastfc.training.statistics import checked_statistics, publish_statistics
+from fastfc.training.statistics import checked_statistics, write_back_statistics
 
 __all__ = ["Fit", "watch_losses"]
 
@@ -239,7 +239,7 @@ class Fit:
                 taken, ending = self._call(losses[done:], done, watch, factors)
                 done += taken
         finally:
-            publish_statistics(self.plan, self.net)
+            write_back_statistics(self.plan, self.net)
         rows = np.full(self._steps_per_epoch, float(self._batch))
         if self._short is not None:
             rows[-1] = self._short.batch

@@ -10,8 +10,8 @@ from typing import cast
 
 import numpy as np
 
+from fastfc._runtime.constants import PANEL
 from fastfc._runtime.record import Float64s, Int64s, Reals, Record, Table, Uint32s, record
-from fastfc._runtime.shared import PANEL
 from fastfc.ops.activations import ACTIVATIONS
 
 NO_NORM, BATCH_NORM, LAYER_NORM = range(3)

@@ -10,8 +10,8 @@ import numpy as np
 from fastfc import optim
 from fastfc._arguments import checked_reg
 from fastfc._layer_arguments import checked_dropout_param
+from fastfc._runtime.constants import PANEL, keep_threshold
 from fastfc._runtime.record import Buffer, Part, Table
-from fastfc._runtime.shared import PANEL, keep_threshold
 from fastfc._runtime.team import new_barrier
 from fastfc.ops import rules
 from fastfc.ops.activations import ACTIVATIONS

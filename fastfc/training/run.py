@@ -41,7 +41,7 @@ from fastfc.training.plan import (
     set_training_options,
     state_arrays_of,
 )
-from fastfc.training.statistics import checked_statistics, publish_statistics
+from fastfc.training.statistics import checked_statistics, write_back_statistics
 
 # Accuracy checks that take longer are made from Python: a call does not end within one.
 _CHECK_SECONDS = 0.02
@@ -174,7 +174,7 @@ class CompiledRun:
 
     def publish(self) -> None:
         """Put copies of the running statistics into the model's dictionaries, for a file of the model."""
-        publish_statistics(self._plan, self._model)
+        write_back_statistics(self._plan, self._model)
 
     def _adopt_state(self) -> None:
         """The rule's state moves into the plan; the Solver's configurations hold views of it."""

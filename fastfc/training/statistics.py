@@ -6,7 +6,7 @@ from fastfc._layer_arguments import batchnorm_param, layernorm_param
 from fastfc.training.memory import Layer, Plan
 from fastfc.training.network import Network
 
-__all__ = ["checked_statistics", "publish_statistics"]
+__all__ = ["checked_statistics", "write_back_statistics"]
 
 _STATISTICS = ("running_mean", "running_var")
 
@@ -29,7 +29,7 @@ def checked_statistics(plan: Plan, model: Network) -> list[tuple[np.ndarray, np.
     return found
 
 
-def publish_statistics(plan: Plan, model: Network) -> None:
+def write_back_statistics(plan: Plan, model: Network) -> None:
     """Put copies of the running statistics into the model's dictionaries."""
     if model.normalization == "batchnorm":
         for layer, param in zip(_normalized(plan, model), model.bn_params, strict=True):

@@ -3,7 +3,7 @@
 Numba's own cache keys a function by the text of its own file only, so that an edit in
 a helper of another file leaves a stale kernel; it rewrites one index file per function
 without a lock, so that two processes can mix up each other's entries; and a full disk
-raises into the user's call. See ``fastfc/_runtime/kept.py`` for what is done here.
+raises into the user's call. See ``fastfc/_runtime/kernel_cache.py`` for what is done here.
 """
 
 import pickle
@@ -13,9 +13,9 @@ from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
-from fastfc._runtime import blas, kept, machine_code, memory
+from fastfc._runtime import blas, kernel_cache, machine_code, memory
 from fastfc._runtime.blas import announce_routines
-from fastfc._runtime.notice import notice
+from fastfc._runtime.compile_message import notice
 
 
 class KernelCache(_Cache):
@@ -27,7 +27,7 @@ class KernelCache(_Cache):
 
     @property
     def cache_path(self):
-        folder = kept.cache_folder()
+        folder = kernel_cache.cache_folder()
         return None if folder is None else str(folder)
 
     def enable(self):
@@ -37,16 +37,16 @@ class KernelCache(_Cache):
         self._enabled = False
 
     def flush(self):
-        folder = kept.cache_folder()
+        folder = kernel_cache.cache_folder()
         if folder is not None:
-            for path in folder.glob(f"*-{self._name}-*{kept.SUFFIX}"):
+            for path in folder.glob(f"*-{self._name}-*{kernel_cache.SUFFIX}"):
                 path.unlink(missing_ok=True)
 
     def path(self, sig, codegen) -> Path | None:
         """Where the compiled function for `sig` is kept, there or not; None if there is no place for it."""
         if not self._enabled:
             return None
-        return kept.path_of(self._name, self._key(sig, codegen))
+        return kernel_cache.path_of(self._name, self._key(sig, codegen))
 
     def _key(self, sig, codegen):
         return str(sig), codegen.magic_tuple(), machine_code.key()
@@ -56,7 +56,7 @@ class KernelCache(_Cache):
         # With this Numba imports SciPy's BLAS.
         memory.require_for_importing("scipy.linalg.cython_blas")
         target_context.refresh()
-        payload = kept.look_up(self._name, self._key(sig, target_context.codegen())) if self._enabled else None
+        payload = kernel_cache.look_up(self._name, self._key(sig, target_context.codegen())) if self._enabled else None
         if payload is None:
             memory.require_for_compiling()
             notice.start()
@@ -75,4 +75,4 @@ class KernelCache(_Cache):
         if cres.library.has_dynamic_globals:
             raise RuntimeError(f"kernel {self._name} holds addresses of this process and cannot be cached")
         calls_blas = any(function.name in blas.SYMBOLS for function in cres.library._final_module.functions)
-        kept.write(path, dumps((calls_blas, cres._reduce())))
+        kernel_cache.write(path, dumps((calls_blas, cres._reduce())))

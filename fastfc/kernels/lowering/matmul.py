@@ -13,7 +13,7 @@ import numpy as np
 from numba.core import types
 from numba.extending import intrinsic
 
-from fastfc._runtime.shared import PANEL
+from fastfc._runtime.constants import PANEL
 from fastfc.kernels.compiler.jit import inline, part
 from fastfc.kernels.compiler.linked import linked
 from fastfc.kernels.lowering.blas import gemm

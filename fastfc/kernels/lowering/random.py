@@ -15,7 +15,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from fastfc._runtime.shared import keep_threshold
+from fastfc._runtime.constants import keep_threshold
 from fastfc.kernels.compiler.jit import inline, kernel
 from fastfc.kernels.lowering.vectors import (
     INDEX,

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 
-from fastfc._runtime import kept
+from fastfc._runtime import kernel_cache
 from fastfc._runtime.interrupts import held_back
 
 
@@ -44,7 +44,7 @@ class _Notice:
         if sys.stderr is None:
             return
         often = "once"
-        if kept.cache_folder() is None:
+        if kernel_cache.cache_folder() is None:
             often = "in every process, as no folder for them can be written: NUMBA_CACHE_DIR may name one"
         # A stream may be closed or broken; nothing can be told then.
         with contextlib.suppress(OSError, ValueError):
