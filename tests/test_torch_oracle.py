@@ -4,13 +4,23 @@ import numpy as np
 import pytest
 
 import fastfc
-from fastfc import FullyConnectedNet, Solver, layers, tolerance
+from fastfc import FullyConnectedNet, Solver, activations, layers, losses, tolerance
 from fastfc.classifiers.fc_net import TwoLayerNet
+from fastfc.ops.losses import LOSSES
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
 # Nothing here is large enough for more.
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _scalars_in_float64():
+    """Optimizers keep scalars, such as NAdam's product of momenta, in the default dtype."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
 
 N, D, M = 11, 7, 5
 ROWS, FEATURES, CLASSES, HIDDEN, BATCH, STEPS = 60, 8, 4, [9, 6], 20, 200
@@ -139,6 +149,86 @@ def test_losses(loss, backend):
     else:
         # PyTorch divides by the number of classes as well.
         expected = M * F.multi_margin_loss(scores, torch.tensor(y))
+    expected.backward()
+    assert_close(got, expected, 4 * N)
+    assert_close(dx, scores.grad, 4 * N)
+
+
+TORCH_ACTIVATIONS = {
+    "relu": F.relu,
+    "leaky_relu": F.leaky_relu,
+    "tanh": torch.tanh,
+    "logistic": torch.sigmoid,
+    "identity": lambda x: x,
+    "selu": F.selu,
+    "elu": F.elu,
+    "silu": F.silu,
+    "gelu": F.gelu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "mish": F.mish,
+    "softplus": F.softplus,
+}
+
+
+@pytest.mark.parametrize("name", activations.NAMES)
+def test_activations(name, backend):
+    # Beyond 20 PyTorch's softplus is x itself.
+    x, dout = 6 * values(N, D), values(N, D, seed=9)
+    out, cache = getattr(activations, f"{name}_forward")(x)
+    scores = leaf(x)
+    expected = TORCH_ACTIVATIONS[name](scores)
+    expected.backward(torch.tensor(dout))
+    assert_close(out, expected, 8)
+    assert_close(getattr(activations, f"{name}_backward")(dout, cache), scores.grad, 8)
+
+
+def poisson(x, t):
+    # Half of the deviance; PyTorch leaves out what the scores do not change.
+    return (F.poisson_nll_loss(x, t, reduction="none") + torch.xlogy(t, t) - t).sum(dim=1)
+
+
+def cross_entropy(smoothing):
+    return lambda x, y: F.cross_entropy(x, y, reduction="none", label_smoothing=smoothing)
+
+
+def pinball(x, t, q):
+    return torch.maximum(q * (t - x), (q - 1) * (t - x)).sum(dim=1)
+
+
+# Loss and its parameter -> a row's loss in PyTorch.
+TORCH_LOSSES = {
+    ("softmax", 0.0): cross_entropy(0.0),
+    ("softmax", 0.3): cross_entropy(0.3),
+    ("svm", None): lambda x, y: M * F.multi_margin_loss(x, y, reduction="none"),
+    ("logistic", None): lambda x, t: F.binary_cross_entropy_with_logits(x, t, reduction="none").sum(dim=1),
+    ("squared", None): lambda x, t: F.mse_loss(x, t, reduction="none").sum(dim=1) / 2,
+    ("absolute", None): lambda x, t: F.l1_loss(x, t, reduction="none").sum(dim=1),
+    ("huber", 0.7): lambda x, t: F.huber_loss(x, t, reduction="none", delta=0.7).sum(dim=1),
+    ("quantile", 0.9): lambda x, t: pinball(x, t, 0.9),
+    ("poisson", None): poisson,
+}
+
+
+def test_every_loss_has_an_oracle():
+    assert {name for name, _ in TORCH_LOSSES} == set(losses.NAMES)
+    assert set(TORCH_ACTIVATIONS) == set(activations.NAMES)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("name", "parameter"), TORCH_LOSSES)
+def test_losses_of_networks(name, parameter, weighted, backend):
+    x, w = 2 * values(N, M), np.abs(values(N, seed=2))
+    y = np.arange(N) % M
+    if not LOSSES[name].labels:
+        y = {
+            "logistic": np.random.default_rng(3).random((N, M)),
+            "poisson": np.abs(np.rint(3 * values(N, M, seed=3))),
+        }.get(name, values(N, M, seed=3))
+    got, dx = losses.evaluate(name, x, y, w if weighted else None, parameter)
+    scores = leaf(x)
+    rows = TORCH_LOSSES[name, parameter](scores, torch.tensor(y))
+    shares = torch.tensor(w / w.sum() if weighted else np.full(N, 1 / N))
+    expected = (rows * shares).sum()
     expected.backward()
     assert_close(got, expected, 4 * N)
     assert_close(dx, scores.grad, 4 * N)
