@@ -22,6 +22,7 @@ def _scalars_in_float64():
     yield
     torch.set_default_dtype(before)
 
+
 N, D, M = 11, 7, 5
 ROWS, FEATURES, CLASSES, HIDDEN, BATCH, STEPS = 60, 8, 4, [9, 6], 20, 200
 RATES = {

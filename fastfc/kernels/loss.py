@@ -167,7 +167,9 @@ def quantile(x, t, parameter, real):
 
 @inline
 def poisson(x, t, parameter, real):
-    rate = np.exp(x)
+    # In two factors, neither of which overflows before their product does.
+    root = exp(-abs(x) * real(0.5))
+    rate = root * root if x < real(0) else (real(1) / root) * (real(1) / root)
     log_t = np.log(t) if t > real(0) else real(0)
     return (rate - t) - t * (x - log_t), rate - t
 

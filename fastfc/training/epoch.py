@@ -63,7 +63,7 @@ def _train_steps(whole, number, steps, control):
             plan, thread, called = short, short_thread, steps.short
         _draw(plan, thread, steps, (done - 1) % steps.epoch)
         _set_rates(thread, steps, step)
-        if not _forward(plan, thread, examples, steps, step):
+        if not _loss_of_batch(plan, thread, examples, steps, step):
             return
         if not call_backward((called, number, step)):
             return
@@ -97,7 +97,7 @@ def _train_steps(whole, number, steps, control):
 
 
 @part
-def _forward(plan, thread, examples, steps, step):
+def _loss_of_batch(plan, thread, examples, steps, step):
     """From the batch's examples to its loss and the gradient of its scores; False if the team was dismissed."""
     fetch_batch(plan, thread, examples)
     if plan.by_features:
