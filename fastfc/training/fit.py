@@ -17,7 +17,7 @@ from fastfc.ops.losses import LOSSES
 from fastfc.training import threads_for
 from fastfc.training.compiling import calls_blas, kernel
 from fastfc.training.job import NO_INTEGERS, NO_NUMBERS, training_job
-from fastfc.training.memory import DONE, ENDING, PROGRESS, SAMPLERS, WATCH, Plan
+from fastfc.training.memory import DONE, ENDING, LEAST, PROGRESS, SAMPLERS, STALE, TOLERANCE, WATCH, Plan
 from fastfc.training.network import Network
 from fastfc.training.parts import PART_SECONDS
 from fastfc.training.plan import (
@@ -34,7 +34,7 @@ from fastfc.training.plan import (
 )
 from fastfc.training.statistics import checked_statistics, write_back_statistics
 
-__all__ = ["Fit", "watch_losses"]
+__all__ = ["Fit", "note_loss", "watch_losses"]
 
 
 def watch_losses(tolerance: float, patience: int) -> np.ndarray:
@@ -44,6 +44,12 @@ def watch_losses(tolerance: float, patience: int) -> np.ndarray:
     least one so far minus `tolerance`.
     """
     return np.array([0.0, np.inf, 0.0, tolerance, patience, *[0.0] * (WATCH - 5)])
+
+
+def note_loss(watch: np.ndarray, loss: float) -> None:
+    """Tell a stopping rule of :func:`watch_losses` an epoch's mean loss, as the compiled epochs do by themselves."""
+    watch[STALE] = watch[STALE] + 1 if loss > watch[LEAST] - watch[TOLERANCE] else 0
+    watch[LEAST] = min(watch[LEAST], loss)
 
 
 class Fit:
@@ -88,6 +94,8 @@ class Fit:
     ----------
     steps_taken : int
         Counted by rules that correct their moments.
+    finished : array (epochs,)
+        The losses that the last call of :meth:`epochs` returned, or would have, had no exception ended it.
     """
 
     def __init__(
@@ -134,6 +142,7 @@ class Fit:
         self.average_decay = average_decay
         self.average = net.params.flat[:0] if average_decay is None else net.params.flat.copy()
         self.steps_taken = 0
+        self.finished = NO_NUMBERS
         self._seconds_per_step = float("inf")
 
     def __enter__(self) -> "Fit":
@@ -233,17 +242,22 @@ class Fit:
         """
         total = count * self._steps_per_epoch
         losses = np.full(total, np.nan)
-        done, ending = 0, False
+        before, done, ending = self.steps_taken, 0, False
         try:
             while done < total and not ending:
-                taken, ending = self._call(losses[done:], done, watch, factors)
-                done += taken
+                ending = self._call(losses[done:], done, watch, factors)
+                done = self.steps_taken - before
         finally:
             write_back_statistics(self.plan, self.net)
+            self.finished = self._mean_losses(losses[: self.steps_taken - before])
+        return self.finished
+
+    def _mean_losses(self, losses: np.ndarray) -> np.ndarray:
+        """The mean loss over the rows of each whole epoch, from the losses of its steps."""
         rows = np.full(self._steps_per_epoch, float(self._batch))
         if self._short is not None:
             rows[-1] = self._short.batch
-        whole = losses[: done - done % self._steps_per_epoch].reshape(-1, self._steps_per_epoch)
+        whole = losses[: len(losses) - len(losses) % self._steps_per_epoch].reshape(-1, self._steps_per_epoch)
         return whole @ rows / rows.sum()
 
     def _call(
@@ -252,8 +266,8 @@ class Fit:
         before: int,
         watch: np.ndarray | None,
         factors: Callable[[int, int], np.ndarray] | None,
-    ) -> tuple[int, bool]:
-        """Some of the steps whose losses are to be written; how many, and whether `watch` ends the training."""
+    ) -> bool:
+        """Take some of the steps whose losses are to be written; whether `watch` ends the training."""
         count = int(min(len(losses), max(1, PART_SECONDS / self._seconds_per_step)))
         plan = self.plan
         set_hyperparameters(
@@ -289,7 +303,7 @@ class Fit:
             self.steps_taken += done
             self._take_stream()
         self._seconds_per_step = (perf_counter() - start) / max(done, 1)
-        return done, bool(progress[ENDING])
+        return bool(progress[ENDING])
 
     def _put_stream(self) -> None:
         """The threads go on where the stream stands."""

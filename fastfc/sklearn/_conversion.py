@@ -1,0 +1,153 @@
+"""Fitted networks from scikit-learn's estimators to ours, and back."""
+
+import copy
+from typing import Any
+
+import numpy as np
+from sklearn import neural_network
+from sklearn.base import is_classifier
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils.validation import check_is_fitted
+
+from fastfc.classifiers.fc_net import FullyConnectedNet
+from fastfc.ops.losses import LOSSES
+from fastfc.sklearn._base import BaseMLP
+from fastfc.sklearn._estimators import MLPClassifier, MLPRegressor
+from fastfc.sklearn._networks import biases_of, weights_of
+
+_ACTIVATIONS = ("identity", "logistic", "tanh", "relu")
+_FITTED = (
+    "coefs_", "intercepts_", "n_layers_", "n_outputs_", "out_activation_", "n_iter_", "t_", "n_features_in_",
+    "feature_names_in_", "classes_", "_label_binarizer", "loss_", "best_loss_", "loss_curve_", "validation_scores_",
+    "best_validation_score_", "_no_improvement_count",
+)  # fmt: skip
+
+
+def from_sklearn(mlp: Any) -> MLPClassifier | MLPRegressor:
+    """A fastfc estimator with the options and the fitted network of scikit-learn's.
+
+    It predicts the same, up to rounding, and goes on with ``warm_start=True`` or ``partial_fit``, whose first call
+    begins with a new state of the solver. Its :attr:`network_` is what fastfc saves and exports.
+
+    Parameters
+    ----------
+    mlp : sklearn.neural_network.MLPClassifier or MLPRegressor
+        Fitted; it stays as it is.
+
+    Raises
+    ------
+    TypeError
+        If `mlp` is neither.
+    sklearn.exceptions.NotFittedError
+        If it is not fitted.
+
+    Examples
+    --------
+    >>> from sklearn.neural_network import MLPRegressor as Theirs
+    >>> theirs = Theirs((5,), solver="lbfgs", max_iter=500, random_state=0).fit([[0.0], [1.0], [2.0]], [0.0, 1.0, 2.0])
+    >>> from_sklearn(theirs).predict([[1.5]]).round(6) == theirs.predict([[1.5]]).round(6)
+    array([ True])
+    """
+    for theirs, ours in ((neural_network.MLPClassifier, MLPClassifier), (neural_network.MLPRegressor, MLPRegressor)):
+        if isinstance(mlp, theirs):
+            made = ours(**mlp.get_params())
+            check_is_fitted(mlp)
+            _take_fitted(made, mlp)
+            return made
+    raise TypeError(f"mlp: expected an MLPClassifier or MLPRegressor of scikit-learn, got {type(mlp).__name__}")
+
+
+def to_sklearn(net: Any) -> Any:
+    """A fitted estimator of scikit-learn's from a fastfc estimator or network.
+
+    Parameters
+    ----------
+    net : MLPClassifier, MLPRegressor or FullyConnectedNet
+        A fitted estimator of this module, or a network of fastfc with a softmax, logistic, squared or Poisson loss. A
+        network's classes are its ``class_names``, else 0, 1, ...; its standardization goes into the first layer.
+
+    Returns
+    -------
+    sklearn.neural_network.MLPClassifier or MLPRegressor
+
+    Raises
+    ------
+    ValueError
+        If scikit-learn has no such network: with normalization, another activation or another loss.
+    TypeError
+        If `net` is something else.
+
+    Examples
+    --------
+    >>> ours = MLPRegressor((5,), solver="lbfgs", max_iter=500, random_state=0).fit([[0.0], [1.0]], [0.0, 1.0])
+    >>> to_sklearn(ours).predict([[0.5]]).round(6) == ours.predict([[0.5]]).round(6)
+    array([ True])
+    """
+    if isinstance(net, BaseMLP):
+        return _of_estimator(net)
+    if isinstance(net, FullyConnectedNet):
+        return _of_network(net)
+    raise TypeError(f"net: expected a fitted estimator or a FullyConnectedNet, got {type(net).__name__}")
+
+
+def _require_known(net: FullyConnectedNet) -> None:
+    """ValueError unless scikit-learn has such a network."""
+    if net.normalization is not None:
+        raise ValueError(f"net: expected no normalization, which scikit-learn has not, got {net.normalization!r}")
+    if net.activation not in _ACTIVATIONS and len(net.dims) > 2:
+        raise ValueError(f"net: expected an activation among {', '.join(_ACTIVATIONS)}, got {net.activation!r}")
+    if net.loss_name not in ("softmax", "logistic", "squared", "poisson"):
+        raise ValueError(f"net: expected a loss that scikit-learn has, got {net.loss_name!r}")
+
+
+def _of_estimator(ours: BaseMLP) -> Any:
+    _require_known(ours.network_)
+    theirs = neural_network.MLPClassifier if is_classifier(ours) else neural_network.MLPRegressor
+    known = theirs().get_params()
+    made = theirs(**{name: value for name, value in ours.get_params().items() if name in known})
+    _take_fitted(made, ours)
+    return made
+
+
+def _take_fitted(made: Any, fitted: Any) -> None:
+    """Copies of what an estimator has learnt."""
+    for name in _FITTED:
+        if hasattr(fitted, name):
+            setattr(made, name, copy.deepcopy(getattr(fitted, name)))
+
+
+def _of_network(net: FullyConnectedNet) -> Any:
+    _require_known(net)
+    coefs, intercepts = ([array.copy() for array in arrays] for arrays in (weights_of(net), biases_of(net)))
+    if net.input_mean is not None or net.input_scale is not None:
+        scale = 1.0 if net.input_scale is None else net.per_feature("input_scale", (net.dims[0],))
+        mean = 0.0 if net.input_mean is None else net.per_feature("input_mean", (net.dims[0],))
+        weights = coefs[0].astype(np.float64) * np.broadcast_to(scale, net.dims[:1])[:, np.newaxis]
+        intercepts[0] -= (np.broadcast_to(mean, net.dims[:1]) @ weights).astype(intercepts[0].dtype)
+        coefs[0] = weights.astype(coefs[0].dtype)
+    link = LOSSES[net.loss_name].link
+    options = {
+        "hidden_layer_sizes": tuple(net.dims[1:-1]),
+        "activation": net.activation if net.activation in _ACTIVATIONS else "relu",
+        "alpha": net.reg,
+    }
+    if link in ("softmax", "logistic"):
+        made = neural_network.MLPClassifier(**options)
+        if link == "softmax" and net.dims[-1] == 2:
+            # Two classes are one logistic output.
+            coefs[-1] = coefs[-1][:, 1:] - coefs[-1][:, :1]
+            intercepts[-1] = intercepts[-1][1:] - intercepts[-1][:1]
+            link = "logistic"
+        outputs = coefs[-1].shape[1]
+        if link == "logistic" and outputs > 1:
+            made._label_binarizer = LabelBinarizer().fit(np.eye(outputs, dtype=int))
+        else:
+            names = range(max(outputs, 2)) if net.class_names is None else net.class_names
+            made._label_binarizer = LabelBinarizer().fit(np.array(names))
+        made.classes_ = made._label_binarizer.classes_
+    else:
+        made = neural_network.MLPRegressor("poisson" if link == "exp" else "squared_error", **options)
+    made.coefs_, made.intercepts_ = coefs, intercepts
+    made.n_layers_, made.n_outputs_, made.n_features_in_ = len(net.dims), coefs[-1].shape[1], net.dims[0]
+    made.out_activation_, made.n_iter_, made.t_ = link, 0, 0
+    return made

@@ -1,0 +1,148 @@
+"""Options of the estimators: which values they may have, and how they become a network's and an update rule's."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from joblib.parallel import get_active_backend
+from sklearn.utils._param_validation import Interval, Options, StrOptions
+
+from fastfc import optim, schedules
+from fastfc._runtime.threads import get_num_threads
+from fastfc.ops.activations import ACTIVATIONS
+
+#: Names of losses as the estimators take them -> the package's.
+CLASSIFIER_LOSSES = {"log_loss": "softmax"}
+REGRESSOR_LOSSES = {
+    "squared_error": "squared",
+    "poisson": "poisson",
+    "absolute_error": "absolute",
+    "huber": "huber",
+    "quantile": "quantile",
+}
+
+_NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
+_POSITIVE = Interval(Real, 0, None, closed="neither")
+_SHARE = Interval(Real, 0, 1, closed="left")
+_COUNT = Interval(Integral, 1, None, closed="left")
+
+#: The table that scikit-learn's parameter check reads.
+CONSTRAINTS: dict[str, Any] = {
+    "hidden_layer_sizes": ["array-like", _COUNT],
+    "activation": [StrOptions(set(ACTIVATIONS))],
+    "solver": [StrOptions({"lbfgs", "sgd", "adam"})],
+    "alpha": [_NOT_NEGATIVE],
+    "batch_size": [StrOptions({"auto"}), _COUNT],
+    "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
+    "learning_rate_init": [_POSITIVE],
+    "power_t": [_NOT_NEGATIVE],
+    "max_iter": [_COUNT],
+    "shuffle": ["boolean"],
+    "random_state": ["random_state"],
+    "tol": [_NOT_NEGATIVE],
+    "verbose": ["verbose"],
+    "warm_start": ["boolean"],
+    "momentum": [Interval(Real, 0, 1, closed="both")],
+    "nesterovs_momentum": ["boolean"],
+    "early_stopping": ["boolean"],
+    "validation_fraction": [_SHARE],
+    "beta_1": [_SHARE],
+    "beta_2": [_SHARE],
+    "epsilon": [_POSITIVE],
+    "n_iter_no_change": [_COUNT, Options(Real, {np.inf})],
+    "max_fun": [_COUNT],
+    "normalization": [StrOptions({"batchnorm", "layernorm"}), None],
+    "dropout": [_SHARE],
+    # Any object with a method, which schedules.get checks.
+    "schedule": "no_validation",
+    "weight_decay": [_NOT_NEGATIVE],
+    "max_norm": [_POSITIVE, None],
+    "ema": [_SHARE, None],
+    "restore_best": ["boolean"],
+    "scoring": [str, callable, None],
+    "n_threads": [_COUNT, None],
+    "dtype": "no_validation",
+}
+
+
+@dataclass
+class OptimizerState:
+    """Where an update rule stands between two calls of ``partial_fit``.
+
+    Parameters
+    ----------
+    rule : str
+        The rule's name.
+    learning_rate : float
+        With which the next step is taken, apart from a schedule and Adam's corrections.
+    steps : int
+        Steps taken.
+    arrays : dict of str to list of array
+        The rule's own, by the names of parameters.
+    raw : array or None
+        The parameters before they were averaged, with ``ema``.
+    """
+
+    rule: str
+    learning_rate: float
+    steps: int = 0
+    arrays: dict[str, list[np.ndarray]] | None = None
+    raw: np.ndarray | None = None
+
+
+def rule_and_config(estimator: Any) -> tuple[Callable[..., Any], dict[str, float]]:
+    """The update rule of the estimator's solver, and its hyperparameters apart from the learning rate."""
+    if estimator.solver == "adam":
+        config = {"beta1": estimator.beta_1, "beta2": estimator.beta_2, "epsilon": estimator.epsilon}
+        if estimator.weight_decay > 0:
+            return optim.adamw, {**config, "weight_decay": estimator.weight_decay}
+        return optim.adam_epsilon_hat, config
+    rule = optim.nesterov if estimator.nesterovs_momentum else optim.sgd_momentum
+    return rule, {"momentum": estimator.momentum}
+
+
+def without_decay(names: Any, config: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """Hyperparameters of the parameters that do not decay: all but the weights."""
+    if "weight_decay" not in config:
+        return {}
+    return {name: {"weight_decay": 0.0} for name in names if not name.startswith("W")}
+
+
+def threads_of(estimator: Any) -> int | None:
+    """The threads of a training: one within a parallel search, unless somebody said otherwise."""
+    if estimator.n_threads is not None:
+        return int(estimator.n_threads)
+    in_parallel = getattr(get_active_backend()[0], "nesting_level", 0) > 0
+    return 1 if in_parallel and get_num_threads() is None else None
+
+
+def checked_dtype(value: Any) -> np.dtype | None:
+    """float32, float64 or None; an error that names the argument for anything else."""
+    try:
+        dtype = None if value is None else np.dtype(value)
+    except TypeError:
+        dtype = np.dtype(object)
+    if dtype not in (None, np.dtype(np.float32), np.dtype(np.float64)):
+        raise ValueError(f"dtype: expected None, float32 or float64, got {value!r}")
+    return dtype
+
+
+def check_together(estimator: Any, incremental: bool) -> None:
+    """An error for options that exclude one another."""
+    if estimator.solver == "lbfgs":
+        neutral = {"dropout": 0.0, "weight_decay": 0.0, "max_norm": None, "ema": None, "schedule": None}
+        for name, value in neutral.items():
+            if getattr(estimator, name) != value:
+                raise ValueError(f"{name}: expected {value!r} with solver='lbfgs', got {getattr(estimator, name)!r}")
+        if estimator.normalization == "batchnorm":
+            raise ValueError("normalization: expected None or 'layernorm' with solver='lbfgs', got 'batchnorm'")
+    if estimator.solver == "sgd" and estimator.weight_decay > 0:
+        raise ValueError(f"weight_decay: expected 0 unless solver='adam', got {estimator.weight_decay}; use alpha")
+    if estimator.schedule is not None:
+        schedules.get(estimator.schedule)
+        if estimator.solver == "sgd" and estimator.learning_rate != "constant":
+            raise ValueError(f"learning_rate: expected 'constant' beside a schedule, got {estimator.learning_rate!r}")
+    if incremental and estimator.early_stopping:
+        raise ValueError("partial_fit does not support early_stopping=True")

@@ -1,0 +1,252 @@
+"""The training by steps: scikit-learn's loop over epochs, as many of them in a compiled call as can be."""
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from fastfc import schedules
+from fastfc.classifiers.fc_net import FullyConnectedNet
+from fastfc.sklearn._data import Data, Epochs, Factors
+from fastfc.sklearn._networks import restore, snapshot
+from fastfc.sklearn._options import OptimizerState, rule_and_config, threads_of, without_decay
+from fastfc.training.fit import Fit, watch_losses
+from fastfc.training.memory import LEAST, STALE
+
+# An adaptive rate falls no further.
+_LEAST_RATE = 1e-6
+
+
+def train(
+    estimator: Any,
+    net: FullyConnectedNet,
+    data: Data,
+    stream: np.random.RandomState,
+    loss_scale: float,
+    incremental: bool,
+    validation_score: Callable[[], float] | None,
+    epoch_hooks: Callable[[], Any] | None,
+) -> None:
+    """Train the estimator's network by its solver, "sgd" or "adam", and keep the estimator's histories.
+
+    Parameters
+    ----------
+    estimator : MLPClassifier or MLPRegressor
+    net : FullyConnectedNet
+    data : Data
+    stream : numpy.random.RandomState
+    loss_scale : float
+    incremental : bool
+        Whether this is one epoch of ``partial_fit``.
+    validation_score : function or None
+        The score by which an early stopping goes.
+    epoch_hooks : function or None
+        A context manager around each epoch, for scikit-learn's callbacks; a true ``stop`` of what it gives ends the
+        training.
+    """
+    rule, config = rule_and_config(estimator)
+    optimizer = OptimizerState(rule.__name__, float(estimator.learning_rate_init))
+    if incremental and hasattr(estimator, "_optimizer") and estimator._optimizer.rule == rule.__name__:
+        optimizer = estimator._optimizer
+    estimator._optimizer = optimizer
+    averaged = None
+    if estimator.ema is not None and optimizer.raw is not None:
+        averaged = net.params.flat.copy()
+        net.params.flat[:] = optimizer.raw
+    try:
+        with Epochs(
+            net,
+            data,
+            _batch_size(estimator, len(data)),
+            estimator.shuffle,
+            stream,
+            rule=rule,
+            threads=threads_of(estimator),
+            reg_of_batch=True,
+            loss_scale=loss_scale,
+            max_norm=estimator.max_norm or 0.0,
+            average_decay=estimator.ema,
+        ) as epochs:
+            if averaged is not None:
+                epochs.fit.average[:] = averaged
+            _load(epochs.fit, optimizer)
+            loop = _Loop(estimator, epochs, config, validation_score, epoch_hooks)
+            try:
+                loop.run(1 if incremental else estimator.max_iter, incremental)
+            except KeyboardInterrupt:
+                loop.note()
+                warnings.warn("Training interrupted by user.", stacklevel=2)
+            _save(epochs.fit, optimizer)
+            if estimator.ema is not None:
+                optimizer.raw = net.params.flat.copy()
+                net.params.flat[:] = epochs.fit.average
+    finally:
+        if validation_score is not None and estimator.restore_best:
+            restore(net, estimator._best)
+
+
+def _batch_size(estimator: Any, count: int) -> int:
+    if estimator.batch_size == "auto":
+        return min(200, count)
+    if estimator.batch_size > count:
+        warnings.warn(
+            "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=2
+        )
+    return min(int(estimator.batch_size), count)
+
+
+def _load(fit: Fit, optimizer: OptimizerState) -> None:
+    """The rule goes on where it stood."""
+    fit.steps_taken = optimizer.steps
+    if optimizer.arrays is not None:
+        for name, arrays in fit.state.items():
+            for mine, theirs in zip(arrays, optimizer.arrays[name], strict=True):
+                mine[:] = theirs
+
+
+def _save(fit: Fit, optimizer: OptimizerState) -> None:
+    optimizer.steps = fit.steps_taken
+    optimizer.arrays = {name: [array.copy() for array in arrays] for name, arrays in fit.state.items()}
+
+
+class _Loop:
+    """The epochs of one training, and what the estimator keeps of them."""
+
+    def __init__(
+        self,
+        estimator: Any,
+        epochs: Epochs,
+        config: dict[str, float],
+        validation_score: Callable[[], float] | None,
+        epoch_hooks: Callable[[], Any] | None,
+    ) -> None:
+        self.estimator, self.epochs, self.config = estimator, epochs, config
+        self.validation_score, self.epoch_hooks = validation_score, epoch_hooks
+        self.watch = watch_losses(estimator.tol, estimator.n_iter_no_change)
+        self.watch[STALE] = estimator._no_improvement_count
+        self.watch[LEAST] = np.inf if estimator.best_loss_ is None else estimator.best_loss_
+        # Epochs have been trained that the estimator does not know of yet.
+        self.pending = False
+
+    def run(self, count: int, incremental: bool) -> None:
+        """Train until `count` epochs, the stopping rule, or a callback ends it."""
+        estimator = self.estimator
+        single = estimator.verbose or self.validation_score is not None or self.epoch_hooks is not None
+        factors = self._factors(incremental)
+        estimator.n_iter_ = 0
+        while estimator.n_iter_ < count:
+            at_once = 1 if single else min(count - estimator.n_iter_, self.epochs.at_once)
+            with self.epoch_hooks() if self.epoch_hooks else contextlib.nullcontext() as task:
+                self._train(at_once, factors)
+            if self._is_stopping() or (task is not None and task.stop):
+                return
+        if not incremental:
+            warnings.warn(
+                f"Stochastic Optimizer: Maximum iterations ({count}) reached and the optimization"
+                " hasn't converged yet.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+
+    def _train(self, count: int, factors: Factors) -> None:
+        config = {**self.config, "learning_rate": self.estimator._optimizer.learning_rate}
+        fit = self.epochs.fit
+        fit.set_hyperparameters(config, without_decay(fit.net.params.shapes, config))
+        self.pending = True
+        self.epochs.train(count, None if self.validation_score else self.watch, factors)
+        self.note()
+        if self.validation_score is not None:
+            self._validate(self.validation_score)
+
+    def note(self) -> None:
+        """Keep the losses of the epochs that were trained last."""
+        if not self.pending:
+            return
+        self.pending = False
+        estimator, losses = self.estimator, self.epochs.finished.tolist()
+        for loss in losses if estimator.verbose else ():
+            print(f"Iteration {estimator.n_iter_ + 1}, loss = {loss:.8f}")
+        estimator.n_iter_ += len(losses)
+        estimator.t_ += len(losses) * len(self.epochs)
+        estimator.loss_curve_ += losses
+        if losses:
+            estimator.loss_ = losses[-1]
+        if self.validation_score is None:
+            estimator._no_improvement_count = int(self.watch[STALE])
+            estimator.best_loss_ = float(self.watch[LEAST])
+        if estimator.solver == "sgd" and estimator.learning_rate == "invscaling":
+            estimator._optimizer.learning_rate = estimator.learning_rate_init / (estimator.t_ + 1) ** estimator.power_t
+
+    def _validate(self, validation_score: Callable[[], float]) -> None:
+        """The score after an epoch, and a copy of the best parameters."""
+        estimator = self.estimator
+        with self._averaged():
+            score = validation_score()
+            estimator.validation_scores_.append(score)
+            if estimator.verbose:
+                print(f"Validation score: {score:f}")
+            stale = score < estimator.best_validation_score_ + estimator.tol
+            estimator._no_improvement_count = estimator._no_improvement_count + 1 if stale else 0
+            if score > estimator.best_validation_score_:
+                estimator.best_validation_score_ = score
+                estimator._best = snapshot(self.epochs.net)
+
+    @contextlib.contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The network has the average of its parameters in their place, with ``ema``."""
+        fit = self.epochs.fit
+        flat = fit.net.params.flat
+        raw = flat.copy() if fit.average_decay is not None else None
+        if raw is not None:
+            flat[:] = fit.average
+        try:
+            yield
+        finally:
+            if raw is not None:
+                flat[:] = raw
+
+    def _is_stopping(self) -> bool:
+        """Whether there was no improvement for too long; an adaptive rate falls first."""
+        estimator, optimizer = self.estimator, self.estimator._optimizer
+        if estimator._no_improvement_count <= estimator.n_iter_no_change:
+            return False
+        of = "Training loss" if self.validation_score is None else "Validation score"
+        message = (
+            f"{of} did not improve more than tol={estimator.tol:f} for {estimator.n_iter_no_change} consecutive epochs."
+        )
+        adaptive = estimator.solver == "sgd" and estimator.learning_rate == "adaptive"
+        if not adaptive or optimizer.learning_rate <= _LEAST_RATE:
+            if estimator.verbose:
+                print(message + (" Learning rate too small." if adaptive else "") + " Stopping.")
+            return True
+        optimizer.learning_rate /= 5.0
+        if estimator.verbose:
+            print(f"{message} Setting learning rate to {optimizer.learning_rate:f}")
+        estimator._no_improvement_count = 0
+        self.watch[STALE] = 0
+        return False
+
+    def _factors(self, incremental: bool) -> Factors:
+        """The factors of the learning rate by steps: those of the schedule, or of an inverse scaling."""
+        estimator, steps = self.estimator, self.epochs.steps
+        first_step, seen = self.epochs.fit.steps_taken, estimator.t_
+        if estimator.schedule is not None:
+            schedule, total = schedules.get(estimator.schedule), estimator.max_iter * steps
+            # The calls of partial_fit go through one schedule together.
+            before = 0 if incremental else first_step
+            return lambda first, n: schedule.factors(first - before, n, steps, total)
+        if estimator.solver != "sgd" or estimator.learning_rate != "invscaling":
+            return None
+
+        start = estimator._optimizer.learning_rate
+
+        def factors(first: int, n: int) -> np.ndarray:
+            # In multiples of the rate with which the epochs that are trained at once begin.
+            epoch = (np.arange(first, first + n) - first_step) // steps
+            rates = estimator.learning_rate_init / (seen + epoch * len(self.epochs) + 1.0) ** estimator.power_t
+            return np.where(epoch == 0, start, rates) / estimator._optimizer.learning_rate
+
+        return factors

@@ -1,0 +1,69 @@
+"""scikit-learn's own tests of its multi-layer perceptrons, read where they are installed and run on fastfc's."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("sklearn")
+
+import sklearn
+from sklearn import neural_network
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.fixes import parse_version
+
+from fastfc.sklearn import MLPClassifier, MLPRegressor
+
+# Many of its tests train for fewer epochs than it takes.
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+# Their tests belong to their version: older ones do not know of later behaviour.
+OLDEST = parse_version("1.9")
+PRIVATE = {"test_gradient": "calls _loss_grad_lbfgs, a private method that fastfc's estimators do not have"}
+
+
+@pytest.fixture
+def global_random_seed():
+    """The fixture of scikit-learn's own configuration."""
+    return 42
+
+
+def own_tests():
+    """scikit-learn's test functions by name, compiled from their source with fastfc's estimators for its own."""
+    found = importlib.util.find_spec("sklearn.neural_network.tests.test_mlp")
+    if found is None or parse_version(sklearn.__version__) < OLDEST:
+        return {}
+    code = compile(Path(found.origin).read_text(encoding="utf-8"), found.origin, "exec", dont_inherit=True)
+    module = importlib.util.module_from_spec(found)
+    with pytest.MonkeyPatch.context() as patch:
+        # While the module's first lines import them.
+        patch.setattr(neural_network, "MLPClassifier", MLPClassifier)
+        patch.setattr(neural_network, "MLPRegressor", MLPRegressor)
+        exec(code, vars(module))
+    functions = {name: value for name, value in vars(module).items() if name.startswith("test_")}
+    for name, reason in PRIVATE.items():
+        functions[name] = pytest.mark.skip(reason=reason)(functions[name])
+    return functions
+
+
+globals().update(own_tests())
+
+
+def test_all_of_their_tests_are_here():
+    if parse_version(sklearn.__version__) < OLDEST:
+        pytest.skip("scikit-learn before 1.9")
+    assert len([name for name in globals() if name.startswith("test_")]) > 40
+    assert neural_network.MLPClassifier is not MLPClassifier
+
+
+@parametrize_with_checks(
+    [
+        MLPClassifier(max_iter=100),
+        MLPRegressor(max_iter=100),
+        MLPClassifier(max_iter=100, solver="lbfgs"),
+        MLPRegressor(max_iter=100, solver="sgd"),
+        MLPClassifier(max_iter=100, normalization="layernorm", activation="silu", schedule="cosine", weight_decay=0.1),
+    ]
+)
+def test_checks_of_estimators(estimator, check):
+    check(estimator)
