@@ -16,6 +16,8 @@ _EXPORTS = {
     "FullyConnectedNet": "fastfc.classifiers.fc_net",
     "TwoLayerNet": "fastfc.classifiers.fc_net",
     "load_model": "fastfc.classifiers.fc_net",
+    "Network": "fastfc.network",
+    "Optimizer": "fastfc.optimizer",
     "DivergenceWarning": "fastfc.solver",
     "Solver": "fastfc.solver",
     "export": "fastfc.formats.export",

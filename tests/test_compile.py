@@ -20,6 +20,7 @@ from fastfc.kernels.compiler import compile as kernel_compile
 from fastfc.kernels.compiler.jit import inline, kernel, part
 from fastfc.kernels.compiler.linked import linked
 from fastfc.kernels.lowering.views import reference_to, vector
+from fastfc.training.compiling import _SHARES
 from fastfc.training.epoch import callees, linked_kernel
 
 pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled")
@@ -171,7 +172,9 @@ def test_helpers_of_a_linked_kernel_serve_other_kernels():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("name", ["train_steps", "backward", "predict_rows", "product"])
+@pytest.mark.parametrize(
+    "name", sorted({kernel for shares in _SHARES.values() for share in shares for kernel in share})
+)
 def test_the_runs_kernels_need_nothing_of_numba(name, dtype):
     """So processes that load them from the disk do not import it."""
     code = linked_kernel(name, np.dtype(dtype)).compile(np.dtype(dtype))

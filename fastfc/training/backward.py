@@ -27,6 +27,8 @@ from fastfc.training.update import publish_gradient_norm, update_from_gradients,
 def backward(plan, thread, step):
     """A step from the gradient of the scores on: every parameter is new after it; False if the team was dismissed.
 
+    With a plan that does not update, it ends when all gradients are stored.
+
     A kernel by itself, for two processes to compile a training step side by side.
     """
     plan = borrowed(plan)
@@ -48,7 +50,7 @@ def backward(plan, thread, step):
         if normalized and not near:
             _back_through_batchnorm(plan, thread, index - 1)
     sums_of(thread, step)[memory.SQUARES] = squares
-    if plan.stores_gradients:
+    if plan.stores_gradients and plan.updates:
         if not meet(plan.barrier, plan.num_threads):
             return False
         if plan.max_norm != 0:

@@ -19,10 +19,14 @@ from fastfc._runtime.threads import available_cpus, get_num_threads
 _KINDS = ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p
 
 # The kernels that are compiled when one is asked for, in two parts that take about as long: it, what it calls, and
-# for a training also how its accuracy is checked.
+# what comes next: for a training how its accuracy is checked, for a forward pass the way back and the update.
 _SHARES = {
     "train_steps": [["train_steps", "predict_rows"], ["backward", "product"]],
     "predict_rows": [["predict_rows"], ["product"]],
+    "forward_rows": [["forward_rows", "apply_update"], ["backward", "backward_from", "product"]],
+    "backward_from": [["backward"], ["backward_from", "product"]],
+    "apply_update": [["apply_update"]],
+    "average_parameters": [["average_parameters"]],
 }
 
 _lock = threading.RLock()
@@ -40,11 +44,12 @@ if hasattr(os, "register_at_fork"):
 
 @functools.cache
 def kernel(name: str, dtype: np.dtype) -> Callable[..., None]:
-    """A kernel of ``epoch.py`` or ``inference.py`` for a dtype, as a function of a plan, a thread's number and a job.
+    """A kernel of ``epoch.py``, ``inference.py`` or ``entry.py`` for a dtype: a function of a plan, a thread and a job.
 
     Parameters
     ----------
-    name : {"train_steps", "predict_rows"}
+    name : str
+        A key of ``_SHARES``.
     dtype : numpy.dtype
     """
     if settings.compiler_disabled():

@@ -21,13 +21,11 @@ from fastfc.kernels.lowering.views import borrowed, nth, reference_to, vector
 from fastfc.ops.rules import MOST_HYPERPARAMETERS
 from fastfc.training import memory
 from fastfc.training.backward import backward, call_backward
+from fastfc.training.entry import apply_update, average_parameters, backward_from, forward_rows
 from fastfc.training.forward import (
-    affine_of_batch,
     fetch_batch,
-    hidden_output,
-    merge_statistics,
+    hidden_layers,
     output_and_loss,
-    publish_statistics,
     share_of,
     sum_over_features,
     sums_of,
@@ -104,14 +102,8 @@ def _loss_of_batch(plan, thread, examples, steps, step):
         sum_over_features(plan, thread)
         if not meet(plan.barrier, plan.num_threads):
             return False
-    for index in range(plan.depth - 1):
-        affine_of_batch(plan, thread, index)
-        if plan.norm == memory.BATCH_NORM:
-            publish_statistics(thread, nth(plan.layers, index), nth(thread.shares, index))
-            if not meet(plan.barrier, plan.num_threads):
-                return False
-            merge_statistics(plan, thread, index)
-        hidden_output(plan, thread, index)
+    if not hidden_layers(plan, thread):
+        return False
     sums_of(thread, step)[memory.LOSS] = output_and_loss(plan, thread, steps, step)
     return True
 
@@ -237,10 +229,17 @@ def linked_kernel(name, dtype):
     """The :class:`fastfc.kernels.compiler.linked.Linked` of a name and a dtype."""
     if name == "product":
         return PRODUCTS[np.dtype(dtype)]
-    return {"train_steps": train_steps, "backward": backward, "predict_rows": predict_rows}[name]
+    kernels = train_steps, backward, predict_rows, forward_rows, backward_from, apply_update, average_parameters
+    return {kernel.name: kernel for kernel in kernels}[name]
 
 
 def callees(name):
     """The names of the kernels that a kernel calls, itself or through others."""
     product = ["product"] if vectors_supported() else []
-    return {"train_steps": ["backward", "predict_rows", *product]}.get(name, product)
+    others = {
+        "train_steps": ["backward", "predict_rows", *product],
+        "backward_from": ["backward", *product],
+        "apply_update": [],
+        "average_parameters": [],
+    }
+    return others.get(name, product)

@@ -11,6 +11,7 @@ from fastfc.kernels.affine import column_sums
 from fastfc.kernels.compiler.jit import part
 from fastfc.kernels.dropout import apply_mask
 from fastfc.kernels.loss import label_row, target_row, weight_of_row
+from fastfc.kernels.lowering.barrier import meet
 from fastfc.kernels.lowering.math import add, assign, fill
 from fastfc.kernels.lowering.matmul import multiply
 from fastfc.kernels.lowering.random import drop, skip_words
@@ -130,7 +131,7 @@ def affine_of_batch(plan, thread, index):
 
 
 @part
-def publish_statistics(thread, layer, share):
+def _publish_statistics(thread, layer, share):
     """The statistics of the thread's rows, for the others to read."""
     x = rows_of(layer.out, thread.first, thread.end - thread.first, layer.d_out)
     if x.shape[0] > 0:
@@ -139,7 +140,7 @@ def publish_statistics(thread, layer, share):
 
 
 @part
-def merge_statistics(plan, thread, index):
+def _merge_statistics(plan, thread, index):
     """The batch's statistics from those of the threads' rows, each thread for itself."""
     layer, share, of_first = nth(plan.layers, index), nth(thread.shares, index), share_of_layer(plan, 0, index)
     # Until it is needed itself, inv_std has the place of the variance.
@@ -167,7 +168,7 @@ def share_of_layer(plan, thread, index):
 
 
 @part
-def hidden_output(plan, thread, index):
+def _hidden_output(plan, thread, index):
     """The thread's rows of a hidden layer from the affine output on: norm - activation - dropout."""
     layer, rows = nth(plan.layers, index), thread.end - thread.first
     x_hat = rows_of(layer.x_hat, thread.first, rows, layer.d_out)
@@ -226,6 +227,20 @@ def _drop_both(plan, thread, out, slope):
         drop(mask, thread.stream, plan.keep_threshold, plan.keep_scale)
         apply_mask(vector(out, start, mask.size), mask)
         apply_mask(vector(slope, start, mask.size), mask)
+
+
+@part
+def hidden_layers(plan, thread):
+    """The thread's rows of the batch through all hidden layers; False if the team was dismissed."""
+    for index in range(plan.depth - 1):
+        affine_of_batch(plan, thread, index)
+        if plan.norm == memory.BATCH_NORM:
+            _publish_statistics(thread, nth(plan.layers, index), nth(thread.shares, index))
+            if not meet(plan.barrier, plan.num_threads):
+                return False
+            _merge_statistics(plan, thread, index)
+        _hidden_output(plan, thread, index)
+    return True
 
 
 @part

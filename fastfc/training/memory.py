@@ -152,6 +152,7 @@ class Plan(Record):
     by_features: bool  # whether the threads split the first layer's product by features instead of rows
     standardized: bool
     stores_gradients: bool
+    updates: bool  # whether the way back ends with the rule; if not, it must store gradients
     keep_threshold: int  # 53-bit integers below it keep a value
     keep_scale: float  # 1 / p
     reg: float
@@ -227,6 +228,17 @@ class Steps(Record):
     params: Reals  # all parameters of the network
     best_params: Reals  # those with the best validation accuracy
     call_ticks: int  # nanoseconds after which the call ends, at the next check
+
+
+@record
+class Call(Record):
+    """A call of a single pass in somebody else's loop, and what it takes beside the plan."""
+
+    input_gradient: Reals  # (n, features): overwritten by a backward pass, unless it is (0,)
+    step: int  # updates before this one
+    params: Reals  # all parameters, to be moved towards others
+    other_params: Reals
+    tau: float  # the others' share of them
 
 
 #: How batches are drawn: of all examples each time, with replacement; of an epoch's permutation; in their order.

@@ -182,6 +182,7 @@ def make_plan(
         by_features=by_features,
         standardized=model.input_mean is not None or model.input_scale is not None,
         stores_gradients=stores_gradients,
+        updates=True,
         keep_threshold=keep_threshold(1),
         keep_scale=1,
         reg=0,

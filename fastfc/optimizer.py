@@ -1,0 +1,234 @@
+"""Update rules for networks in somebody else's loop."""
+
+from collections.abc import Mapping
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from fastfc import optim
+from fastfc._arguments import number, require_mapping
+from fastfc._ranges import require_count, require_range
+from fastfc.backend import get_backend
+from fastfc.network import Network
+from fastfc.ops.rules import MOST_HYPERPARAMETERS, RULES
+from fastfc.training.calls import new_call, plan_of
+from fastfc.training.compiling import kernel
+from fastfc.training.plan import parameters_of, state_arrays_of
+
+__all__ = ["Optimizer"]
+
+
+class _State:
+    """A rule's memory of a network: its arrays, and how many steps it has taken."""
+
+    def __init__(self, net: Network, rule: str) -> None:
+        self.plan = plan_of(net._net, net.grads, 1, getattr(optim, rule))
+        self.call = new_call(net.dtype)
+        self.steps = 0
+        self.hyperparameters = self.plan.threads[0].hyperparameters.reshape(-1, MOST_HYPERPARAMETERS)
+        # The numbers that stand there.
+        self.given: np.ndarray | None = None
+        shapes = net.params.shapes
+        #: Name of a parameter -> name of an array -> view.
+        self.arrays = {
+            name: {
+                key: view.reshape(shapes[name])
+                for key, view in zip(RULES[rule].state, state_arrays_of(parameter, self.plan), strict=True)
+            }
+            for name, parameter in parameters_of(self.plan, net._net)
+        }
+
+
+class Optimizer:
+    """An update rule that takes a step for all parameters of a :class:`fastfc.Network` at once.
+
+    Parameters
+    ----------
+    rule : str
+        The name of a function in :mod:`fastfc.optim`.
+    learning_rate : float, optional
+    **hyperparameters : float
+        As the rule names them; what is missing is its default.
+
+    Attributes
+    ----------
+    rule : str
+
+    Raises
+    ------
+    ValueError
+        If there is no such rule, or a hyperparameter is out of range.
+    TypeError
+        If the rule has no such hyperparameter, or it is no number.
+
+    Notes
+    -----
+    It keeps a state for each network that it has updated, for as long as there is the network. Like the network, it
+    is for one thread at a time.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastfc
+    >>> net, optimizer = fastfc.Network([2, 1], seed=0), fastfc.Optimizer("adam", learning_rate=0.1)
+    >>> X, y = np.eye(2), np.array([[1.0], [-1.0]])
+    >>> for _ in range(200):
+    ...     _ = net.backward(net.forward(X) - y)
+    ...     optimizer.step(net)
+    >>> bool(np.abs(net.forward(X) - y).max() < 0.05)
+    True
+    """
+
+    def __init__(self, rule: str = "adam", *, learning_rate: float | None = None, **hyperparameters: float) -> None:
+        if rule not in RULES:
+            raise ValueError(f"rule: expected one of {', '.join(RULES)}, got {rule!r}")
+        self.rule = rule
+        self._values = {key: float(value) for key, value in RULES[rule].defaults.items() if key != "t"}
+        self._states: WeakKeyDictionary[Network, _State] = WeakKeyDictionary()
+        if learning_rate is not None:
+            hyperparameters["learning_rate"] = learning_rate
+        self.set_hyperparameters(**hyperparameters)
+
+    def __repr__(self) -> str:
+        told = "".join(f", {key}={value:g}" for key, value in self._values.items())
+        return f"Optimizer({self.rule!r}{told})"
+
+    @property
+    def hyperparameters(self) -> dict[str, float]:
+        """A copy of the rule's hyperparameters; :meth:`set_hyperparameters` changes them."""
+        return dict(self._values)
+
+    @property
+    def learning_rate(self) -> float:
+        """The rule's learning rate, which can be assigned to."""
+        return self._values["learning_rate"]
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        self.set_hyperparameters(learning_rate=value)
+
+    def set_hyperparameters(self, **hyperparameters: float) -> None:
+        """Use these from the next step on; errors as the constructor's, and nothing has changed then."""
+        self._use(self._checked(hyperparameters))
+
+    def _checked(self, hyperparameters: Mapping[str, Any]) -> dict[str, float]:
+        """All hyperparameters, with these in the place of those that are."""
+        values = dict(self._values)
+        for name, value in hyperparameters.items():
+            if name not in values:
+                raise TypeError(f"{name}: expected a hyperparameter of {self.rule}, which are: {', '.join(values)}")
+            values[name] = number(name, value)
+            if name in RULES[self.rule].averaging and not 0 <= values[name] < 1:
+                raise ValueError(f"{name}: expected 0 <= {name} < 1, got {value}")
+        return values
+
+    def _use(self, values: dict[str, float]) -> None:
+        self._values = values
+        # In the order of the rule's record; the steps taken, `t`, are counted apart.
+        self._row = np.zeros(MOST_HYPERPARAMETERS)
+        self._row[: len(RULES[self.rule].defaults)] = [values.get(key, 0) for key in RULES[self.rule].defaults]
+
+    def step(self, net: Network, *, max_norm: float = 0.0, max_value: float = 0.0) -> None:
+        """Every parameter of a network takes a step by its gradient in ``net.grads``.
+
+        Parameters
+        ----------
+        net : Network
+        max_norm : float
+            If not 0, all gradients are multiplied first by one number, such that the norm of all of them together is
+            at most this. A norm that is not finite leaves them as they are.
+        max_value : float
+            If not 0, each gradient is clipped, after that, to lie within this of 0.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not such; nothing has changed then.
+
+        Notes
+        -----
+        ``net.grads`` are as clipped after it.
+        """
+        if max_norm != 0 or max_value != 0:
+            require_range("max_norm", max_norm, 0.0)
+            require_range("max_value", max_value, 0.0)
+        state = self._states.get(net) if type(net) is Network else None
+        if state is None:
+            state = self._state_of(net)
+        if get_backend() == "fast":
+            if state.given is not self._row:
+                state.hyperparameters[:] = self._row
+                state.given = self._row
+            plan, call = state.plan, state.call
+            plan.max_norm, plan.max_value, call.step = max_norm, max_value, state.steps
+            kernel("apply_update", net.dtype)(plan, 0, call)
+        else:
+            self._step_by_reference(net, state, max_norm, max_value)
+        state.steps += 1
+
+    def _state_of(self, net: Network) -> _State:
+        """The rule's memory of a network; new if there is none yet."""
+        if not isinstance(net, Network):
+            raise TypeError(f"net: expected a Network, got {type(net).__name__}")
+        if net not in self._states:
+            self._states[net] = _State(net, self.rule)
+        return self._states[net]
+
+    def _step_by_reference(self, net: Network, state: _State, max_norm: float, max_value: float) -> None:
+        """By the operations of whatever backend is chosen."""
+        grads, rule = net.grads, getattr(optim, self.rule)
+        if max_norm != 0:
+            norm = np.sqrt(sum(np.sum(np.square(gradient, dtype=np.float64)) for gradient in grads.values()))
+            if norm > max_norm and np.isfinite(norm):
+                for gradient in grads.values():
+                    gradient *= gradient.dtype.type(max_norm / norm)
+        for name, arrays in state.arrays.items():
+            if max_value != 0:
+                np.clip(grads[name], -max_value, max_value, out=grads[name])
+            counted = {"t": state.steps} if "t" in RULES[self.rule].defaults else {}
+            net.params[name], config = rule(net.params[name], grads[name], {**self._values, **counted, **arrays})
+            for key, array in arrays.items():
+                array[...] = config[key]
+
+    def state_dict(self, net: Network) -> dict[str, Any]:
+        """Copies of all that the next step for a network depends on, beside the network itself.
+
+        Returns
+        -------
+        dict
+            ``rule``, ``hyperparameters``, ``steps``, and ``state``: for each parameter by name the rule's arrays by
+            name.
+        """
+        state = self._state_of(net)
+        arrays = {name: {key: array.copy() for key, array in own.items()} for name, own in state.arrays.items()}
+        return {"rule": self.rule, "hyperparameters": self.hyperparameters, "steps": state.steps, "state": arrays}
+
+    def load_state_dict(self, net: Network, state: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` has returned, hyperparameters included.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is not this rule's for such a network; nothing has changed then.
+        """
+        require_mapping("state", state)
+        missing = [key for key in ("rule", "hyperparameters", "steps", "state") if key not in state]
+        if missing:
+            raise ValueError(f"state: expected what state_dict returns; missing {', '.join(missing)}")
+        if state["rule"] != self.rule:
+            raise ValueError(f"state: expected the rule {self.rule!r}, got {state['rule']!r}")
+        values = self._checked(state["hyperparameters"])
+        require_count("steps", state["steps"], 0)
+        own = self._state_of(net)
+        copies = []
+        for name, arrays in own.arrays.items():
+            for key, array in arrays.items():
+                given = state["state"].get(name, {}).get(key)
+                if not isinstance(given, np.ndarray) or given.shape != array.shape or given.dtype.kind not in "biuf":
+                    raise ValueError(f"state: expected an array {array.shape} for {key} of {name}")
+                copies.append((array, given))
+        self._use(values)
+        own.steps = int(state["steps"])
+        for array, given in copies:
+            array[...] = given
