@@ -1,0 +1,103 @@
+"""The data of a sweep: checked once, and handed to workers once."""
+
+import functools
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastfc._arguments import by_position
+from fastfc.losses import checked_targets
+from fastfc.ops.losses import Loss
+from fastfc.training.plan import readable
+
+__all__ = ["SPLITS", "MissingDataError", "StoredData", "checked_arrays", "digest_of", "store", "targets_of"]
+
+SPLITS = ("X_train", "y_train", "X_val", "y_val")
+# Less than this is sent with each training.
+_SENT_BYTES = 1 << 16
+
+
+class MissingDataError(RuntimeError):
+    """A worker does not find the files in which the sweep left its data."""
+
+
+def checked_arrays(data: Any) -> dict[str, Any]:
+    """The data as arrays that compiled code can read, with as many targets as examples."""
+    if not isinstance(data, Mapping):
+        raise TypeError(f"data: expected a dictionary with {', '.join(SPLITS)}, got {type(data).__name__}")
+    for name in SPLITS:
+        if name not in data:
+            raise ValueError(f"data: expected the keys {', '.join(SPLITS)}; missing {name}")
+    found: dict[str, Any] = {name: np.asarray(by_position(name, data[name])) for name in SPLITS}
+    for name in ("X_train", "X_val"):
+        if found[name].dtype.kind not in "biuf":
+            raise TypeError(f"{name}: expected an array of real numbers, got dtype {found[name].dtype}")
+        if not readable(found[name]):
+            found[name] = np.ascontiguousarray(found[name], np.float32)
+    for X, y in (("X_train", "y_train"), ("X_val", "y_val")):
+        if found[X].ndim < 1 or found[y].ndim < 1 or len(found[X]) != len(found[y]):
+            raise ValueError(
+                f"data: expected as many targets as examples, got {X} {found[X].shape}, {y} {found[y].shape}"
+            )
+        if len(found[X]) == 0:
+            raise ValueError(f"data: expected at least one example, got none in {X}")
+    if found["X_train"].shape[1:] != found["X_val"].shape[1:]:
+        raise ValueError(
+            f"data: expected examples of one shape, got X_train {found['X_train'].shape}, X_val {found['X_val'].shape}"
+        )
+    if "class_names" in data:
+        found["class_names"] = None if data["class_names"] is None else [str(name) for name in data["class_names"]]
+    return found
+
+
+def targets_of(data: Mapping[str, Any], loss: Loss, outputs: int) -> dict[str, np.ndarray]:
+    """``y_train`` and ``y_val`` as the loss takes them; an error if it does not."""
+    names = "y_train", "y_val"
+    return {name: checked_targets(loss, name, data[name], len(data[name]), outputs) for name in names}
+
+
+def digest_of(data: Mapping[str, Any]) -> str:
+    """A digest of the arrays' contents, dtypes and shapes."""
+    found = hashlib.blake2b(digest_size=16)
+    for name in SPLITS if data else ():
+        array = np.ascontiguousarray(data[name])
+        found.update(f"{name} {array.dtype.str} {array.shape};".encode())
+        found.update(array.reshape(-1).view(np.uint8).data if array.dtype.kind in "biuf" else array.tobytes())
+    return found.hexdigest()
+
+
+@dataclass(frozen=True)
+class StoredData:
+    """Data in files, from which each process maps them into its memory once."""
+
+    folder: str
+    names: Any
+
+    def arrays(self) -> dict[str, Any]:
+        return {**_mapped(self.folder), "class_names": self.names}
+
+
+def store(data: Mapping[str, Any], folder: str | os.PathLike[str]) -> Mapping[str, Any] | StoredData:
+    """Write large data to a folder; what a worker needs to read them, or small data as they are."""
+    if not data or sum(data[name].nbytes for name in SPLITS) < _SENT_BYTES:
+        return data
+    place = Path(folder) / digest_of(data)
+    place.mkdir()
+    for name in SPLITS:
+        np.save(place / f"{name}.npy", data[name], allow_pickle=False)
+    return StoredData(os.fspath(place), data.get("class_names"))
+
+
+@functools.lru_cache(maxsize=2)
+def _mapped(folder: str) -> dict[str, np.ndarray]:
+    try:
+        return {name: np.asarray(np.load(Path(folder) / f"{name}.npy", mmap_mode="r")) for name in SPLITS}
+    except OSError as error:
+        raise MissingDataError(
+            f"data_folder: expected a folder that all workers can read, such as one on a shared disk; {error}"
+        ) from error

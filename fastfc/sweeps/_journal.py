@@ -1,0 +1,127 @@
+"""The file of a sweep: a line of JSON for each finished training, on the disk before the next one counts."""
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from fastfc.formats.atomic import replaced_file
+
+if sys.platform != "win32":
+    import fcntl
+
+__all__ = ["Journal", "best_path", "opened"]
+
+_FORMAT = 1
+
+
+def best_path(file: str | os.PathLike[str]) -> Path:
+    """Where the best network of a sweep is: beside its file."""
+    path = Path(file)
+    return path.with_name(f"{path.name}.best.npz")
+
+
+class Journal:
+    """An open file of a sweep.
+
+    Attributes
+    ----------
+    records : dict of dict
+        What the file held when it was opened, by the trainings' keys.
+    """
+
+    def __init__(self, file: IO[bytes], path: Path, records: dict[str, dict[str, Any]]) -> None:
+        self._file, self.path, self.records = file, path, records
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Add a training's record; it is on the disk when this returns."""
+        _append(self._file, record)
+
+    def save_best(self, net: Any) -> None:
+        net.save(best_path(self.path))
+
+
+@contextlib.contextmanager
+def opened(file: str | os.PathLike[str], about: Mapping[str, Any]) -> Iterator[Journal]:
+    """Open a sweep's file, or begin one, for this process alone.
+
+    Parameters
+    ----------
+    file : path
+    about : dict
+        On which a training's result depends, apart from its options and its seed.
+
+    Raises
+    ------
+    ValueError
+        If the file is no sweep's, is damaged before its last line, or belongs to other data.
+    BlockingIOError
+        If another process has it open.
+    """
+    path = Path(file)
+    header = {"fastfc_sweep": _FORMAT, **about}
+    if not path.exists():
+        with replaced_file(path) as new:
+            new.write(_line(header))
+    with open(path, "r+b") as stream:
+        _lock(stream, path)
+        lines = _whole_lines(stream)
+        found = _parsed(lines[0], path, 1) if lines else {}
+        if found.get("fastfc_sweep") != _FORMAT:
+            raise ValueError(f"file: expected the file of a sweep, got {path}")
+        for name, value in header.items():
+            if found.get(name) != value:
+                raise ValueError(
+                    f"file: {path} is of another sweep: expected {name} {value!r}, got {found.get(name)!r}; "
+                    "a sweep with other data or another train function needs a file of its own"
+                )
+        records = {}
+        for number, line in enumerate(lines[1:], start=2):
+            record = _parsed(line, path, number)
+            records[record["key"]] = record
+        yield Journal(stream, path, records)
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    return json.dumps(record, allow_nan=False).encode() + b"\n"
+
+
+def _append(file: IO[bytes], record: Mapping[str, Any]) -> None:
+    file.write(_line(record))
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _whole_lines(file: IO[bytes]) -> list[bytes]:
+    """All lines; a last one that was cut off, when a process was killed as it wrote, is taken off the file."""
+    content = file.read()
+    whole = content.rfind(b"\n") + 1
+    file.seek(whole)
+    if whole < len(content):
+        file.truncate()
+    return content[:whole].splitlines()
+
+
+def _parsed(line: bytes, path: Path, number: int) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"file: line {number} of {path} is not JSON ({error})") from error
+    if not isinstance(record, dict) or (number > 1 and not isinstance(record.get("key"), str)):
+        raise ValueError(f"file: line {number} of {path} is not a record of a sweep")
+    return record
+
+
+def _lock(file: IO[bytes], path: Path) -> None:
+    if sys.platform == "win32":
+        return
+    try:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise BlockingIOError(error.errno, "another process runs this sweep", os.fspath(path)) from error
+    except OSError:
+        # Some file systems know no locks.
+        return
