@@ -3,6 +3,7 @@
 import importlib.util
 from pathlib import Path
 
+import numba
 import pytest
 
 pytest.importorskip("sklearn")
@@ -15,7 +16,10 @@ from sklearn.utils.fixes import parse_version
 from fastfc.sklearn import MLPClassifier, MLPRegressor
 
 # Many of its tests train for fewer epochs than it takes.
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="thousands of interpreted steps take minutes"),
+]
 
 # Their tests belong to their version: older ones do not know of later behaviour.
 OLDEST = parse_version("1.9")

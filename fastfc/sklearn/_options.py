@@ -146,3 +146,5 @@ def check_together(estimator: Any, incremental: bool) -> None:
             raise ValueError(f"learning_rate: expected 'constant' beside a schedule, got {estimator.learning_rate!r}")
     if incremental and estimator.early_stopping:
         raise ValueError("partial_fit does not support early_stopping=True")
+    if incremental and getattr(estimator, "class_weight", None) == "balanced":
+        raise ValueError("class_weight: expected weights or None with partial_fit, got 'balanced'")

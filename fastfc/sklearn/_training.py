@@ -52,10 +52,6 @@ def train(
     if incremental and hasattr(estimator, "_optimizer") and estimator._optimizer.rule == rule.__name__:
         optimizer = estimator._optimizer
     estimator._optimizer = optimizer
-    averaged = None
-    if estimator.ema is not None and optimizer.raw is not None:
-        averaged = net.params.flat.copy()
-        net.params.flat[:] = optimizer.raw
     try:
         with Epochs(
             net,
@@ -70,8 +66,9 @@ def train(
             max_norm=estimator.max_norm or 0.0,
             average_decay=estimator.ema,
         ) as epochs:
-            if averaged is not None:
-                epochs.fit.average[:] = averaged
+            if estimator.ema is not None and optimizer.raw is not None:
+                # The Fit has taken the average from there.
+                net.params.flat[:] = optimizer.raw
             _load(epochs.fit, optimizer)
             loop = _Loop(estimator, epochs, config, validation_score, epoch_hooks)
             try:

@@ -1,0 +1,253 @@
+"""fastfc.sklearn: the options that scikit-learn's estimators do not have."""
+
+import numba
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn")
+
+from sklearn.datasets import load_iris
+from sklearn.metrics import log_loss, mean_absolute_error
+from sklearn.utils.class_weight import compute_sample_weight
+
+import fastfc
+from fastfc import losses, schedules
+from fastfc.activations import NAMES
+from fastfc.ops.tolerance import tolerance
+from fastfc.sklearn import MLPClassifier, MLPRegressor
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="thousands of interpreted steps take minutes"),
+]
+
+RAW, LABELS = load_iris(return_X_y=True)
+X = (RAW - RAW.mean(axis=0)) / RAW.std(axis=0)
+NUMBERS = X[:, 0] + X[:, 1] ** 2
+# The longest sums are over the rows.
+BOUND = tolerance(np.float64, 10 * len(X))
+ONE_STEP = {"hidden_layer_sizes": (8,), "max_iter": 1, "batch_size": len(X), "random_state": 0, "alpha": 0.0}
+
+
+def same(a, b, bound=BOUND):
+    for mine, other in zip(a.coefs_ + a.intercepts_, b.coefs_ + b.intercepts_, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=bound, atol=bound)
+
+
+def start_of(kind, y, **options):
+    """The network before the first step."""
+    model = kind(**{**ONE_STEP, "solver": "sgd", "momentum": 0.0, "learning_rate_init": 1e-300, **options})
+    return model.fit(X, y).network_
+
+
+@pytest.mark.parametrize("weight", ["balanced", {0: 1.0, 1: 2.5, 2: 0.5}], ids=["balanced", "dict"])
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_class_weights_multiply_those_of_the_rows(weight, solver):
+    y, rows = LABELS[10:], np.linspace(0.5, 1.5, 140)
+    options = {"max_iter": 10, "random_state": 0, "solver": solver}
+    ours = MLPClassifier(class_weight=weight, **options).fit(X[10:], y, rows)
+    same(ours, MLPClassifier(**options).fit(X[10:], y, rows * compute_sample_weight(weight, y)))
+
+
+def test_schedules():
+    options = {"solver": "sgd", "max_iter": 10, "random_state": 0}
+    scheduled = MLPClassifier(schedule=schedules.InverseScaling(0.3, rate=150, by="epoch"), **options).fit(X, LABELS)
+    same(scheduled, MLPClassifier(learning_rate="invscaling", power_t=0.3, **options).fit(X, LABELS))
+    halved = MLPClassifier(schedule=schedules.Constant(0.5), random_state=0, max_iter=5).fit(X, LABELS)
+    same(halved, MLPClassifier(learning_rate_init=0.0005, random_state=0, max_iter=5).fit(X, LABELS))
+
+
+def test_the_calls_of_partial_fit_go_through_one_schedule():
+    options = {"schedule": "cosine", "max_iter": 6, "shuffle": False, "random_state": 0}
+    whole = MLPRegressor(**options).fit(X, NUMBERS)
+    parts = MLPRegressor(**options)
+    for _ in range(6):
+        parts.partial_fit(X, NUMBERS)
+    same(whole, parts)
+
+
+@pytest.mark.parametrize("y", [LABELS, LABELS == 1], ids=["softmax", "logistic"])
+def test_label_smoothing(y):
+    net = start_of(MLPClassifier, y)
+    if len(np.unique(y)) == 3:
+        expected, _ = losses.softmax_loss(net.loss(X), y, label_smoothing=0.2)
+    else:
+        expected, _ = losses.logistic_loss(net.loss(X), 0.8 * y[:, np.newaxis] + 0.1)
+    model = MLPClassifier(label_smoothing=0.2, **ONE_STEP).fit(X, y)
+    assert model.loss_ == pytest.approx(expected, rel=BOUND)
+
+
+def test_weight_decay_is_decoupled_and_spares_biases():
+    start = start_of(MLPRegressor, NUMBERS)
+    least, decayed = (MLPRegressor(weight_decay=decay, **ONE_STEP).fit(X, NUMBERS) for decay in (1e-300, 0.5))
+    for i, (a, b) in enumerate(zip(least.coefs_, decayed.coefs_, strict=True), start=1):
+        np.testing.assert_allclose(a - b, 0.001 * 0.5 * start.params[f"W{i}"], rtol=0, atol=BOUND)
+    for a, b in zip(least.intercepts_, decayed.intercepts_, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_norm_of_a_step_is_clipped():
+    start = start_of(MLPRegressor, NUMBERS)
+    model = MLPRegressor(solver="sgd", momentum=0.0, max_norm=1e-3, learning_rate_init=1.0, **ONE_STEP).fit(X, NUMBERS)
+    step = np.concatenate([(model.network_.params[name] - start.params[name]).ravel() for name in start.params])
+    assert np.linalg.norm(step) == pytest.approx(1e-3, rel=1e3 * BOUND)
+
+
+def test_a_moving_average_goes_on_in_partial_fit():
+    raw = MLPRegressor(**ONE_STEP, shuffle=False)
+    averaged = MLPRegressor(ema=0.75, **ONE_STEP, shuffle=False)
+    average = start_of(MLPRegressor, NUMBERS).params["W1"]
+    for _ in range(3):
+        average = 0.75 * average + 0.25 * raw.partial_fit(X, NUMBERS).coefs_[0]
+        averaged.partial_fit(X, NUMBERS)
+        np.testing.assert_allclose(averaged.coefs_[0], average, rtol=0, atol=BOUND)
+
+
+def test_dropout_is_the_share_to_drop():
+    options = {"hidden_layer_sizes": (400,), "random_state": 0, "max_iter": 1}
+    net = MLPClassifier(dropout=0.25, **options).fit(X, LABELS).network_
+    assert net.use_dropout
+    assert net.dropout_param["p"] == 0.75
+    model = MLPClassifier(dropout=0.25, **options).fit(X, LABELS)
+    np.testing.assert_array_equal(model.predict_proba(X), model.predict_proba(X))
+    plain = MLPClassifier(**options).fit(X, LABELS)
+    assert plain.loss_ != model.loss_
+
+
+@pytest.mark.parametrize("normalization", ["batchnorm", "layernorm"])
+@pytest.mark.parametrize("activation", NAMES)
+def test_normalizations_and_activations_learn(normalization, activation):
+    options = {"learning_rate_init": 0.01, "batch_size": 15, "max_iter": 40, "random_state": 0}
+    model = MLPClassifier((16,), activation, normalization=normalization, **options)
+    assert model.fit(X, LABELS).score(X, LABELS) > 0.9
+    assert set(model.network_.params) > {"gamma1", "beta1"}
+
+
+@pytest.mark.parametrize(
+    ("loss", "parameter", "function"),
+    [
+        ("absolute_error", None, losses.absolute_loss),
+        ("huber", 0.5, lambda x, t: losses.huber_loss(x, t, delta=0.5)),
+        ("quantile", 0.9, lambda x, t: losses.quantile_loss(x, t, quantile=0.9)),
+    ],
+)
+def test_losses_of_regression(loss, parameter, function):
+    y = np.column_stack([NUMBERS, X[:, 2]])
+    expected, _ = function(start_of(MLPRegressor, y).loss(X), y)
+    options = {"loss": loss, "loss_parameter": parameter}
+    model = MLPRegressor(**options, **ONE_STEP).fit(X, y)
+    assert model.loss_ == pytest.approx(expected / 2, rel=BOUND)
+    steps = MLPRegressor(**options, solver="lbfgs", max_iter=30, random_state=0).fit(X, y)
+    assert steps.loss_ < model.loss_ / 2
+    assert steps.predict(X).shape == y.shape
+
+
+def test_a_quantile_lies_above_its_share():
+    model = MLPRegressor("quantile", (20,), loss_parameter=0.8, max_iter=400, learning_rate_init=0.01, random_state=0)
+    above = np.mean(model.fit(X, NUMBERS).predict(X) >= NUMBERS)
+    assert 0.7 < above < 0.9
+
+
+def test_given_validation_data_and_scores():
+    train, held = slice(None, None, 2), slice(1, None, 2)
+    options = {"early_stopping": True, "random_state": 0, "max_iter": 8, "restore_best": False}
+    given = {"X_val": X[held], "y_val": LABELS[held], "sample_weight_val": np.linspace(1, 2, 75)}
+    usual = MLPClassifier(**options).fit(X[train], LABELS[train], **given)
+    # Nothing of the data is held out.
+    plain = MLPClassifier(random_state=0, max_iter=8).fit(X[train], LABELS[train])
+    same(usual, plain)
+    score = usual.score(X[held], LABELS[held], given["sample_weight_val"])
+    assert usual.validation_scores_[-1] == pytest.approx(score, rel=BOUND)
+    by_loss = MLPClassifier(scoring="neg_log_loss", **options).fit(X[train], LABELS[train], **given)
+    expected = -log_loss(LABELS[held], by_loss.predict_proba(X[held]), sample_weight=given["sample_weight_val"])
+    assert by_loss.validation_scores_[-1] == pytest.approx(expected, rel=BOUND)
+
+
+@pytest.mark.parametrize("normalization", [None, "batchnorm"])
+def test_the_best_parameters_are_restored(normalization):
+    held = {"X_val": X[::3], "y_val": NUMBERS[::3]}
+    model = MLPRegressor(
+        scoring=lambda model, X, y: -mean_absolute_error(y, model.predict(X)),
+        early_stopping=True,
+        learning_rate_init=0.5,
+        normalization=normalization,
+        random_state=0,
+        max_iter=30,
+        ema=0.5,
+    ).fit(X, NUMBERS, **held)
+    assert max(model.validation_scores_) == model.best_validation_score_ > model.validation_scores_[-1]
+    assert -mean_absolute_error(held["y_val"], model.predict(held["X_val"])) == model.best_validation_score_
+
+
+@pytest.mark.parametrize("dtype", [np.float32, "float64"])
+def test_the_dtype_of_parameters(dtype):
+    model = MLPRegressor(dtype=dtype, max_iter=2).fit(X.astype(np.float32), NUMBERS)
+    assert {array.dtype for array in model.coefs_} == {np.dtype(dtype)}
+    assert model.predict(X).dtype == dtype
+
+
+def test_lbfgs_in_parts_is_lbfgs(monkeypatch):
+    options = {"solver": "lbfgs", "max_iter": 10, "random_state": 0, "alpha": 0.1}
+    whole = MLPClassifier(**options).fit(X, LABELS, np.linspace(0, 1, 150))
+    monkeypatch.setattr("fastfc.sklearn._lbfgs._ROWS", 40)
+    # Rounding that ten iterations and their line searches have passed on.
+    same(whole, MLPClassifier(**options).fit(X, LABELS, np.linspace(0, 1, 150)), 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("options", "given", "name"),
+    [
+        ({"dropout": 1.0}, {}, "dropout"),
+        ({"normalization": "groupnorm"}, {}, "normalization"),
+        ({"dtype": np.int32}, {}, "dtype"),
+        ({"dtype": "no dtype"}, {}, "dtype"),
+        ({"solver": "lbfgs", "dropout": 0.1}, {}, "dropout"),
+        ({"solver": "lbfgs", "normalization": "batchnorm"}, {}, "normalization"),
+        ({"solver": "lbfgs", "schedule": "cosine"}, {}, "schedule"),
+        ({"solver": "sgd", "weight_decay": 0.1}, {}, "weight_decay"),
+        ({"solver": "sgd", "schedule": "cosine", "learning_rate": "adaptive"}, {}, "learning_rate"),
+        ({"schedule": "sometimes"}, {}, "schedule"),
+        ({"loss": "hinge"}, {}, "loss"),
+        ({"loss": "quantile", "loss_parameter": 2.0}, {}, "quantile"),
+        ({"loss_parameter": 2.0}, {}, "loss"),
+        ({"loss": "poisson"}, {}, "y: expected numbers of at least 0"),
+        ({"hidden_layer_sizes": (3, 0)}, {}, "hidden_layer_sizes"),
+        ({}, {"X_val": X, "y_val": NUMBERS}, "early_stopping"),
+        ({"early_stopping": True}, {"X_val": X}, "y_val"),
+        ({"early_stopping": True}, {"sample_weight_val": X[:, 0]}, "sample_weight_val"),
+        ({"early_stopping": True}, {"X_val": X[:, :2], "y_val": NUMBERS}, "features"),
+    ],
+)
+def test_wrong_options(options, given, name):
+    with pytest.raises(ValueError, match=name):
+        MLPRegressor(**{"max_iter": 1, **options}).fit(X, NUMBERS, **given)
+
+
+def test_wrong_labels_and_weights():
+    with pytest.raises(ValueError, match="labels among"):
+        MLPClassifier(early_stopping=True).fit(X, LABELS, X_val=X[:2], y_val=[0, 7])
+    with pytest.raises(ValueError, match="class_weight"):
+        MLPClassifier(class_weight="balanced").partial_fit(X, LABELS, classes=[0, 1, 2])
+    with pytest.raises(ValueError, match="weight"):
+        MLPClassifier().fit(X, LABELS, np.full(150, -1.0))
+    model = MLPRegressor(max_iter=1, warm_start=True).fit(X, NUMBERS)
+    with pytest.raises(ValueError, match="normalization"):
+        model.set_params(normalization="layernorm").fit(X, NUMBERS)
+
+
+def test_the_global_stream_stays_where_it_is():
+    state = np.random.get_state()[1].copy()
+    MLPClassifier(random_state=0, max_iter=2, dropout=0.1).fit(X, LABELS).predict(X)
+    np.testing.assert_array_equal(np.random.get_state()[1], state)
+
+
+def test_a_stream_of_another_kind():
+    model = MLPRegressor(random_state=np.random.RandomState(np.random.PCG64(3)), max_iter=2)
+    assert np.isfinite(model.fit(X, NUMBERS).loss_)
+
+
+def test_the_network_is_saved_and_loaded(tmp_path):
+    model = MLPClassifier(normalization="batchnorm", random_state=0, max_iter=5).fit(X, LABELS)
+    model.network_.save(tmp_path / "net.npz")
+    loaded = fastfc.load_model(tmp_path / "net.npz")
+    np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
