@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from fastfc._plateau import ReduceOnPlateau
 from fastfc._ranges import require_count, require_range
+from fastfc.ops.schedules import NAMES
 
 __all__ = [
     "SCHEDULES",
@@ -336,15 +337,9 @@ class WarmUp(_Formula):
 
 
 #: Name -> schedule; what it is made without arguments.
-SCHEDULES: dict[str, Callable[[], Schedule]] = {
-    "constant": Constant,
-    "step": Step,
-    "exponential": Exponential,
-    "inverse_scaling": InverseScaling,
-    "cosine": Cosine,
-    "one_cycle": OneCycle,
-    "warm_up": WarmUp,
-}
+SCHEDULES: dict[str, Callable[[], Schedule]] = dict(
+    zip(NAMES, (Constant, Step, Exponential, InverseScaling, Cosine, OneCycle, WarmUp), strict=True)
+)
 
 
 def get(schedule: "Schedule | str") -> Schedule:

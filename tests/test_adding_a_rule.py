@@ -1,14 +1,7 @@
 """A rule is added in four files, and everything else finds it: here one with three arrays of state, in a copy."""
 
-import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
-
-import fastfc
+from additions import extended, passed, run
 
 # File -> what is replaced there, and by what; an empty string stands for the file's end.
 ADDITIONS = {
@@ -111,45 +104,23 @@ TESTS = ["test_records.py", "test_training.py", "test_twins.py"]
 
 
 @pytest.fixture(scope="module")
-def extended(tmp_path_factory):
+def package(tmp_path_factory):
     """A folder with the extended package, and the tests beside it."""
-    root = tmp_path_factory.mktemp("extended")
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(Path(fastfc.__file__).parent, root / "fastfc", ignore=ignored)
-    shutil.copytree(Path(__file__).parent, root / "tests", ignore=ignored)
-    for name, replacements in ADDITIONS.items():
-        path = root / "fastfc" / name
-        text = path.read_text(encoding="utf-8")
-        for old, new in replacements:
-            assert not old or text.count(old) == 1
-            text = text.replace(old, new) if old else text + new
-        path.write_text(text, encoding="utf-8")
-    return root
-
-
-def run(root, *arguments):
-    environment = {**os.environ, "PYTHONPATH": str(root), "FASTFC_QUIET": "1", "COLUMNS": "200"}
-    return subprocess.run(
-        [sys.executable, *arguments], cwd=root, env=environment, capture_output=True, text=True, timeout=900
-    )
+    return extended(tmp_path_factory.mktemp("extended"), ADDITIONS)
 
 
 def test_four_files():
     assert len(ADDITIONS) <= 4
 
 
-def test_its_tests_are_there_and_pass(extended):
-    files = [f"tests/{name}" for name in TESTS]
-    done = run(extended, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-k", "peak", *files)
-    assert done.returncode == 0, done.stdout + done.stderr
-    for name in TESTS:
-        assert any(line.startswith(f"tests/{name}") and "PASSED" in line for line in done.stdout.splitlines()), name
-    assert "test_the_compiled_run_knows_every_rule[peak] PASSED" in done.stdout
+def test_its_tests_are_there_and_pass(package):
+    lines = passed(package, "peak", TESTS)
+    assert any("test_the_compiled_run_knows_every_rule[peak]" in line for line in lines)
 
 
-def test_the_command_line_knows_it(extended):
-    assert "peak" in run(extended, "-m", "fastfc", "train", "--help").stdout
+def test_the_command_line_knows_it(package):
+    assert "peak" in run(package, "-m", "fastfc", "train", "--help").stdout
     options = ["--rule", "peak", "--epochs", "1", "--hidden", "8", "--out", "model.npz"]
-    done = run(extended, "-m", "fastfc", "train", *options)
+    done = run(package, "-m", "fastfc", "train", *options)
     assert done.returncode == 0, done.stderr
     assert "test accuracy" in done.stdout

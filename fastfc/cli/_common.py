@@ -135,7 +135,7 @@ def add_network_options(parser: Any, hidden: str, keep: float) -> None:
         "--normalization",
         choices=["batchnorm", "layernorm", "none"],
         default="batchnorm",
-        help="what stands before each ReLU (default: %(default)s)",
+        help="normalization before each activation (default: %(default)s)",
     )
     parser.add_argument(
         "--keep",

@@ -9,6 +9,8 @@ from typing import Any
 from fastfc.cli import _common
 from fastfc.cli._common import BACKEND, add_table_options, count, fraction, not_negative, number, positive, seed
 from fastfc.ops import rules
+from fastfc.ops.activations import ACTIVATIONS
+from fastfc.ops.schedules import NAMES as SCHEDULES
 
 __all__ = ["RULES", "add_data_options", "add_network_options", "add_output_options", "add_rule_options"]
 
@@ -52,6 +54,13 @@ def add_network_options(group: Any) -> None:
     """The network, and the scale of its first weights."""
     _common.add_network_options(group, hidden="256,128", keep=0.6)
     group.add_argument(
+        "--activation",
+        choices=tuple(ACTIVATIONS),
+        metavar="NAME",
+        default="relu",
+        help=f"{', '.join(ACTIVATIONS)} (default: %(default)s)",
+    )
+    group.add_argument(
         "--weight-scale",
         type=_weight_scale,
         metavar="SCALE",
@@ -62,6 +71,10 @@ def add_network_options(group: Any) -> None:
 
 def _weight_scale(text: str) -> float | str:
     return "he" if text == "he" else number(float, lambda x: 0 < x < math.inf, "a positive number or he")(text)
+
+
+def _smoothing(text: str) -> float:
+    return number(float, lambda x: 0 <= x < 1, "a number from 0 to less than 1")(text)
 
 
 def add_rule_options(group: Any) -> None:
@@ -88,6 +101,25 @@ def add_rule_options(group: Any) -> None:
         metavar="STRENGTH",
         default=0.0,
         help="L2 penalty: 0.5 * STRENGTH * sum of squared weights (default: %(default)s)",
+    )
+    group.add_argument(
+        "--label-smoothing",
+        type=_smoothing,
+        metavar="SHARE",
+        default=0.0,
+        help="share of a label that goes to all classes alike, below 1 (default: %(default)s)",
+    )
+    group.add_argument(
+        "--schedule",
+        choices=SCHEDULES,
+        metavar="NAME",
+        help=f"of the learning rate, beside --lr-decay: {', '.join(SCHEDULES)} (default: none)",
+    )
+    group.add_argument(
+        "--max-norm",
+        type=positive,
+        metavar="NORM",
+        help="bound to which the norm of all gradients is clipped (default: none)",
     )
     group.add_argument("--epochs", type=count, metavar="N", help="(default: 20, or as many as make 500 steps)")
     group.add_argument(

@@ -107,6 +107,8 @@ def _train_and_save(args: argparse.Namespace) -> int:
         update_rule=args.rule,
         optim_config={} if args.learning_rate is None else {"learning_rate": args.learning_rate},
         lr_decay=plan.lr_decay,
+        schedule=args.schedule,
+        max_norm=args.max_norm,
         batch_size=plan.batch_size,
         num_epochs=plan.epochs,
         verbose=False,
@@ -245,6 +247,8 @@ def _network(args: argparse.Namespace, data: dict[str, Any], standardize: bool) 
         reg=args.reg,
         weight_scale=1 if args.weight_scale == "he" else args.weight_scale,
         dtype=np.dtype(args.dtype).type,
+        activation=args.activation,
+        loss_parameter=args.label_smoothing,
     )
     if args.weight_scale == "he":
         for i, inputs in enumerate(model.dims[:-1], start=1):

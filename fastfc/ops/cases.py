@@ -22,6 +22,7 @@ from fastfc.ops.losses import LOSSES
 from fastfc.ops.registry import OPS
 from fastfc.ops.rules import RULES
 from fastfc.ops.tolerance import tolerance
+from fastfc.reference import activation as reference
 
 __all__ = ["BUILDERS", "Case", "Sizes", "build", "largest_error", "normal"]
 
@@ -162,7 +163,7 @@ def _relu_forward(name, sizes, draw, rng):
 def _sloped_forward(name, sizes, draw, rng):
     activation = ACTIVATIONS[name.removesuffix("_forward")]
     x = draw("x", sizes.n, sizes.d)
-    value, slope = activation.magnitudes(x.astype(np.float64))
+    value, slope = getattr(reference, f"{activation.name}_magnitudes")(x.astype(np.float64))
     # Flushed to zero below the smallest normal exponential, which factors of x's size come after.
     size = np.abs(x.astype(np.float64))
     smallest = float(np.finfo(x.dtype).tiny) / tolerance(x.dtype, 0) * (1 + np.where(size < 1e2, size, 0)) ** 3

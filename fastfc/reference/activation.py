@@ -125,3 +125,63 @@ def _logistic(x):
 def _normal_cdf(x):
     """In float64, of which float32 and float64 results are the roundings: NumPy has no error function."""
     return (np.vectorize(math.erfc, otypes=[np.float64])(-x * math.sqrt(0.5)) / 2).astype(x.dtype)
+
+
+# Magnitudes of value and slope at x in float64: their formulas evaluated with absolute values; see fastfc/ops/cases.py.
+
+
+def tanh_magnitudes(x):
+    """Magnitudes of a function between -1 and 1 with a slope in its powers."""
+    return np.minimum(np.abs(x), 1.0), np.full_like(x, 2.0)
+
+
+def identity_magnitudes(x):
+    return np.abs(x), np.ones_like(x)
+
+
+def elu_magnitudes(x):
+    """Of x for x > 0, else e**x - 1."""
+    return np.where(x > 0, np.abs(x), np.minimum(np.abs(x), 1.0)), np.ones_like(x)
+
+
+def selu_magnitudes(x):
+    value, slope = elu_magnitudes(x)
+    return 2 * value, 2 * slope
+
+
+def softplus_magnitudes(x):
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))), _logistic(x)[0]
+
+
+def silu_magnitudes(x):
+    s = _logistic(x)[0]
+    return np.abs(x) * s, s * (1 + np.abs(x))
+
+
+def gelu_magnitudes(x):
+    # An error in the exponent -x**2 / 2 is relative to it.
+    tail = _logistic(1.5 * x)[0] * (1 + x * x / 2)
+    density = np.exp(-x * x / 2) * (1 + x * x / 2)
+    return np.abs(x) * tail, tail + np.abs(x) * density
+
+
+def gelu_tanh_magnitudes(x):
+    u = np.abs(x) * (1 + 0.044715 * x * x) * np.sqrt(2 / np.pi)
+    s, rest = _logistic(2 * np.sign(x) * u)[0], _logistic(-2 * np.sign(x) * u)[0]
+    # An error in the exponent 2 u is relative to it.
+    spread = 1 + 2 * u * rest
+    slope_of_u = np.sqrt(2 / np.pi) * (1 + 3 * 0.044715 * x * x)
+    return np.abs(x) * s * spread, s * spread + 2 * np.abs(x) * s * rest * (1 + 2 * u) * slope_of_u
+
+
+def mish_magnitudes(x):
+    e = np.exp(-np.abs(x))
+    tau = np.where(x < 0, e * (e + 2) / (e * (e + 2) + 2), (1 + 2 * e) / (1 + 2 * e + 2 * e * e))
+    return np.abs(x) * tau, tau + np.abs(x) * (1 + tau * tau) * _logistic(x)[0]
+
+
+def logistic_magnitudes(x):
+    return _logistic(x)[0], 2 * _logistic(x)[0]
+
+
+leaky_relu_magnitudes = identity_magnitudes
