@@ -340,6 +340,7 @@ def test_files_of_something_else(tmp_path):
         file.write_bytes(other)
         with pytest.raises(ValueError, match="file"):
             fastfc.sweep(grid, DATA, file=file)
+    assert file.read_bytes() == b"[]\n"
     with pytest.raises(FileNotFoundError):
         fastfc.sweep(grid, DATA, file=tmp_path / "none" / "sweep.jsonl")
 

@@ -1,4 +1,4 @@
-"""The command ``fastfc``: train a network, predict with it, export it, check and time the kernels, run a program.
+"""The command ``fastfc``: train networks, predict with them, export them, check and time kernels, run a program.
 
 Whatever a user can get wrong ends in one line on stderr and exit code 2. Streams that are
 closed swallow what they are given, and exit codes stay what they are. NumPy, Numba and
@@ -14,14 +14,14 @@ import sys
 from collections.abc import Sequence
 
 from fastfc import __version__
-from fastfc.cli import bench, check, export, predict, run, train
+from fastfc.cli import bench, check, export, predict, run, sweep, train
 from fastfc.cli._common import BROKEN_PIPE, ERROR, EXIT_CODES, INTERRUPTED, CommandError, Parser, writing_results
 from fastfc.cli._streams import usable_streams
 
 __all__ = ["main"]
 
 #: In the order in which the help shows them.
-COMMANDS = (train, predict, export, check, bench, run)
+COMMANDS = (train, sweep, predict, export, check, bench, run)
 
 _EPILOG = f"""\
 examples:

@@ -18,6 +18,8 @@ from fastfc.training.plan import readable
 __all__ = ["SPLITS", "MissingDataError", "StoredData", "checked_arrays", "digest_of", "store", "targets_of"]
 
 SPLITS = ("X_train", "y_train", "X_val", "y_val")
+# Names that a network takes over, if they are there.
+_NAMES = ("class_names", "feature_names", "target_name")
 # Less than this is sent with each training.
 _SENT_BYTES = 1 << 16
 
@@ -50,9 +52,7 @@ def checked_arrays(data: Any) -> dict[str, Any]:
         raise ValueError(
             f"data: expected examples of one shape, got X_train {found['X_train'].shape}, X_val {found['X_val'].shape}"
         )
-    if "class_names" in data:
-        found["class_names"] = None if data["class_names"] is None else [str(name) for name in data["class_names"]]
-    return found
+    return found | {name: data[name] for name in _NAMES if data.get(name) is not None}
 
 
 def targets_of(data: Mapping[str, Any], loss: Loss, outputs: int) -> dict[str, np.ndarray]:
@@ -76,10 +76,10 @@ class StoredData:
     """Data in files, from which each process maps them into its memory once."""
 
     folder: str
-    names: Any
+    names: dict[str, Any]
 
     def arrays(self) -> dict[str, Any]:
-        return {**_mapped(self.folder), "class_names": self.names}
+        return {**_mapped(self.folder), **self.names}
 
 
 def store(data: Mapping[str, Any], folder: str | os.PathLike[str]) -> Mapping[str, Any] | StoredData:
@@ -90,7 +90,7 @@ def store(data: Mapping[str, Any], folder: str | os.PathLike[str]) -> Mapping[st
     place.mkdir()
     for name in SPLITS:
         np.save(place / f"{name}.npy", data[name], allow_pickle=False)
-    return StoredData(os.fspath(place), data.get("class_names"))
+    return StoredData(os.fspath(place), {name: data[name] for name in _NAMES if name in data})
 
 
 @functools.lru_cache(maxsize=2)

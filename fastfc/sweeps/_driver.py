@@ -56,11 +56,12 @@ def sweep(
         rule to ``num_epochs``), by their names there, and the hyperparameters of the update rule, such as
         ``learning_rate``. ``hidden_dims`` is ``(100,)`` by default, ``input_dim`` and ``num_classes`` follow the
         data. Three more: ``initializer``, a name in :mod:`fastfc.initializers`; ``standardize``, True for a network
-        that standardizes its inputs by the training data; and ``sampler``, how batches are drawn: ``"permutation"``
-        (each epoch has every example once, the default), ``"replacement"`` as the Solver does, or ``"order"``.
+        that standardizes its inputs by the training data, ``"pictures"`` for one that takes off their mean and divides
+        by 255; and ``sampler``, how batches are drawn: ``"permutation"`` (each epoch has every example once, the
+        default), ``"replacement"`` as the Solver does, or ``"order"``.
     data : dict
-        ``X_train``, ``y_train``, ``X_val``, ``y_val`` as for the Solver, and ``class_names`` if you like. None will
-        do for your own `train`.
+        ``X_train``, ``y_train``, ``X_val``, ``y_val`` as for the Solver, and ``class_names``, ``feature_names`` and
+        ``target_name`` for the networks if you like. None will do for your own `train`.
     executor : concurrent.futures.Executor, function, or None
         None for threads of this process, one for each processor. Any executor will do, such as
         ``ProcessPoolExecutor``, joblib's loky executor, Dask's ``client.get_executor()`` or mpi4py's

@@ -69,7 +69,7 @@ def opened(file: str | os.PathLike[str], about: Mapping[str, Any]) -> Iterator[J
     with open(path, "r+b") as stream:
         _lock(stream, path)
         lines = _whole_lines(stream)
-        found = _parsed(lines[0], path, 1) if lines else {}
+        found = _header(lines[:1])
         if found.get("fastfc_sweep") != _FORMAT:
             raise ValueError(f"file: expected the file of a sweep, got {path}")
         for name, value in header.items():
@@ -105,12 +105,20 @@ def _whole_lines(file: IO[bytes]) -> list[bytes]:
     return content[:whole].splitlines()
 
 
+def _header(lines: list[bytes]) -> dict[str, Any]:
+    """The first line, if it is a dictionary."""
+    with contextlib.suppress(ValueError):
+        found = json.loads(b"".join(lines))
+        return found if isinstance(found, dict) else {}
+    return {}
+
+
 def _parsed(line: bytes, path: Path, number: int) -> dict[str, Any]:
     try:
         record = json.loads(line)
     except ValueError as error:
         raise ValueError(f"file: line {number} of {path} is not JSON ({error})") from error
-    if not isinstance(record, dict) or (number > 1 and not isinstance(record.get("key"), str)):
+    if not isinstance(record, dict) or not {"key", "result", "error", "seconds"} <= set(record):
         raise ValueError(f"file: line {number} of {path} is not a record of a sweep")
     return record
 

@@ -137,6 +137,8 @@ def split(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     optim.checked_config(rule, {**config}, np.zeros(1), np.zeros(1))
     if training["num_epochs"] < 1:
         raise ValueError(f"num_epochs: expected an integer of at least 1, got {training['num_epochs']}")
+    if not isinstance(network["standardize"], bool) and network["standardize"] != "pictures":
+        raise ValueError(f"standardize: expected True, False or 'pictures', got {network['standardize']!r}")
     one_of("sampler", training["sampler"], SAMPLERS)
     one_of("loss", network["loss"], LOSSES)
     if network["initializer"] is not None:

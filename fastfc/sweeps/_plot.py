@@ -1,5 +1,6 @@
 """Pictures of a sweep: parallel coordinates of options and scores, and curves of the losses over seeds."""
 
+import itertools
 import json
 import math
 import os
@@ -73,11 +74,11 @@ def _places(values: list[Any]) -> tuple[list[float], dict[str, float]]:
 
 def _draw_losses(axes: Any, result: Any) -> None:
     """The loss by epoch: the median over the seeds, and the range from the first to the third quartile."""
-    groups: dict[str, list[list[float]]] = {}
-    for row in result.over_seeds()[:_MOST_CURVES]:
-        groups[_label(row, ("count", "mean", "std", "min", "max"))] = []
-    for trial in result.trials:
-        curves = groups.get(_label(plain(trial.options)))
+    options = [plain(trial.options) for trial in result.trials]
+    varying = [name for name in dict.fromkeys(itertools.chain(*options)) if len(_texts(options, name)) > 1]
+    groups: dict[str, list[list[float]]] = {_label(row, varying): [] for row in result.over_seeds()[:_MOST_CURVES]}
+    for trial, chosen in zip(result.trials, options, strict=True):
+        curves = groups.get(_label(chosen, varying))
         if curves is not None and trial.result and trial.result.get("losses"):
             curves.append(trial.result["losses"])
     for label, curves in groups.items():
@@ -99,5 +100,10 @@ def _draw_losses(axes: Any, result: Any) -> None:
         axes.legend(fontsize=7)
 
 
-def _label(options: dict[str, Any], without: tuple[str, ...] = ()) -> str:
-    return ", ".join(f"{name}={json.dumps(value)}" for name, value in options.items() if name not in without)
+def _texts(options: list[dict[str, Any]], name: str) -> set[str]:
+    """The values of an option, as texts."""
+    return {json.dumps(each.get(name)) for each in options}
+
+
+def _label(options: dict[str, Any], names: list[str]) -> str:
+    return ", ".join(f"{name}={json.dumps(options.get(name))}" for name in names) or "all seeds"

@@ -127,7 +127,8 @@ def _described(network: Mapping[str, Any], data: Mapping[str, Any]) -> FullyConn
     require_range("weight_scale", network["weight_scale"], 0)
     names = data.get("class_names")
     if names is not None and LOSSES[network["loss"]].labels and len(names) == outputs:
-        net.class_names = names
+        net.class_names = list(names)
+    net.feature_names, net.target_name = data.get("feature_names"), data.get("target_name")
     return net
 
 
@@ -142,12 +143,17 @@ def _made(network: Mapping[str, Any], data: Mapping[str, Any], stream: np.random
                 values = initializers.draw(network["initializer"], fans, stream)
             net.params[name] = values
     if network["standardize"]:
-        X = data["X_train"]
-        deviation = X.std(axis=0, dtype=np.float64)
-        net.input_mean = X.mean(axis=0, dtype=np.float64)
-        # A constant feature's deviation can be a rounding error instead of 0.
-        net.input_scale = 1 / np.where((deviation > 0) & (X.min(axis=0) < X.max(axis=0)), deviation, 1)
+        _standardize(net, data["X_train"], network["standardize"] == "pictures")
     return net
+
+
+def _standardize(net: FullyConnectedNet, X: np.ndarray, pictures: bool) -> None:
+    """Set the input standardization; bytes of pictures lose their mean picture and are divided by 255."""
+    net.input_mean = X.mean(axis=0, dtype=np.float64)
+    deviation = X.std(axis=0, dtype=np.float64)
+    # A constant feature's deviation can be a rounding error instead of 0.
+    varies = (deviation > 0) & (X.min(axis=0) < X.max(axis=0))
+    net.input_scale = 1 / 255 if pictures else 1 / np.where(varies, deviation, 1)
 
 
 def train_network(work: Work, data: Mapping[str, Any], stop: threading.Event | None = None) -> Outcome:

@@ -1,0 +1,126 @@
+"""``fastfc sweep``: its grids, its file, and every way to get it wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastfc import load_model
+from fastfc.cli import main
+
+SMALL = ["--hidden", "8", "--epochs", "2", "--batch-size", "10", "--quiet"]
+WORDS = ["ant", "bee", "cat"]
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FASTFC_QUIET", "1")
+
+
+@pytest.fixture
+def table(tmp_path):
+    rng = np.random.RandomState(0)
+    y = np.arange(60) % 3
+    X = rng.randn(60, 4) + 3 * y[:, None]
+    lines = ["a,b,c,d,kind", *(",".join([*map(repr, row.tolist()), WORDS[k]]) for row, k in zip(X, y, strict=True))]
+    (tmp_path / "table.csv").write_text("\n".join(lines) + "\n")
+    return "table.csv"
+
+
+def records(file="sweep.jsonl"):
+    with open(file) as lines:
+        return [json.loads(line) for line in lines][1:]
+
+
+def test_a_sweep(table, capsys):
+    grid = ["--grid", "learning_rate=0.01,0.1", "--grid", "hidden=8,6x5,none", "--grid", "weight-scale=he,0.1"]
+    assert main(["sweep", table, *grid, *SMALL, "--seeds", "2", "--seed", "5", "--csv", "sweep.csv"]) == 0
+    out = capsys.readouterr().out
+    assert "trainings: 24" in out
+    assert "and 2 more in sweep.jsonl" in out
+    found = records()
+    assert len(found) == 24
+    assert {record["seed"] for record in found} == {5, 6}
+    assert {tuple(record["options"]["hidden_dims"]) for record in found} == {(8,), (6, 5), ()}
+    assert {record["options"].get("initializer") for record in found} == {None, "he_normal"}
+    best = max(record["result"]["score"] for record in found)
+    assert f"validation accuracy of the best: {100 * best:.1f} %" in out
+    net = load_model("sweep.jsonl.best.npz")
+    assert (net.class_names, net.feature_names, net.target_name) == (WORDS, ["a", "b", "c", "d"], "kind")
+    assert len(Path("sweep.csv").read_text().splitlines()) == 25
+    assert main(["predict", "sweep.jsonl.best.npz", table]) == 0
+    capsys.readouterr()
+    # The same command again finds all of them.
+    before = os.stat("sweep.jsonl").st_mtime_ns
+    assert main(["sweep", table, *grid, *SMALL, "--seeds", "2", "--seed", "5"]) == 0
+    assert os.stat("sweep.jsonl").st_mtime_ns == before
+    assert capsys.readouterr().out.splitlines()[:3] == out.splitlines()[:3]
+
+
+def test_pictures_halving_and_processes(capsys):
+    np.savez(
+        "bytes.npz",
+        X_train=np.random.RandomState(0).randint(0, 256, (60, 3, 3)).astype(np.uint8),
+        y_train=np.arange(60) % 2,
+    )
+    grid = ["--grid", "rule=sgd_momentum,adam", "--grid", "momentum=0.9"]
+    arguments = ["sweep", "bytes.npz", "--grid", "keep=1,0.8", "--grid", "epochs=4", *SMALL]
+    assert main(["sweep", "bytes.npz", *grid, *SMALL]) == 2
+    assert "momentum" in capsys.readouterr().err
+    assert main([*arguments, "--halving", "--check-every", "1", "--processes", "1"]) == 0
+    assert {record["result"]["epochs"] for record in records()} == {1, 3, 4}
+    assert records()[0]["options"]["standardize"] == "pictures"
+    assert load_model("sweep.jsonl.best.npz").input_scale == 1 / 255
+
+
+def test_trainings_that_fail(table, capsys):
+    assert main(["sweep", table, "--grid", "learning_rate=1e30", "--rule", "sgd", "--reg", "1", *SMALL]) == 0
+    assert "all have failed or diverged" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--grid", "learning_rate"], "--grid: expected NAME=VALUE,VALUE..."),
+        (["--grid", "hidden=8x"], "positive whole number"),
+        (["--grid", "speed=3"], "'speed'"),
+        (["--grid", "keep=1", "--grid", "keep=0.5"], "expected once"),
+        (["--grid", "keep=2"], "dropout_keep_ratio"),
+        (["--grid", "rule=addam"], "update_rule"),
+        (["--backend", "reference"], "expected fast"),
+        (["--plot", "a.xyz"], ".png"),
+        (["--csv", "none/sweep.csv"], "none"),
+        (["--out", "none/sweep.jsonl"], "none/sweep.jsonl"),
+        (["--out", "table.csv"], "expected the file of a sweep"),
+        (["--seeds", "0"], "positive whole number"),
+    ],
+)
+def test_mistakes(arguments, text, table, capsys):
+    try:
+        code = main(["sweep", table, *SMALL, *arguments])
+    except SystemExit as stopped:
+        code = stopped.code
+    assert code == 2
+    err = capsys.readouterr().err
+    assert text in err
+    assert len([line for line in err.splitlines() if line.startswith("fastfc: error")]) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is another thing there")
+def test_ctrl_c(table):
+    command = [sys.executable, "-m", "fastfc", "sweep", table, "--grid", "epochs=2,1000000", "--hidden", "8", "--quiet"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not (os.path.exists("sweep.jsonl") and len(records()) == 1):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert process.returncode == 130
+    assert "interrupted; 1 of 2 trainings are in sweep.jsonl; the same command goes on" in err
+    assert len(records()) == 1
