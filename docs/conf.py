@@ -18,7 +18,7 @@ nitpick_ignore_regex = [
     # The types of parameters are written for people ("float or None", "array (N, D)").
     ("py:class", r".*"),
     # Other projects' functions.
-    ("py:(func|meth|data|mod)", r"(numpy|np|numba)\..*"),
+    ("py:(func|meth|data|mod|obj|exc)", r"(numpy|np|numba|sklearn)\..*"),
     # Developers' names: they are explained where they stand, and have no page.
     ("py:.*", r"fastfc\.(_|kernels|reference|training).*"),
 ]

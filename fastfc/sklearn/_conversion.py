@@ -27,7 +27,7 @@ def from_sklearn(mlp: Any) -> MLPClassifier | MLPRegressor:
     """A fastfc estimator with the options and the fitted network of scikit-learn's.
 
     It predicts the same, up to rounding, and goes on with ``warm_start=True`` or ``partial_fit``, whose first call
-    begins with a new state of the solver. Its :attr:`network_` is what fastfc saves and exports.
+    begins with a new state of the solver. Its ``network_`` is what fastfc saves and exports.
 
     Parameters
     ----------

@@ -9,6 +9,7 @@ from scipy.optimize import OptimizeResult, minimize
 from sklearn.utils.optimize import _check_optimize_result
 
 from fastfc import optim
+from fastfc._runtime.blas import single_threaded
 from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.sklearn._data import Data, block_rows, row_blocks
 from fastfc.sklearn._networks import copied
@@ -54,21 +55,25 @@ def train(
             raise StopIteration
 
     first = weighed[0][0].dense()
-    with Fit(
-        wide,
-        first.X,
-        first.targets,
-        weights=first.weights,
-        rule=optim.sgd,
-        config={"learning_rate": 0.0},
-        batch_size=rows,
-        stream=np.random.RandomState(0),
-        sampler="order",
-        threads=threads_of(estimator),
-        reg_of_batch=True,
-        loss_scale=loss_scale,
-        stores_gradients=True,
-    ) as fit:
+    # SciPy's own short vectors take BLAS longer on several threads than on one.
+    with (
+        single_threaded(),
+        Fit(
+            wide,
+            first.X,
+            first.targets,
+            weights=first.weights,
+            rule=optim.sgd,
+            config={"learning_rate": 0.0},
+            batch_size=rows,
+            stream=np.random.RandomState(0),
+            sampler="order",
+            threads=threads_of(estimator),
+            reg_of_batch=True,
+            loss_scale=loss_scale,
+            stores_gradients=True,
+        ) as fit,
+    ):
         result = minimize(
             _evaluation(fit, wide, weighed),
             wide.params.flat.copy(),
