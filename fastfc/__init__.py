@@ -20,6 +20,7 @@ _EXPORTS = {
     "Optimizer": "fastfc.optimizer",
     "DivergenceWarning": "fastfc.solver",
     "Solver": "fastfc.solver",
+    "cross_validate": "fastfc.sweeps",
     "sweep": "fastfc.sweeps",
     "export": "fastfc.formats.export",
     "load_exported": "fastfc.formats.export",

@@ -20,6 +20,8 @@ __all__ = ["SPLITS", "MissingDataError", "StoredData", "checked_arrays", "digest
 SPLITS = ("X_train", "y_train", "X_val", "y_val")
 # Names that a network takes over, if they are there.
 _NAMES = ("class_names", "feature_names", "target_name")
+# Splits that may be the same array as one of the training data, and are stored once then.
+_SAME = {"X_train": "X_train", "y_train": "y_train", "X_val": "X_train", "y_val": "y_train"}
 # Less than this is sent with each training.
 _SENT_BYTES = 1 << 16
 
@@ -88,7 +90,9 @@ def store(data: Mapping[str, Any], folder: str | os.PathLike[str]) -> Mapping[st
         return data
     place = Path(folder) / digest_of(data)
     place.mkdir()
-    for name in SPLITS:
+    for name, of_training in _SAME.items():
+        if of_training != name and data[name] is data[of_training]:
+            continue
         np.save(place / f"{name}.npy", data[name], allow_pickle=False)
     return StoredData(os.fspath(place), {name: data[name] for name in _NAMES if name in data})
 
@@ -96,8 +100,12 @@ def store(data: Mapping[str, Any], folder: str | os.PathLike[str]) -> Mapping[st
 @functools.lru_cache(maxsize=2)
 def _mapped(folder: str) -> dict[str, np.ndarray]:
     try:
-        return {name: np.asarray(np.load(Path(folder) / f"{name}.npy", mmap_mode="r")) for name in SPLITS}
-    except OSError as error:
+        found: dict[str, np.ndarray] = {}
+        for name, of_training in _SAME.items():
+            file = Path(folder) / f"{name}.npy"
+            found[name] = np.asarray(np.load(file, mmap_mode="r")) if file.exists() else found[of_training]
+        return found
+    except (KeyError, OSError) as error:
         raise MissingDataError(
             f"data_folder: expected a folder that all workers can read, such as one on a shared disk; {error}"
         ) from error

@@ -4,19 +4,18 @@ import bisect
 import contextlib
 import math
 import os
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from fastfc._ranges import require_count
 from fastfc.classifiers.fc_net import FullyConnectedNet, load_model
-from fastfc.sweeps._data import checked_arrays, digest_of, store
+from fastfc.sweeps._data import checked_arrays, digest_of
 from fastfc.sweeps._halving import kept_jobs, rungs_of
 from fastfc.sweeps._journal import Journal, best_path, opened
 from fastfc.sweeps._options import Job, jobs_of, plain
 from fastfc.sweeps._result import SweepInterrupted, SweepResult, Trial
-from fastfc.sweeps._running import Pool, run_jobs
+from fastfc.sweeps._running import Pool, handed_over, progress_bar, run_jobs
 from fastfc.sweeps._trial import Outcome, Work, check_trial, digest_of_network, do, train_network
 
 __all__ = ["sweep"]
@@ -156,7 +155,7 @@ def sweep(
         journal = None if file is None else stack.enter_context(opened(file, about))
         state = _Sweep(jobs, arrays, train, check_every, maximize, journal, rungs)
         try:
-            with pool, _handed_over(arrays, pool, data_folder) as handed, _bar(progress, len(jobs)) as bar:
+            with pool, handed_over(arrays, pool, data_folder) as handed, progress_bar(progress, len(jobs)) as bar:
                 state.run(pool, handed, bar, retries, factor)
         except KeyboardInterrupt as error:
             raise SweepInterrupted(state.result()) from error
@@ -263,21 +262,3 @@ class _Sweep:
         trained = train_network(Work(trial.options, trial.seed, None, self.check_every, pauses), self.arrays).net
         assert trained is not None
         return trained
-
-
-@contextlib.contextmanager
-def _handed_over(arrays: dict[str, Any], pool: Pool, folder: str | os.PathLike[str] | None) -> Iterator[Any]:
-    """The data as workers get them: the arrays themselves in threads, else files that are there for the sweep."""
-    if pool.shares_memory:
-        yield arrays
-        return
-    with tempfile.TemporaryDirectory(prefix="fastfc-sweep-", dir=folder, ignore_cleanup_errors=True) as place:
-        yield store(arrays, place)
-
-
-@contextlib.contextmanager
-def _bar(progress: bool, total: int) -> Iterator[Any]:
-    from tqdm import tqdm
-
-    with tqdm(total=total, disable=not progress, unit="training") as bar:
-        yield bar

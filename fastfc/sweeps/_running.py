@@ -1,6 +1,8 @@
 """Trainings on any executor: a few at a time, again where a worker died, until all are done or Ctrl-C comes."""
 
 import contextlib
+import os
+import tempfile
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -9,10 +11,10 @@ from typing import Any
 
 from fastfc._runtime.interrupts import held_back
 from fastfc._runtime.threads import available_cpus
-from fastfc.sweeps._data import MissingDataError
+from fastfc.sweeps._data import MissingDataError, store
 from fastfc.sweeps._options import Job
 
-__all__ = ["Pool", "run_jobs"]
+__all__ = ["Pool", "handed_over", "progress_bar", "run_jobs"]
 
 # Trainings that wait for a worker of an executor that does not say how many it has.
 _UNKNOWN_WORKERS = 32
@@ -156,3 +158,22 @@ def _leaving_what_is_finished(running: "dict[Future[Any], Job]", done: Callable[
             if future.done() and not future.cancelled() and future.exception() is None:
                 done(job, future.result())
         raise
+
+
+@contextlib.contextmanager
+def handed_over(arrays: dict[str, Any], pool: Pool, folder: str | os.PathLike[str] | None) -> Iterator[Any]:
+    """The data as workers get them: the arrays themselves in threads, else files that are there for the sweep."""
+    if pool.shares_memory:
+        yield arrays
+        return
+    with tempfile.TemporaryDirectory(prefix="fastfc-sweep-", dir=folder, ignore_cleanup_errors=True) as place:
+        yield store(arrays, place)
+
+
+@contextlib.contextmanager
+def progress_bar(progress: bool, total: int) -> Iterator[Any]:
+    """A bar of trainings, which shows nothing unless there is to be progress."""
+    from tqdm import tqdm
+
+    with tqdm(total=total, disable=not progress, unit="training") as bar:
+        yield bar

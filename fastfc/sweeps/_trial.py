@@ -17,6 +17,7 @@ from fastfc.losses import score_of
 from fastfc.ops.losses import LOSSES
 from fastfc.sweeps._data import MissingDataError, StoredData, targets_of
 from fastfc.sweeps._options import plain, split
+from fastfc.sweeps._rows import FitOnRows
 from fastfc.training.fit import Fit
 from fastfc.training.predict import predict_scores
 
@@ -52,6 +53,8 @@ class Work:
         The network is sent back if its score is at least this.
     state : dict, optional
         Where the training stands after some epochs.
+    rows : pair of arrays, optional
+        The rows of the training data to train on, and those of the validation data to score; else all.
     """
 
     options: dict[str, Any]
@@ -62,6 +65,7 @@ class Work:
     goes_on: bool = False
     bar: float = -np.inf
     state: dict[str, Any] | None = None
+    rows: tuple[np.ndarray, np.ndarray] | None = None
 
 
 @dataclass
@@ -99,11 +103,12 @@ def _own(work: Work, data: Mapping[str, Any]) -> Outcome:
     return Outcome(result)
 
 
-def check_trial(options: Mapping[str, Any], data: Mapping[str, Any]) -> None:
-    """An error that names the option unless a training has it, in its range, and it fits the data."""
+def check_trial(options: Mapping[str, Any], data: Mapping[str, Any]) -> FullyConnectedNet:
+    """The network of these options; an error that names the option unless a training has it and it fits the data."""
     network, _ = split(options)
     net = _described(network, data)
     targets_of(data, LOSSES[net.loss_name], net.dims[-1])
+    return net
 
 
 def _described(network: Mapping[str, Any], data: Mapping[str, Any]) -> FullyConnectedNet:
@@ -132,7 +137,9 @@ def _described(network: Mapping[str, Any], data: Mapping[str, Any]) -> FullyConn
     return net
 
 
-def _made(network: Mapping[str, Any], data: Mapping[str, Any], stream: np.random.RandomState) -> FullyConnectedNet:
+def _made(
+    network: Mapping[str, Any], data: Mapping[str, Any], stream: np.random.RandomState, rows: np.ndarray | None
+) -> FullyConnectedNet:
     net = _described(network, data)
     for name, shape in net.params.shapes.items():
         if name.startswith("W"):
@@ -143,7 +150,8 @@ def _made(network: Mapping[str, Any], data: Mapping[str, Any], stream: np.random
                 values = initializers.draw(network["initializer"], fans, stream)
             net.params[name] = values
     if network["standardize"]:
-        _standardize(net, data["X_train"], network["standardize"] == "pictures")
+        X = data["X_train"] if rows is None else data["X_train"][rows]
+        _standardize(net, X, network["standardize"] == "pictures")
     return net
 
 
@@ -160,8 +168,10 @@ def train_network(work: Work, data: Mapping[str, Any], stop: threading.Event | N
     """Train a network in this thread, from the training's own random stream."""
     network, options = split(work.options)
     stream = np.random.RandomState(work.seed)
-    net = _made(network, data, stream)
+    rows, scored = work.rows or (None, None)
+    net = _made(network, data, stream, rows)
     targets = targets_of(data, LOSSES[net.loss_name], net.dims[-1])
+    batch = min(options["batch_size"], len(data["X_train"] if rows is None else rows))
     last = min([options["num_epochs"], *work.pauses[-1:]])
     every = last if work.check_every is None else work.check_every
     checks = sorted({*range(every, last, every), *(epoch for epoch in work.pauses if epoch < last), last})
@@ -169,9 +179,9 @@ def train_network(work: Work, data: Mapping[str, Any], stop: threading.Event | N
         _restore_network(net, work.state)
     with (
         np.errstate(all="ignore"),
-        Fit(
-            net, data["X_train"], targets["y_train"], rule=optim.rule_of(options["update_rule"]),
-            config=options["optim_config"], batch_size=options["batch_size"], sampler=options["sampler"],
+        FitOnRows(
+            rows, net, data["X_train"], targets["y_train"], rule=optim.rule_of(options["update_rule"]),
+            config=options["optim_config"], batch_size=batch, sampler=options["sampler"],
             stream=stream, threads=1, max_norm=options["max_norm"] or 0.0, max_value=options["max_value"] or 0.0,
         ) as fit,
     ):  # fmt: skip
@@ -182,10 +192,10 @@ def train_network(work: Work, data: Mapping[str, Any], stop: threading.Event | N
         for epoch in checks:
             if epoch > kept.epochs:
                 losses = fit.epochs(epoch - kept.epochs, factors=factors)
-                kept.take(losses, _score(net, data["X_val"], targets["y_val"]))
+                kept.take(losses, _score(net, data["X_val"], targets["y_val"], scored))
         state = _state(fit, net, stream, kept) if work.goes_on else None
     kept.restore()
-    better = kept.score is not None and kept.score >= work.bar
+    better = work.bar == -np.inf or (kept.score is not None and kept.score >= work.bar)
     return Outcome(kept.result(), net=net if better else None, state=state)
 
 
@@ -204,13 +214,15 @@ def _factors(options: Mapping[str, Any], fit: Fit, stop: threading.Event | None)
     return factors
 
 
-def _score(net: FullyConnectedNet, X: np.ndarray, y: np.ndarray) -> float | None:
+def _score(net: FullyConnectedNet, X: np.ndarray, y: np.ndarray, rows: np.ndarray | None) -> float | None:
     """The validation score, taken in this thread alone; None if the parameters are no longer finite."""
     if not np.isfinite(net.params.flat).all():
         return None
-    rows = max(_ONE_THREAD_ROWS, _ONE_THREAD // net.params.flat.size)
-    scores = np.concatenate([predict_scores(net, X[start : start + rows]) for start in range(0, len(X), rows)])
-    score = float(score_of(LOSSES[net.loss_name], scores, y))
+    most = max(_ONE_THREAD_ROWS, _ONE_THREAD // net.params.flat.size)
+    count = len(X) if rows is None else len(rows)
+    parts = [slice(start, start + most) for start in range(0, count, most)]
+    scores = np.concatenate([predict_scores(net, X[part] if rows is None else X[rows[part]]) for part in parts])
+    score = float(score_of(LOSSES[net.loss_name], scores, y if rows is None else y[rows]))
     return score if np.isfinite(score) else None
 
 
