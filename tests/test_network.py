@@ -1,7 +1,9 @@
 """Networks in somebody else's loop: the compiled passes, one by one, against the operations that define them."""
 
 import copy
+import gc
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -248,6 +250,41 @@ def test_numbers_that_are_not_finite(backend):
     net.forward(np.ones_like(X))
     with np.errstate(invalid="ignore"):
         assert not np.isfinite(net.backward(dout)[0]).all()
+
+
+def test_threads_with_a_network_each():
+    """They run at the same time: passes do not hold the interpreter's lock."""
+    nets, (X, dout) = [made(seed) for seed in range(4)], batch(200, "float32")
+
+    def work(net):
+        optimizer = Optimizer("adam")
+        for _ in range(50):
+            net.forward(X)
+            net.backward(dout)
+            optimizer.step(net, max_norm=1.0)
+        return net.params.flat
+
+    alone = [work(net.copy()) for net in nets]
+    with ThreadPoolExecutor(4) as pool:
+        for got, expected in zip(pool.map(work, nets), alone, strict=True):
+            np.testing.assert_array_equal(got, expected)
+
+
+def test_an_optimizer_forgets_networks_that_are_gone():
+    optimizer, net = Optimizer("adam"), made()
+    optimizer.step(net)
+    del net
+    gc.collect()
+    assert len(optimizer._states) == 0
+
+
+def test_parameters_that_are_assigned_to(backend):
+    net, other, X = made(0), made(1), batch(dtype="float32")[0]
+    net.forward(X)
+    net.params = other.params
+    np.testing.assert_array_equal(net.forward(X), other.forward(X))
+    with pytest.raises(ValueError, match="missing W3"):
+        net.params = {name: value for name, value in other.params.items() if name != "W3"}
 
 
 # --------------------------------------------------------------------------------------------------------- randomness

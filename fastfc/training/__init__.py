@@ -6,6 +6,8 @@ In the order in which data flows: ``memory.py`` says what a run has in memory an
 and ``predict.py`` drive it from Python, in ``parts.py`` that Ctrl-C can come between.
 ``capability.py`` says which trainings and predictions are compiled.
 
+For somebody else's loop: ``entry.py`` has the passes of a step one by one, and ``calls.py`` their memory.
+
 For the Solver, compiled or not: ``loop.py`` is its loop, over an engine that ``engine.py`` describes, ``run.py`` or
 ``generic.py``; ``options.py`` and ``checks.py`` check its arguments, and ``state.py`` is where it stands between two
 calls.
