@@ -222,16 +222,28 @@ class Recorder:
         return context.task_id + 1 == self.epochs
 
 
-@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
-def test_callbacks_of_scikit_learn(solver):
+@pytest.mark.parametrize("options", [{}, {"ema": 0.9}, {"solver": "lbfgs"}], ids=str)
+def test_callbacks_of_scikit_learn(options):
     pytest.importorskip("sklearn.callback")
     recorder = Recorder(4)
-    model = MLPClassifier(solver=solver, **SMALL).set_callbacks(recorder).fit(X, LABELS)
+    model = MLPClassifier(**options, **SMALL).set_callbacks(recorder).fit(X, LABELS)
     assert recorder.seen[0] == "setup"
     assert recorder.seen[-2:] == ["fit", "teardown"]
     assert len(recorder.seen) == 4 + 3
     assert model.n_iter_ == 4
     assert model.score(X, LABELS) == recorder.seen[-3]
+
+
+def test_validation_data_in_a_pipeline():
+    # They go through the scaler too.
+    model = MLPClassifier(early_stopping=True, **SMALL)
+    with sklearn.config_context(enable_metadata_routing=True):
+        model.set_fit_request(X_val=True, y_val=True)
+        pipeline = make_pipeline(StandardScaler(), model, transform_input=["X_val"])
+        pipeline.fit(RAW, LABELS, X_val=RAW[::2], y_val=LABELS[::2])
+    scaled = StandardScaler().fit(RAW).transform(RAW)
+    direct = clone(model).fit(scaled, LABELS, X_val=scaled[::2], y_val=LABELS[::2])
+    assert pipeline[-1].validation_scores_ == direct.validation_scores_
 
 
 def test_a_monitor_of_scores():

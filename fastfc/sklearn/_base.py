@@ -58,6 +58,10 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
     _best: Snapshot
     _optimizer: OptimizerState
 
+    def _keep(self, options: dict[str, Any]) -> None:
+        """Keep the constructor's arguments, as scikit-learn wants them: unchecked, under their names."""
+        self.__dict__.update({name: value for name, value in options.items() if name != "self"})
+
     @property
     def network_(self) -> FullyConnectedNet:
         """The fitted network, which :mod:`fastfc` saves and exports; its arrays are the estimator's."""
@@ -102,13 +106,19 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         return self
 
     @contextlib.contextmanager
-    def _epoch_task(self, context: Any, task: dict[str, Any]) -> Iterator[SimpleNamespace]:
-        """The hooks around an epoch; afterwards the result's `stop` says whether one of them ends the training."""
+    def _epoch_task(
+        self, context: Any, task: dict[str, Any], averaged: Callable[[], Any] = contextlib.nullcontext
+    ) -> Iterator[SimpleNamespace]:
+        """The hooks around an epoch; afterwards the result's `stop` says whether one of them ends the training.
+
+        While `averaged` is entered, the network predicts as it will after the fit.
+        """
         result = SimpleNamespace(stop=False)
         epoch = context.subcontext(task_name="epoch")
         epoch.call_on_fit_task_begin(**task)
         yield result
-        result.stop = epoch.call_on_fit_task_end(**task, reconstruction_attributes=self._reconstruction)
+        with averaged():
+            result.stop = epoch.call_on_fit_task_end(**task, reconstruction_attributes=self._reconstruction)
 
     def _reconstruction(self) -> dict[str, Any]:
         """The attributes of an estimator that predicts as this one does now, and will not go on with it."""
@@ -122,7 +132,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         sample_weight: Any,
         incremental: bool,
         validation: tuple[Any, Any, Any] = (None, None, None),
-        hooks: Callable[[], Any] | None = None,
+        hooks: Callable[..., Any] | None = None,
     ) -> Any:
         check_together(self, incremental)
         hidden = _widths(self.hidden_layer_sizes)

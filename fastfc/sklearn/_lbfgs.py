@@ -23,7 +23,7 @@ _PRINTS = tuple(map(int, scipy.__version__.split(".")[:2])) < (1, 15)
 
 
 def train(
-    estimator: Any, net: FullyConnectedNet, data: Data, epoch_hooks: Callable[[], Any] | None, loss_scale: float
+    estimator: Any, net: FullyConnectedNet, data: Data, epoch_hooks: Callable[..., Any] | None, loss_scale: float
 ) -> None:
     """Minimize the loss of all examples from the network's parameters on; in float64, whatever the network's dtype.
 
@@ -36,14 +36,15 @@ def train(
         As for the training by steps, around what the estimator keeps of an iteration.
     loss_scale : float
     """
+    if data.weights is not None and not data.weights.sum() > 0:
+        raise ValueError("sample_weight: expected a sum above 0")
     wide = net if net.params.flat.dtype == np.float64 else copied(net, np.float64)
     rows = min(_ROWS, len(data), block_rows(data.X) if data.is_sparse else _ROWS)
-    parts = [data.rows(block) for block in row_blocks(len(data), rows)]
-    sums = [len(part) if part.weights is None else float(part.weights.sum()) for part in parts]
-    weighed = [(part, total / sum(sums)) for part, total in zip(parts, sums, strict=True) if total > 0]
-    if not weighed:
-        raise ValueError("sample_weight: expected a weight above 0")
-    # Each part's loss has the penalty, over the sum of its own weights.
+    blocks = list(row_blocks(len(data), rows))
+    ones = np.ones(len(data)) if data.weights is None else data.weights
+    sums = np.array([ones[block].sum() for block in blocks])
+    weighed = [(block, share) for block, share in zip(blocks, sums / ones.sum(), strict=True) if share > 0]
+    # Each block's loss has the penalty, over the sum of its own weights.
     wide.reg = estimator.alpha / len(weighed)
 
     def callback(intermediate_result: OptimizeResult) -> None:
@@ -54,7 +55,7 @@ def train(
         if task.stop:
             raise StopIteration
 
-    first = weighed[0][0].dense()
+    first = data.rows(weighed[0][0]).dense()
     # SciPy's own short vectors take BLAS longer on several threads than on one.
     with (
         single_threaded(),
@@ -75,7 +76,7 @@ def train(
         ) as fit,
     ):
         result = minimize(
-            _evaluation(fit, wide, weighed),
+            _evaluation(fit, wide, data, weighed),
             wide.params.flat.copy(),
             method="L-BFGS-B",
             jac=True,
@@ -95,9 +96,9 @@ def train(
 
 
 def _evaluation(
-    fit: Fit, net: FullyConnectedNet, weighed: list[tuple[Data, float]]
+    fit: Fit, net: FullyConnectedNet, data: Data, weighed: list[tuple[slice, float]]
 ) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
-    """The function of the flat parameters that gives the loss and its gradient, both over all parts of the data.
+    """The function of the flat parameters that gives the loss and its gradient, both over all blocks of the data.
 
     The padding between parameters is among them: it stays zero, and so does its gradient.
     """
@@ -110,10 +111,10 @@ def _evaluation(
         flat[:] = x
         loss = 0.0
         gradient[:] = 0
-        for part, share in weighed:
+        for block, share in weighed:
             if not single:
-                dense = part.dense()
-                fit.set_data(dense.X, dense.targets, dense.weights)
+                part = data.rows(block).dense()
+                fit.set_data(part.X, part.targets, part.weights)
             loss += share * float(fit.epochs(1)[0])
             for place, view in places:
                 gradient[place] += share * view

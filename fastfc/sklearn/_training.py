@@ -28,7 +28,7 @@ def train(
     loss_scale: float,
     incremental: bool,
     validation_score: Callable[[], float] | None,
-    epoch_hooks: Callable[[], Any] | None,
+    epoch_hooks: Callable[..., Any] | None,
 ) -> None:
     """Train the estimator's network by its solver, "sgd" or "adam", and keep the estimator's histories.
 
@@ -44,8 +44,8 @@ def train(
     validation_score : function or None
         The score by which an early stopping goes.
     epoch_hooks : function or None
-        A context manager around each epoch, for scikit-learn's callbacks; a true ``stop`` of what it gives ends the
-        training.
+        ``epoch_hooks(averaged=...)`` is a context manager around each epoch, for scikit-learn's callbacks; a true
+        ``stop`` of its value ends the training.
     """
     rule, config = rule_and_config(estimator)
     optimizer = OptimizerState(rule.__name__, float(estimator.learning_rate_init))
@@ -118,7 +118,7 @@ class _Loop:
         epochs: Epochs,
         config: dict[str, float],
         validation_score: Callable[[], float] | None,
-        epoch_hooks: Callable[[], Any] | None,
+        epoch_hooks: Callable[..., Any] | None,
     ) -> None:
         self.estimator, self.epochs, self.config = estimator, epochs, config
         self.validation_score, self.epoch_hooks = validation_score, epoch_hooks
@@ -136,7 +136,7 @@ class _Loop:
         estimator.n_iter_ = 0
         while estimator.n_iter_ < count:
             at_once = 1 if single else min(count - estimator.n_iter_, self.epochs.at_once)
-            with self.epoch_hooks() if self.epoch_hooks else contextlib.nullcontext() as task:
+            with self.epoch_hooks(averaged=self._averaged) if self.epoch_hooks else contextlib.nullcontext() as task:
                 self._train(at_once, factors)
             if self._is_stopping() or (task is not None and task.stop):
                 return
