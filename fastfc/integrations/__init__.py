@@ -1,0 +1,1 @@
+"""Other people's libraries, each imported only where it is used."""
