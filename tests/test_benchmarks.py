@@ -24,7 +24,7 @@ FOUND = {benchmark.name: benchmark for benchmark in discovered(BENCHMARKS)}
 #: Smaller than any benchmark's own.
 SMALL = {"size": "8x5 float32", "net @ batch": "4-[8]-3@16", "net": "4-[8]-3"}
 # They train for hundreds of steps.
-LONG = ("learning.", "memory.")
+LONG = ("estimators.", "learning.", "memory.")
 
 
 def attributes_of(benchmark):
@@ -61,8 +61,10 @@ def _as_before():
 
 @pytest.mark.parametrize(("name", "values"), IN_PROCESS, ids=str)
 def test_benchmark_runs(name, values, monkeypatch):
-    if not JIT and name.startswith(LONG) and "fast" in values:
+    if not JIT and name.startswith(LONG) and "reference" not in values:
         pytest.skip("hundreds of steps without the compiler")
+    if name.startswith("estimators."):
+        pytest.importorskip("sklearn")
     monkeypatch.setattr(common, "SAMPLE_SECONDS", 1e-3)
     benchmark = FOUND[name]
     owner, call = benchmark.made()
