@@ -4,13 +4,13 @@ import copy
 import io
 import pickle
 
-import joblib
 import numba
 import numpy as np
 import pytest
 
 pytest.importorskip("sklearn")
 
+import joblib
 import sklearn
 from sklearn import neural_network
 from sklearn.base import clone
