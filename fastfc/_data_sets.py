@@ -213,6 +213,8 @@ def load(
     if is_table:
         table = read_table(path, options, model, labels_needed=labels_needed)
         raw = {"X": table.X} if table.y is None else {"X": table.X, "y": table.y}
+        if table.y is not None and table.y.dtype.kind == "f":
+            return raw | table.described()
         return _finish(raw, table.class_names, path) | table.described()
     if labels_needed:
         raise ValueError(f"{path} must be a folder, an .npz file or a .csv file: it has to bring labels too")
@@ -234,6 +236,8 @@ def read_samples(
     X, y, notes = data[f"X{key}"], data.get(f"y{key}"), data.get("notes", [])
     if y is None:
         return X, None, None, notes
+    if "class_names" not in data:
+        return X, y, None, notes
     names: list[str] = data["class_names"]
     if model.class_names is None:
         return X, y, names, notes

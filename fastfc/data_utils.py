@@ -213,6 +213,7 @@ def load_dataset(
     encoding: str | None = None,
     missing: str | None = None,
     drop: Sequence[str | int] = (),
+    task: str | None = None,
 ) -> dict[str, Any]:
     """Load labelled data to train on.
 
@@ -239,6 +240,9 @@ def load_dataset(
         Whether a missing cell is an error, the default, or its row is left out.
     drop : sequence of str or int
         Columns of a table to leave out, by name or number.
+    task : {"classification", "regression", "auto"}, optional
+        Whether a table's target has classes or numbers to predict; `"auto"` finds out: words, booleans and few whole
+        numbers are classes. By default they are classes, and numbers that do not look like classes are an error.
 
     Returns
     -------
@@ -247,6 +251,7 @@ def load_dataset(
         and where the data has them `X_val, y_val, X_test, y_test`; `class_names`, a list of str. Labels are 0 to
         C-1; where the file has other numbers or has names, `class_names` holds these, sorted. Of a table also
         `notes`, lines that say what was taken for what, and with a header `feature_names` and `target_name`.
+        Where a table has numbers to predict, `y_train` is float64 (N,) and there are no `class_names`.
 
     Raises
     ------
@@ -261,7 +266,7 @@ def load_dataset(
     >>> data["X_test"].shape, data["class_names"][9]
     ((1000, 28, 28), 'Ankle boot')
     """
-    options = TableOptions(target, header, separator, decimal, encoding, missing, drop)
+    options = TableOptions(target, header, separator, decimal, encoding, missing, drop, task)
     data = load(name_or_path, options, None, labels_needed=True)
     if "X" in data:
         data = {"X_train" if key == "X" else "y_train" if key == "y" else key: v for key, v in data.items()}

@@ -270,7 +270,9 @@ def _percent(fraction: float, position: float) -> str:
     return f"{100 * fraction:g}"
 
 
-def _draw_accuracies(axes: Axes, train: Array, val: Array) -> None:
+def _draw_scores(axes: Axes, train: Array, val: Array, score: str) -> None:
+    accuracy = score == "accuracy"
+    form = "{:.1%}" if accuracy else "{:.3f}"
     lines = [("training", train, TRAIN_COLOR), ("validation", val, VAL_COLOR)]
     ends = [history[np.isfinite(history)][-1:] for _, history, _ in lines]
     # The higher label grows upwards and the lower one downwards: close values stay readable.
@@ -281,14 +283,19 @@ def _draw_accuracies(axes: Axes, train: Array, val: Array) -> None:
             epochs = np.arange(history.size)
             marker = "o" if longest <= 60 else None
             axes.plot(epochs, history, color=color, marker=marker, markersize=4, linewidth=1.6, label=name)
-            _label_end(axes, epochs, history, name + " {:.1%}", color, align)
+            _label_end(axes, epochs, history, f"{name} {form}", color, align)
     if np.isfinite(val).any():
         best = int(np.nanargmax(val))
-        label = f"best: {val[best]:.1%}, epoch {best}"
+        label = f"best: {form.format(val[best])}, epoch {best}"
         axes.plot(best, val[best], "*", color=VAL_COLOR, markeredgecolor="white", markersize=14, label=label, zorder=3)
     axes.margins(y=0.1)
-    axes.yaxis.set_major_formatter(_percent)
-    _finish(axes, "Accuracy per epoch", "epoch", "accuracy (%)", longest - 1)
+    if accuracy:
+        axes.yaxis.set_major_formatter(_percent)
+        _finish(axes, "Accuracy per epoch", "epoch", "accuracy (%)", longest - 1)
+        return
+    _finish(axes, "R² per epoch", "epoch", "R²", longest - 1)
+    # The first epochs may be far below 0, where nothing is to be seen of the others.
+    axes.set_ylim(bottom=max(axes.get_ylim()[0], -1.0))
 
 
 def plot_history(
@@ -296,6 +303,8 @@ def plot_history(
     train_acc_history: ArrayLike,
     val_acc_history: ArrayLike,
     path: str | os.PathLike[str] | None = None,
+    *,
+    score: str = "accuracy",
 ) -> Figure:
     """Two panels: the loss of every iteration with its moving mean, and the accuracies of every epoch.
 
@@ -312,6 +321,8 @@ def plot_history(
         ``Solver.train_acc_history`` and ``Solver.val_acc_history``. Any of the three may be empty.
     path : path-like, optional
         Where to save the picture; the suffix chooses the format (.png, .pdf, .svg).
+    score : {"accuracy", "R2"}
+        Which scores the histories hold: accuracies, or a regression's coefficients R², which may be below 0.
 
     Returns
     -------
@@ -323,7 +334,7 @@ def plot_history(
     ImportError
         matplotlib is not installed.
     ValueError
-        A history is not one-dimensional; matplotlib does not know the suffix.
+        A history is not one-dimensional; matplotlib does not know the suffix; `score` is another word.
     TypeError
         A history does not hold real numbers.
     FileNotFoundError
@@ -334,6 +345,8 @@ def plot_history(
     >>> figure = plot_history([2.3, 1.9, 1.2, 0.8], [0.1, 0.5, 0.7], [0.1, 0.45, 0.6])  # doctest: +SKIP
     >>> figure.savefig("history.png")  # doctest: +SKIP
     """
+    if score not in ("accuracy", "R2"):
+        raise ValueError(f"score: expected 'accuracy' or 'R2', got {score!r:.80}")
     losses = _history("loss_history", loss_history)
     train = _history("train_acc_history", train_acc_history)
     val = _history("val_acc_history", val_acc_history)
@@ -345,7 +358,7 @@ def plot_history(
     figure = Figure(figsize=(9, 7), layout="constrained")
     loss_axes, accuracy_axes = figure.subplots(2, 1)
     _draw_loss(loss_axes, losses)
-    _draw_accuracies(accuracy_axes, train, val)
+    _draw_scores(accuracy_axes, train, val, score)
     if path is not None:
         figure.savefig(path, dpi=150)
     return figure

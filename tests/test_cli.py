@@ -564,7 +564,7 @@ def test_plots_that_cannot_be_made(npz, capsys, no_training, monkeypatch):
 def test_a_disk_that_is_full(npz, capsys, monkeypatch):
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/tmp/hidden-name")
 
-    def write(*_):
+    def write(*_, **__):
         raise full
 
     train = ["train", "--data", npz, *SMALL, "--quiet"]

@@ -368,7 +368,10 @@ def test_table_options_reach_the_reading(capsys, monkeypatch):
 
     monkeypatch.setattr("fastfc.data_utils.load_dataset", load)
     assert error_of(capsys, "train", "--data", "iris.csv") == "fastfc: error: seen"
-    plain = dict.fromkeys(("target", "header", "separator", "decimal", "encoding", "missing")) | {"drop": ()}
+    plain = dict.fromkeys(("target", "header", "separator", "decimal", "encoding", "missing")) | {
+        "drop": (),
+        "task": "auto",
+    }
     assert seen == plain
     options = ["--header", "no", "--separator", "tab", "--decimal", ",", "--encoding", "cp1252", "--missing", "drop"]
     error_of(
@@ -382,6 +385,7 @@ def test_table_options_reach_the_reading(capsys, monkeypatch):
         "encoding": "cp1252",
         "missing": "drop",
         "drop": ("id", "3", "a, b", "x"),
+        "task": "auto",
     }
 
 

@@ -223,3 +223,13 @@ def check_values(X: np.ndarray, dtype: Any, source: str) -> None:
 
 def shown_accuracy(predicted: np.ndarray, y: np.ndarray) -> str:
     return f"{100 * (predicted == y).mean():.1f} % ({len(y)} examples)"
+
+
+def shown_errors(predicted: np.ndarray, y: np.ndarray) -> str:
+    """R2 and the root of the mean squared error of predicted numbers (N,), of targets y (N,)."""
+    import numpy as np
+
+    squares = (predicted.astype(np.float64) - y) ** 2
+    spread = ((y - y.mean()) ** 2).sum()
+    score = f"{1 - squares.sum() / spread:.3f}" if spread > 0 else "none, as all targets are equal"
+    return f"{score}, RMSE: {np.sqrt(squares.mean()):.4g} ({len(y)} examples)"

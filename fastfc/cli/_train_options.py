@@ -8,6 +8,7 @@ from typing import Any
 
 from fastfc.cli import _common
 from fastfc.cli._common import BACKEND, add_table_options, count, fraction, not_negative, number, positive, seed
+from fastfc.formats.table_options import TASKS
 from fastfc.ops import rules
 from fastfc.ops.activations import ACTIVATIONS
 from fastfc.ops.schedules import NAMES as SCHEDULES
@@ -30,8 +31,15 @@ def add_data_options(group: Any) -> None:
     group.add_argument(
         "--target",
         metavar="COLUMN",
-        help="label column of a table, by name or by number from 0 (default: label, target, class, y or the last); "
-        "fine or coarse labels of CIFAR-100",
+        help="column of a table to predict, by name or by number from 0 (default: label, target, class, y or the "
+        "last); fine or coarse labels of CIFAR-100",
+    )
+    group.add_argument(
+        "--task",
+        choices=["auto", *TASKS],
+        default="auto",
+        help="whether a table's target has classes, or numbers to predict (default: auto, by its values: words, "
+        "booleans and few whole numbers are classes)",
     )
     add_table_options(group)
     group.add_argument(
@@ -139,7 +147,7 @@ def add_output_options(group: Any) -> None:
         "--select",
         choices=["last", "best"],
         default="last",
-        help="parameters to save: those after the last epoch, or those with the best validation accuracy, which "
+        help="parameters to save: those after the last epoch, or those with the best validation accuracy or R2, which "
         "suits data with many validation examples (default: %(default)s)",
     )
     group.add_argument(
@@ -149,6 +157,6 @@ def add_output_options(group: Any) -> None:
         help="where to save the model; an older file is replaced (default: %(default)s)",
     )
     group.add_argument(
-        "--plot", metavar="FILE", help="where to save a plot of loss and accuracy: .png, .pdf, .svg; needs fastfc[plot]"
+        "--plot", metavar="FILE", help="where to save a plot of loss and scores: .png, .pdf, .svg; needs fastfc[plot]"
     )
     group.add_argument("--quiet", action="store_true", help="show no progress")

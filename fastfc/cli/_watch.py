@@ -121,4 +121,6 @@ def progress(epochs: int, steps: int, quiet: bool, every: int = 1) -> Iterator[C
 
 def figures(solver: Solver) -> str:
     train, val = solver.train_acc_history[-1], solver.val_acc_history[-1]
+    if solver.model.class_names is None:
+        return f"loss {solver.loss_history[-1]:.3g}, train R2 {train:.3f}, val R2 {val:.3f}"
     return f"loss {solver.loss_history[-1]:.3g}, train {train:.1%}, val {val:.1%}"

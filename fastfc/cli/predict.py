@@ -1,11 +1,14 @@
-"""``fastfc predict``: print the class of each example."""
+"""``fastfc predict``: print the class of each example, or its number."""
 
 from __future__ import annotations
 
 import argparse
+import csv
+import io
 import math
 import sys
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from fastfc.cli._common import (
     BACKEND,
@@ -15,17 +18,25 @@ from fastfc.cli._common import (
     computing,
     reported,
     shown_accuracy,
+    shown_errors,
     table_options,
     warnings_told,
     writing_results,
 )
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from fastfc.classifiers.fc_net import FullyConnectedNet
 
 _EPILOG = """\
 examples:
   fastfc predict model.npz fashion-mnist > labels.txt
   fastfc predict iris.npz flowers.csv --target none --drop id
 
-The classes go to stdout; the accuracy, if the data has labels, to stderr. Where the table that
+The classes, or the numbers of a regression, go to stdout; the accuracy, or R2 and RMSE, to stderr
+if the data has the target too. --proba prints a line of the classes' names, and then each example's
+probabilities, with commas between them. Where the table that
 the model was trained on and the new one both have names of columns, these decide, and not the
 columns' order. Without names, a table with one column more than the model takes has labels in
 its last column.
@@ -35,8 +46,8 @@ its last column.
 def add_parser(commands: Any) -> None:
     predict = commands.add_parser(
         "predict",
-        help="print the class of each example",
-        description="Print the class of each example, one a line.",
+        help="print the class of each example, or its number",
+        description="Print the class of each example, or the number predicted for it, one a line.",
         epilog=_EPILOG,
     )
     predict.set_defaults(run=run)
@@ -49,6 +60,7 @@ def add_parser(commands: Any) -> None:
         "the training)",
     )
     add_table_options(predict)
+    predict.add_argument("--proba", action="store_true", help="print the probability of each class")
     predict.add_argument(
         "--split",
         choices=["test", "val", "train"],
@@ -64,19 +76,45 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _predict(args: argparse.Namespace) -> int:
-    from fastfc._data_sets import read_samples
     from fastfc.formats.export import load_exported
-    from fastfc.formats.table import ModelColumns, TableOptions
+    from fastfc.ops.losses import LOSSES
 
     with reported(ImportError, OSError, ValueError, MemoryError):
         model = load_exported(args.model)
-    inputs, *_, classes = model.dims
-    names = [str(i) for i in range(classes)] if model.class_names is None else model.class_names
+    of_classes = LOSSES[model.loss_name].labels
+    if args.proba and not of_classes:
+        raise CommandError(f"--proba: {args.model} predicts numbers and knows no classes that could have probabilities")
+    names = model.class_names
+    if names is None and of_classes:
+        names = [str(i) for i in range(model.dims[-1])]
+    X, y = _examples(args, model, names)
+    with reported(MemoryError, ValueError):
+        predicted = model.predict(X)
+        lines = _probability_lines(names or [], model.predict_proba(X)) if args.proba else _lines(names, predicted)
+    with writing_results():
+        print("\n".join(lines))
+    if y is not None and names is not None:
+        print(f"accuracy: {shown_accuracy(predicted, y)}", file=sys.stderr)
+    elif y is not None:
+        print(f"R2: {shown_errors(predicted, y)}", file=sys.stderr)
+    return 0
+
+
+def _examples(
+    args: argparse.Namespace, model: FullyConnectedNet, names: list[str] | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The data's examples, and where it has them their labels or numbers."""
+    from fastfc._data_sets import read_samples
+    from fastfc.formats.table import ModelColumns, TableOptions, has_table_suffix
+
+    inputs = model.dims[0]
+    # Only tables have numbers to predict.
+    task = "regression" if names is None and has_table_suffix(Path(args.data)) else None
     with reported(OSError, ValueError, MemoryError), warnings_told():
-        X, y, _, notes = read_samples(
+        X, y, class_names, notes = read_samples(
             args.data,
             args.split,
-            TableOptions(**table_options(args)),
+            TableOptions(**table_options(args), task=task),
             ModelColumns(inputs, names, model.feature_names, model.target_name),
         )
     for note in notes:
@@ -84,10 +122,21 @@ def _predict(args: argparse.Namespace) -> int:
     if math.prod(X.shape[1:]) != inputs:
         raise CommandError(f"{args.data} has {math.prod(X.shape[1:])} features an example; {args.model} takes {inputs}")
     check_values(X, model.dtype, args.data)
-    with reported(MemoryError):
-        predicted = model.predict(X)
-    with writing_results():
-        print("\n".join(names[i] for i in predicted))
-    if y is not None:
-        print(f"accuracy: {shown_accuracy(predicted, y)}", file=sys.stderr)
-    return 0
+    comparable = (class_names is None) == (names is None) and (names is not None or model.dims[-1] == 1)
+    return X, y if comparable else None
+
+
+def _lines(names: list[str] | None, predicted: np.ndarray) -> list[str]:
+    """A line for each example: its class, or its numbers with all their digits."""
+    if names is not None:
+        return [names[i] for i in predicted]
+    return [",".join(row) for row in predicted.reshape(len(predicted), -1).astype(str).tolist()]
+
+
+def _probability_lines(names: list[str], probabilities: np.ndarray) -> list[str]:
+    """A table with the classes' names and each example's probabilities."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows([f"{value:.6g}" for value in row] for row in probabilities.tolist())
+    return text.getvalue().splitlines()

@@ -21,12 +21,12 @@ from fastfc.cli._common import (
     check_values,
     computing,
     reported,
-    shown_accuracy,
     table_options,
     warnings_told,
     writing_results,
 )
 from fastfc.cli._defaults import BATCH_SIZE, EPOCHS, schedule, val_fraction
+from fastfc.cli._results import plot, summary
 from fastfc.cli._train_options import RULES as RULES
 from fastfc.cli._train_options import add_data_options, add_network_options, add_output_options, add_rule_options
 from fastfc.cli._watch import DivergedError, Watch, progress
@@ -95,6 +95,7 @@ def _train_and_save(args: argparse.Namespace) -> int:
     standardize = (
         _is_table(args) and not _has_pictures(data["X_train"]) if args.standardize is None else args.standardize
     )
+    targets = _Targets(data, args.dtype)
     np.random.seed(args.seed)
     with reported(MemoryError, ValueError, what="cannot make this network"):
         model = _network(args, data, standardize)
@@ -103,7 +104,7 @@ def _train_and_save(args: argparse.Namespace) -> int:
     watch = Watch(model, steps)
     solver = Solver(
         model,
-        data,
+        targets.standardized(data),
         update_rule=args.rule,
         optim_config={} if args.learning_rate is None else {"learning_rate": args.learning_rate},
         lr_decay=plan.lr_decay,
@@ -125,12 +126,13 @@ def _train_and_save(args: argparse.Namespace) -> int:
     if state is None:
         return code
     _restore(model, state)
+    targets.fold_into(model)
     with reported(OSError, what=f"cannot write {args.out}"):
         model.save(args.out)
     with writing_results():
-        print(_summary(args, model, data, solver, seconds, _chosen(args, plan, standardize)))
+        print(summary(args, model, data, solver, seconds, _chosen(args, plan, standardize)))
     if args.plot is not None:
-        _plot(solver, args.plot)
+        plot(solver, args.plot)
     return code
 
 
@@ -167,19 +169,21 @@ def _check_outputs(args: argparse.Namespace) -> None:
 
 def _training_data(args: argparse.Namespace) -> dict[str, Any]:
     """Load the data, with a validation part, and make sure that its parts go together."""
-    from fastfc.data_utils import load_dataset, split_validation
+    from fastfc.data_utils import load_dataset
 
+    # fastfc sweep, which has no such option, trains classifiers.
+    task = getattr(args, "task", None)
+    task = None if task == "auto" and not _is_table(args) else task
     with reported(OSError, ValueError, MemoryError), warnings_told():
-        data = load_dataset(args.data, **table_options(args))
-    if len(data["class_names"]) < 2:
+        data = load_dataset(args.data, **table_options(args), task=task)
+    if len(data.get("class_names", "01")) < 2:
         other = "; --target names another column" if _is_table(args) else ""
         raise CommandError(f"{args.data}: all labels are {data['class_names'][0]}; expected two classes or more{other}")
     if "y_val" not in data:
         rows = len(data["X_train"])
         share = val_fraction(rows) if args.val_fraction is None else args.val_fraction
         with reported(ValueError, MemoryError, what=f"{args.data}: no examples for validation"):
-            parts = split_validation(data["X_train"], data["y_train"], share, args.seed)
-        data.update(zip(("X_train", "y_train", "X_val", "y_val"), parts, strict=True))
+            _hold_out(data, share, args.seed)
     first = data["X_train"]
     for key in ("X_train", "X_val", "X_test"):
         if key not in data:
@@ -192,6 +196,58 @@ def _training_data(args: argparse.Namespace) -> dict[str, Any]:
             )
         check_values(X, args.dtype, f"{args.data}: {key}")
     return data
+
+
+def _hold_out(data: dict[str, Any], share: float, seed: int) -> None:
+    """Move a share of the training data to validation: of each class, or of each tenth of the numbers to predict."""
+    import numpy as np
+
+    from fastfc.data_utils import split_validation
+
+    y = data["y_train"]
+    rows = len(y)
+    strata = y
+    if "class_names" not in data:
+        tenths = max(min(10, rows // 5), 1)
+        strata = np.argsort(np.argsort(y, kind="stable")) * tenths // rows
+    train, _, val, _ = split_validation(np.arange(rows), strata, share, seed)
+    for name in ("X", "y"):
+        whole = data[f"{name}_train"]
+        data[f"{name}_train"], data[f"{name}_val"] = whole[train], whole[val]
+
+
+class _Targets:
+    """Numbers to predict, standardized in the training; the network is brought back to their units at its end."""
+
+    def __init__(self, data: dict[str, Any], dtype: str) -> None:
+        self.of_numbers = "class_names" not in data
+        if not self.of_numbers:
+            return
+        import numpy as np
+
+        y = data["y_train"]
+        self.mean, self.scale = float(y.mean()), float(y.std())
+        if not 0 < self.scale < math.inf:
+            raise CommandError("the numbers to predict are all the same, or too large")
+        digits = abs(self.mean) / self.scale * np.finfo(dtype).eps
+        if digits > 1e-3:
+            data.setdefault("notes", []).append(
+                f"warning: the target's mean is {abs(self.mean) / self.scale:.0e} times its deviation; --dtype float64 "
+                "keeps the digits that tell its values apart"
+            )
+
+    def standardized(self, data: dict[str, Any]) -> dict[str, Any]:
+        if not self.of_numbers:
+            return data
+        return data | {key: (data[key] - self.mean) / self.scale for key in ("y_train", "y_val")}
+
+    def fold_into(self, model: FullyConnectedNet) -> None:
+        """Scale and shift the last layer, so that its outputs are in the target's units."""
+        if not self.of_numbers:
+            return
+        last = model.num_layers
+        model.params[f"W{last}"] *= self.scale
+        model.params[f"b{last}"] = model.params[f"b{last}"] * self.scale + self.mean
 
 
 def _is_table(args: argparse.Namespace) -> bool:
@@ -215,7 +271,8 @@ def _tell(data: dict[str, Any]) -> None:
     held_out = len(data["y_val"])
     if held_out < _FEW_ROWS:
         lines.append(
-            f"warning: few rows for validation ({held_out}), one is {100 / held_out:.0f} % of its accuracy; "
+            f"warning: few rows for validation ({held_out}), one is {100 / held_out:.0f} % of its "
+            f"{'accuracy' if 'class_names' in data else 'R2'}; "
             "--val-fraction holds out more where the data has no part of its own"
         )
     for line in lines:
@@ -237,23 +294,26 @@ def _network(args: argparse.Namespace, data: dict[str, Any], standardize: bool) 
 
     from fastfc.classifiers.fc_net import FullyConnectedNet
 
-    X = data["X_train"]
+    X, class_names = data["X_train"], data.get("class_names")
+    if class_names is None and args.label_smoothing:
+        raise CommandError("--label-smoothing is for classes; this training predicts numbers")
     model = FullyConnectedNet(
         args.hidden,
         math.prod(X.shape[1:]),
-        len(data["class_names"]),
+        1 if class_names is None else len(class_names),
         dropout_keep_ratio=args.keep,
         normalization=None if args.normalization == "none" else args.normalization,
         reg=args.reg,
         weight_scale=1 if args.weight_scale == "he" else args.weight_scale,
         dtype=np.dtype(args.dtype).type,
         activation=args.activation,
-        loss_parameter=args.label_smoothing,
+        loss="squared" if class_names is None else "softmax",
+        loss_parameter=None if class_names is None else args.label_smoothing,
     )
     if args.weight_scale == "he":
         for i, inputs in enumerate(model.dims[:-1], start=1):
             model.params[f"W{i}"] *= math.sqrt(2 / inputs)
-    model.class_names = data["class_names"]
+    model.class_names = class_names
     model.feature_names, model.target_name = data.get("feature_names"), data.get("target_name")
     if standardize:
         model.input_mean, model.input_scale = _mean_and_scale(X)
@@ -315,49 +375,3 @@ def _explain(code: int, solver: Solver, steps: int, *, saved: bool) -> None:
         at = bad[0] + 1 if bad else step
         line = f"warning: training diverged, {what} at step {at} of {steps}; a smaller --learning-rate may help; {kept}"
     print(f"fastfc: {line}", file=sys.stderr)
-
-
-def _summary(
-    args: argparse.Namespace,
-    model: FullyConnectedNet,
-    data: dict[str, Any],
-    solver: Solver,
-    seconds: float,
-    chosen: str,
-) -> str:
-    from fastfc.backend import get_backend
-
-    def accuracy(split: str) -> str:
-        X, y = data[f"X_{split}"], data[f"y_{split}"]
-        return f"{split if split == 'test' else 'validation'} accuracy: {shown_accuracy(model.predict(X), y)}"
-
-    words = {"train": "train", "val": "validation", "test": "test"}
-    sizes = [f"{len(data[f'y_{split}'])} {word}" for split, word in words.items() if f"y_{split}" in data]
-    inputs, *hidden, classes = model.dims
-    net = [f"{inputs}-[{','.join(map(str, hidden))}]-{classes}", args.normalization, f"keep {args.keep:g}", args.dtype]
-    lines = [
-        f"data: {args.data} ({', '.join(sizes)})",
-        f"net: {' '.join(part for part in net if part not in ('none', 'keep 1'))}",
-        *([f"defaults for {len(data['y_train'])} rows: {chosen}"] if chosen else []),
-        f"best validation accuracy: {100 * solver.best_val_acc:.1f} %",
-        accuracy("val"),
-    ]
-    if "y_test" in data:
-        lines.append(accuracy("test"))
-    if math.isfinite(solver.seconds_per_step):
-        lines.append(f"time per step: {1000 * solver.seconds_per_step:.3g} ms")
-    lines += [
-        f"total time: {seconds:.1f} s ({len(solver.loss_history)} steps)",
-        f"backend: {get_backend()}",
-        f"model: {args.out}",
-    ]
-    return "\n".join(lines)
-
-
-def _plot(solver: Solver, path: str) -> None:
-    from fastfc.vis_utils import plot_history
-
-    with reported(OSError, ValueError, what=f"cannot write {path}"):
-        plot_history(solver.loss_history, solver.train_acc_history, solver.val_acc_history, path)
-    with writing_results():
-        print(f"plot: {path}")

@@ -24,10 +24,10 @@ from fastfc.formats.table_choice import (
     refuse_words,
     whole_number,
 )
-from fastfc.formats.table_look import ENOUGH_ROWS, label_fault
+from fastfc.formats.table_look import ENOUGH_ROWS, label_fault, told_task
 from fastfc.formats.table_options import ModelColumns, TableOptions
 from fastfc.formats.table_rows import Layout, Rows, read_rows
-from fastfc.formats.table_text import has_table_suffix, kind_of
+from fastfc.formats.table_text import has_table_suffix, kind_of, number_of
 from fastfc.formats.table_view import View, leave_out, look
 
 __all__ = ["ModelColumns", "Table", "TableOptions", "has_table_suffix", "read_table"]
@@ -37,7 +37,10 @@ Array = NDArray[Any]
 
 @dataclass
 class Table:
-    """A table that was read: X float64 (N, D), y int64 (N,) if there are labels, and class names if these are names."""
+    """A table that was read: X float64 (N, D) and, where the table has a target, y (N,).
+
+    y has int64 labels, with class names if these are names; or float64 numbers to predict.
+    """
 
     X: Array
     y: Array | None
@@ -60,8 +63,53 @@ _CANONICAL = re.compile(r"0|-?[1-9]\d*", re.ASCII)
 _CODE = re.compile(r"[+-]?\d+(?:[eE]\d+)?", re.ASCII)
 
 
-def _labels(view: View, choice: Choice, rows: Rows, *, to_train: bool) -> tuple[Array, list[str] | None]:
-    """An int64 label for each row, and names unless they are plainly whole numbers."""
+def _numbers(view: View, choice: Choice, rows: Rows, *, task: str) -> Array | None:
+    """A float64 number for each row, if the target's texts are numbers to predict by `task`."""
+    label = choice.label
+    assert label is not None
+    found = [number_of(text, view.dialect.decimal) for text in rows.texts]
+    if None in found:
+        if task == "regression":
+            odd = found.index(None)
+            raise ValueError(
+                f"{view.path}, line {rows.lines[odd]}, column {label + 1}: expected a number to predict, found "
+                f"{rows.texts[odd]!r:.40} in {view.title(label)}; task='classification' (--task classification) "
+                "takes words for classes"
+            )
+        return None
+    numbers = np.array(found, np.float64)
+    if not np.isfinite(numbers).all():
+        raise ValueError(f"{view.path}: {view.title(label)} has numbers beyond the range of float64")
+    return numbers[rows.codes]
+
+
+def _target(view: View, choice: Choice, rows: Rows, task: str, *, to_train: bool) -> tuple[Array, list[str] | None]:
+    """The labels and their names, or the numbers, for a task that was asked for or is to be found out."""
+    assert choice.label is not None
+    numbers = None if task == "classification" else _numbers(view, choice, rows, task=task)
+    # Classes that were not asked for have to look like some, unless numbers were found to do so.
+    refuse = numbers is None and task != "classification"
+    told = ""
+    if task == "auto":
+        values = rows.texts if numbers is None else np.unique(numbers).tolist()
+        task, told = told_task(values, len(rows.codes))
+    if task == "classification" or numbers is None:
+        found = _labels(view, choice, rows, to_train=to_train, refuse=refuse)
+        if to_train:
+            view.notes[-1] += told
+        return found
+    if to_train:
+        low, high = numbers.min(), numbers.max()
+        if low == high:
+            raise ValueError(f"{view.path}: {view.title(choice.label)} is {low:g} in each row; {TARGET}")
+        view.notes.append(f"target: {view.title(choice.label)}, numbers from {low:g} to {high:g}{told}")
+    return numbers, None
+
+
+def _labels(
+    view: View, choice: Choice, rows: Rows, *, to_train: bool, refuse: bool = True
+) -> tuple[Array, list[str] | None]:
+    """An int64 label for each row, and names unless they are plainly whole numbers; what looks like none is refused."""
     label = choice.label
     assert label is not None
     texts, decimal = rows.texts, view.dialect.decimal
@@ -71,13 +119,13 @@ def _labels(view: View, choice: Choice, rows: Rows, *, to_train: bool) -> tuple[
     fits = all(text is not None and len(text) < 19 for text in whole)
     are_codes = all(map(_CODE.fullmatch, texts))
     numbers = kinds["integer"] + kinds["decimal"]
-    if not fits and not are_codes and kinds["decimal"] and 2 * numbers > len(texts):
+    if refuse and not fits and not are_codes and kinds["decimal"] and 2 * numbers > len(texts):
         odd = whole.index(None) if None in whole else 0
         raise ValueError(
             f"{view.path}, line {rows.lines[odd]}, column {label + 1}: expected a whole number or a name as label, "
             f"found {texts[odd]!r:.40}: {view.title(label)} has {len(texts)} distinct numbers in {len(rows.codes)} "
-            f"rows, a target for regression; fastfc trains classifiers on tables. {TARGET}; numbers that are classes "
-            "all the same are read as such when they are written as words"
+            f"rows, a target for regression. {TARGET}; task='regression' (--task regression) predicts numbers, and "
+            "task='classification' takes them for classes all the same"
         )
     if fits and whole != texts:
         view.notes.append(f"classes in {view.title(label)} are whole numbers written as floats")
@@ -86,7 +134,7 @@ def _labels(view: View, choice: Choice, rows: Rows, *, to_train: bool) -> tuple[
         for text, number in zip(texts, whole, strict=True):
             merged[number if fits and number is not None else text] += counts[text]
         fault = label_fault(merged, decimal, guessed=choice.guessed)
-        if fault is not None:
+        if fault is not None and refuse:
             raise no_labels(view, label, fault)
         view.notes.append(_described_labels(view, choice, merged, numeric=fits))
     if fits:
@@ -140,7 +188,10 @@ def read_table(path: Path, options: TableOptions, model: ModelColumns | None = N
     _note(view, choice, rows, to_train=model is None)
     table = Table(rows.X, None, None, notes=view.notes, warnings=view.warnings)
     if choice.label is not None:
-        table.y, table.class_names = _labels(view, choice, rows, to_train=model is None)
+        if options.task is None:
+            table.y, table.class_names = _labels(view, choice, rows, to_train=model is None)
+        else:
+            table.y, table.class_names = _target(view, choice, rows, options.task, to_train=model is None)
     if view.names is not None:
         table.feature_names = [view.names[i] for i in choice.features]
         table.target_name = None if choice.label is None else view.names[choice.label]

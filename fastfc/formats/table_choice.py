@@ -67,20 +67,24 @@ def choose_to_train(view: View, options: TableOptions) -> Choice:
         label = _named_label(view)
         if label is None:
             leave_out_counting(view)
-            label, why = label_column(view.columns, view.kept())
+            if options.task == "regression":
+                label, why = view.kept()[-1], ""
+            else:
+                label, why = label_column(view.columns, view.kept())
             if label is None:
                 raise ValueError(f"{view.path}: {why}; {TARGET}")
             guessed = True
-            fault = label_fault(Counter(view.columns[label].cells), view.dialect.decimal, guessed=True)
-            if fault is not None:
+            column = view.columns[label]
+            fault = label_fault(Counter(column.cells), view.dialect.decimal, guessed=True)
+            if fault is not None and (options.task is None or column.kind != "numbers" or column.counts()):
                 raise no_labels(view, label, fault)
     return Choice([i for i in view.kept() if i != label], label, guessed)
 
 
 def no_labels(view: View, label: int, fault: str) -> ValueError:
     return ValueError(
-        f"{view.path}: {view.title(label)} would be the labels, but it {fault}; fastfc trains classifiers on tables. "
-        f"{TARGET}; numbers that are classes all the same are read as such when they are written as words"
+        f"{view.path}: {view.title(label)} would be the labels, but it {fault}. {TARGET}; task='regression' (--task "
+        "regression) predicts numbers, and task='classification' takes them for classes all the same"
     )
 
 

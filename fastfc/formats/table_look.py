@@ -17,6 +17,8 @@ __all__ = [
     "is_index_name",
     "label_column",
     "label_fault",
+    "task_of",
+    "told_task",
 ]
 
 LABEL_NAMES = ("label", "target", "class", "y")
@@ -24,6 +26,8 @@ _NUMBERS = ("integer", "decimal")
 #: From so many rows on, what values have in common is no accident.
 ENOUGH_ROWS = 20
 _MOST_CLASSES = 100
+# As labels, whole numbers are few, and each is in several rows; many of them only where they count without gaps.
+_FEW_CLASSES, _ROWS_OF_A_CLASS, _ROWS_OF_MANY_CLASSES = 20, 5, 50
 
 
 class Column(NamedTuple):
@@ -216,6 +220,8 @@ def label_fault(counts: Counter[str], decimal: str, *, guessed: bool) -> str | N
             or (distinct > _MOST_CLASSES and rows < 50 * distinct)
         ):
             return f"has {distinct} distinct numbers in {rows} rows, a target for regression most likely"
+    elif kinds <= set(_NUMBERS) and 2 * distinct > rows:
+        return f"has {distinct} distinct numbers in {rows} rows, a target for regression"
     elif kinds <= {"date"}:
         return "has dates"
     elif distinct == rows:
@@ -225,3 +231,48 @@ def label_fault(counts: Counter[str], decimal: str, *, guessed: bool) -> str | N
     if distinct == 1 and guessed:
         return f"has {next(iter(counts))!r} in each of {rows} rows"
     return None
+
+
+def task_of(values: Collection[str] | Collection[float], rows: int) -> tuple[str, str, bool]:
+    """Tell whether a target's values are classes or numbers to predict.
+
+    Words and booleans are classes. Whole numbers are classes if there are at most 20 of them, each in 5 rows or more on
+    average, or if they count from 0 or 1 to at most 100, each in 50 rows or more; and in a table of fewer than 20 rows.
+    All other numbers are numbers to predict.
+
+    Parameters
+    ----------
+    values : collection of float, or of str
+        The distinct values, which are not missing: numbers if all of them are, else texts.
+    rows : int
+
+    Returns
+    -------
+    task : {"classification", "regression"}
+    why : str
+        The reason, as it follows "it has".
+    is_clear : bool
+        Whether nobody would see it the other way.
+    """
+    distinct = len(values)
+    if any(isinstance(value, str) for value in values):
+        return "classification", f"{distinct} different words", True
+    numbers = [float(value) for value in values]
+    if not all(number.is_integer() for number in numbers):
+        return "regression", f"fractions, {distinct} different numbers in {rows} rows", distinct > _FEW_CLASSES
+    why = f"{distinct} different whole numbers in {rows} rows"
+    if rows < ENOUGH_ROWS:
+        return "classification", why, distinct <= 2
+    if distinct <= _FEW_CLASSES and rows >= _ROWS_OF_A_CLASS * distinct:
+        return "classification", why, distinct <= _FEW_CLASSES // 2 and rows >= 2 * _ROWS_OF_A_CLASS * distinct
+    counted = min(numbers) in (0, 1) and max(numbers) - min(numbers) < distinct
+    if counted and distinct <= _MOST_CLASSES and rows >= _ROWS_OF_MANY_CLASSES * distinct:
+        return "classification", f"{why} that count from {min(numbers):g}", False
+    return "regression", why, distinct > _MOST_CLASSES and 2 * distinct > rows
+
+
+def told_task(values: Collection[str] | Collection[float], rows: int) -> tuple[str, str]:
+    """The task of :func:`task_of`, and the end of the line that says how it was found."""
+    task, why, is_clear = task_of(values, rows)
+    other = "regression" if task == "classification" else "classification"
+    return task, f"; {task}, as it has {why}" + ("" if is_clear else f"; --task {other} if that is wrong")

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-__all__ = ["ModelColumns", "TableOptions"]
+__all__ = ["TASKS", "ModelColumns", "TableOptions"]
+
+TASKS = ("classification", "regression")
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,7 @@ class TableOptions:
     encoding: str | None = None
     missing: str | None = None
     drop: Sequence[str | int] | str | int = ()
+    task: str | None = None  # None for classification, whose labels must not look like numbers to predict
 
     def refuse_for(self, source: object) -> None:
         """Raise ValueError if one of them is given for data that is no text table."""
@@ -30,6 +33,8 @@ class TableOptions:
         """Raise ValueError for values that cannot be."""
         if self.header is not None and not isinstance(self.header, bool):
             raise ValueError(f"header={self.header!r} (--header): expected True, False or None (yes, no)")
+        if self.task not in (None, *TASKS, "auto"):
+            raise ValueError(f"task={self.task!r} (--task): expected {', '.join(map(repr, TASKS))} or 'auto'")
         if self.missing not in (None, "drop"):
             raise ValueError(f"missing={self.missing!r} (--missing): expected None (error) or 'drop'")
 
