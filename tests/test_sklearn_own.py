@@ -1,6 +1,6 @@
 """scikit-learn's own tests of its multi-layer perceptrons, read where they are installed and run on fastfc's."""
 
-import importlib.util
+import types
 from pathlib import Path
 
 import numba
@@ -24,6 +24,7 @@ pytestmark = [
 if parse_version(sklearn.__version__) < parse_version("1.9"):
     pytest.skip("its tests do not know of later behaviour", allow_module_level=True)
 
+SOURCE = Path(neural_network.__file__).parent / "tests" / "test_mlp.py"
 PRIVATE = {"test_gradient": "calls _loss_grad_lbfgs, a private method that fastfc's estimators do not have"}
 
 
@@ -35,12 +36,10 @@ def global_random_seed():
 
 def own_tests():
     """scikit-learn's test functions by name, compiled from their source with fastfc's estimators for its own."""
-    found = importlib.util.find_spec("sklearn.neural_network.tests.test_mlp")
-    if found is None:
-        # A distribution without its tests.
+    if not SOURCE.exists():
         return {}
-    code = compile(Path(found.origin).read_text(encoding="utf-8"), found.origin, "exec", dont_inherit=True)
-    module = importlib.util.module_from_spec(found)
+    code = compile(SOURCE.read_text(encoding="utf-8"), SOURCE, "exec", dont_inherit=True)
+    module = types.ModuleType("sklearn_test_mlp")
     with pytest.MonkeyPatch.context() as patch:
         # While the module's first lines import them.
         patch.setattr(neural_network, "MLPClassifier", MLPClassifier)
@@ -56,7 +55,7 @@ globals().update(own_tests())
 
 
 def test_all_of_their_tests_are_here():
-    if importlib.util.find_spec("sklearn.neural_network.tests") is None:
+    if not SOURCE.exists():
         pytest.skip("scikit-learn is installed without its tests")
     assert len([name for name in globals() if name.startswith("test_")]) > 40
     assert neural_network.MLPClassifier is not MLPClassifier

@@ -12,4 +12,8 @@ except ImportError as error:
 from fastfc.sklearn._conversion import from_sklearn, to_sklearn
 from fastfc.sklearn._estimators import MLPClassifier, MLPRegressor
 
+for _public in (MLPClassifier, MLPRegressor, from_sklearn, to_sklearn):
+    # Pickles name them so.
+    _public.__module__ = __name__
+
 __all__ = ["MLPClassifier", "MLPRegressor", "from_sklearn", "to_sklearn"]

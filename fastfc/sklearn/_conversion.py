@@ -44,7 +44,7 @@ def from_sklearn(mlp: Any) -> MLPClassifier | MLPRegressor:
     Examples
     --------
     >>> from sklearn.neural_network import MLPRegressor as Theirs
-    >>> theirs = Theirs((5,), solver="lbfgs", max_iter=500, random_state=0).fit([[0.0], [1.0], [2.0]], [0.0, 1.0, 2.0])
+    >>> theirs = Theirs(solver="lbfgs", tol=0.01, random_state=0).fit([[0.0], [1.0], [2.0]], [0.0, 1.0, 2.0])
     >>> from_sklearn(theirs).predict([[1.5]]).round(6) == theirs.predict([[1.5]]).round(6)
     array([ True])
     """
@@ -79,7 +79,7 @@ def to_sklearn(net: Any) -> Any:
 
     Examples
     --------
-    >>> ours = MLPRegressor((5,), solver="lbfgs", max_iter=500, random_state=0).fit([[0.0], [1.0]], [0.0, 1.0])
+    >>> ours = MLPRegressor(solver="lbfgs", tol=0.01, random_state=0).fit([[0.0], [1.0]], [0.0, 1.0])
     >>> to_sklearn(ours).predict([[0.5]]).round(6) == ours.predict([[0.5]]).round(6)
     array([ True])
     """

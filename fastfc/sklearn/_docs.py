@@ -116,12 +116,12 @@ Examples
 _EXAMPLES = {
     "MLPClassifier": """>>> from sklearn.datasets import load_iris
 >>> X, y = load_iris(return_X_y=True)
->>> model = MLPClassifier((50,), max_iter=300, batch_size=16, random_state=0).fit(X, y)
+>>> model = MLPClassifier((20,), learning_rate_init=0.05, tol=0.01, random_state=0).fit(X, y)
 >>> model.score(X, y) > 0.95
 True""",
     "MLPRegressor": """>>> from sklearn.datasets import make_regression
->>> X, y = make_regression(200, 20, random_state=1)
->>> model = MLPRegressor((50,), solver="lbfgs", tol=0.1, max_iter=2000, random_state=1).fit(X, y)
+>>> X, y = make_regression(50, 4, random_state=1)
+>>> model = MLPRegressor("squared_error", (10,), solver="lbfgs", tol=0.1, random_state=1).fit(X, y)
 >>> model.score(X, y) > 0.95
 True""",
 }
