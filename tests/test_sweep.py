@@ -143,7 +143,8 @@ def test_a_training_is_the_solvers(normalization, keep):
         net, DATA, update_rule="sgd_momentum", optim_config={"learning_rate": 0.05, "momentum": 0.8}, batch_size=20,
         num_epochs=5, num_train_samples=0, verbose=False, schedule=schedules.Cosine(), max_norm=0.9, threads=1,
     )  # fmt: skip
-    solver.train()
+    with fastfc.use_backend("fast"):
+        solver.train()
     trial = result.best
     means = np.mean(np.reshape(solver.loss_history, (5, 3)), axis=1)
     np.testing.assert_allclose(trial.result["losses"], means, rtol=fastfc.tolerance(np.float64, 6))

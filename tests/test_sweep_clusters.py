@@ -12,6 +12,9 @@ import pytest
 import fastfc
 
 HERE = Path(__file__).parent
+pytestmark = pytest.mark.skipif(
+    bool(importlib.import_module("numba").config.DISABLE_JIT), reason="too slow without the compiler"
+)
 
 DASK = """
 import os, signal, threading, time
