@@ -1,0 +1,167 @@
+"""Whole trainings by fastfc's estimators and by scikit-learn's, with the same options, side by side.
+
+    pip install ".[sklearn]"
+    python asv_bench/fits.py --into asv_bench/results/fits.json
+
+A row is a data set and the options of the estimators: the same layers, batches, epochs, permutations and Adam, no early
+stopping, in float64 as scikit-learn computes. Both fit in this process by turns, A B A B, once before they are timed. Then
+two more kinds: many small trainings side by side in two threads against one after the other, and a grid search.
+``tables.py`` brings the figures into the documentation.
+"""
+
+import argparse
+import json
+import statistics
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from fastfc.bench.machine import environment, shown
+from fastfc.formats.atomic import replaced_file
+
+__all__ = ["table"]
+
+#: Row -> data set, options of both estimators, and rounds.
+FITS: dict[str, tuple[str, dict[str, Any], int]] = {
+    "iris, 4-[100]-3@16, 100 epochs": ("iris", {"hidden_layer_sizes": (100,), "batch_size": 16, "max_iter": 100}, 15),
+    "breast cancer, 30-[100]-1@200, 100 epochs": ("breast_cancer", {"hidden_layer_sizes": (100,), "max_iter": 100}, 15),
+    "digits, 64-[100]-10@200, 50 epochs": ("digits", {"hidden_layer_sizes": (100,), "max_iter": 50}, 9),
+    "diabetes, 10-[100]-1@200, 200 epochs": ("diabetes", {"hidden_layer_sizes": (100,), "max_iter": 200}, 9),
+    "20,000 x 30, [100]@200, 10 epochs": ("made", {"hidden_layer_sizes": (100,), "max_iter": 10}, 5),
+    "20,000 x 30, [256,256,256]@200, 3 epochs": ("made", {"hidden_layer_sizes": (256, 256, 256), "max_iter": 3}, 5),
+}
+SEARCH = "digits, search over 12 candidates, 5 folds, n_jobs=2"
+SIDE_BY_SIDE = {"iris": "iris, 16 trainings in two threads", "digits": "digits, 16 trainings in two threads"}
+LIBRARIES = ("fastfc", "scikit-learn")
+
+
+def data_of(name: str) -> tuple[np.ndarray, np.ndarray]:
+    from sklearn import datasets
+
+    if name == "made":
+        return datasets.make_classification(20_000, 30, n_informative=15, n_classes=4, random_state=0)
+    X, y = getattr(datasets, f"load_{name}")(return_X_y=True)
+    return (X - X.mean(axis=0)) / np.where(X.std(axis=0) > 0, X.std(axis=0), 1), y
+
+
+def estimator(library: str, data: str, options: dict[str, Any]) -> Any:
+    if library == "fastfc":
+        from fastfc.sklearn import MLPClassifier, MLPRegressor
+    else:
+        from sklearn.neural_network import MLPClassifier, MLPRegressor
+    kind = MLPRegressor if data == "diabetes" else MLPClassifier
+    # Both go through all epochs.
+    return kind(**options, random_state=0, n_iter_no_change=10**6)
+
+
+def by_turns(first: Callable[[], object], second: Callable[[], object], rounds: int) -> tuple[list[float], list[float]]:
+    """Seconds of both, A B A B, after a call of each that is not counted."""
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for turn in range(rounds + 1):
+        for function, taken in zip((first, second), seconds, strict=True):
+            start = perf_counter()
+            function()
+            if turn > 0:
+                taken.append(perf_counter() - start)
+    return seconds
+
+
+def row(name: str, own: list[float], other: list[float], against: str) -> dict[str, Any]:
+    figures = {
+        key: {"median": statistics.median(values), "p10": float(np.quantile(values, 0.1))}
+        for key, values in (("fastfc", own), ("other", other))
+    }
+    return {**environment(("fastfc", "numpy", "numba", "scikit-learn")), "row": name, "against": against, **figures}
+
+
+def measured(selected: str, rounds: int | None) -> list[dict[str, Any]]:
+    rows = []
+    for name, (data, options, usual) in FITS.items():
+        if selected in name:
+            X, y = data_of(data)
+            fits = [lambda library=library: estimator(library, data, options).fit(X, y) for library in LIBRARIES]
+            rows.append(row(name, *by_turns(*fits, rounds or usual), "scikit-learn"))
+    for data, name in SIDE_BY_SIDE.items():
+        if selected in name:
+            rows.append(row(name, *_side_by_side(data, rounds or 9), "one after the other"))
+    if selected in SEARCH:
+        rows.append(row(SEARCH, *_searches(rounds or 3), "scikit-learn"))
+    return rows
+
+
+def _side_by_side(data: str, rounds: int) -> tuple[list[float], list[float]]:
+    X, y = data_of(data)
+    options = next(options for other, options, _ in FITS.values() if other == data)
+
+    def fit(seed: int) -> object:
+        return estimator("fastfc", data, {**options, "n_threads": 1}).set_params(random_state=seed).fit(X, y)
+
+    with ThreadPoolExecutor(2) as pool:
+        return by_turns(lambda: list(pool.map(fit, range(16))), lambda: list(map(fit, range(16))), rounds)
+
+
+def _searches(rounds: int) -> tuple[list[float], list[float]]:
+    from sklearn.model_selection import GridSearchCV
+
+    X, y = data_of("digits")
+    grid = {
+        "hidden_layer_sizes": [(50,), (100,), (100, 100)],
+        "alpha": [1e-4, 1e-2],
+        "learning_rate_init": [1e-3, 1e-2],
+    }
+    searches = [
+        lambda library=library: GridSearchCV(estimator(library, "digits", {"max_iter": 20}), grid, cv=5, n_jobs=2).fit(
+            X, y
+        )
+        for library in LIBRARIES
+    ]
+    return by_turns(*searches, rounds)
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows as a table in Markdown, and when and where they were measured."""
+    lines = ["| job | fastfc, ms | against | ratio |", "| --- | ---: | --- | ---: |"]
+    for each in rows:
+        own, other = each["fastfc"], each["other"]
+        times = f"{_digits(1e3 * own['median'])} ({_digits(1e3 * own['p10'])})"
+        ratio = f"{other['median'] / own['median']:.1f} ({other['p10'] / own['p10']:.1f})"
+        lines.append(f"| {each['row']} | {times} | {each['against']} | {ratio} |")
+    notes = dict.fromkeys(shown(each) for each in rows)
+    return (
+        "\n".join(lines)
+        + "\n\n"
+        + "\n\n".join(f"{note}. Medians, in brackets the lowest deciles." for note in notes)
+        + "\n"
+    )
+
+
+def _digits(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", default="", help="only those rows whose names contain this")
+    parser.add_argument("--rounds", type=int, help="of every row, in place of its own number")
+    parser.add_argument("--into", type=Path, help="a JSON file; rows of the same names in it are replaced")
+    options = parser.parse_args()
+    # Both go through all epochs, and scikit-learn says so.
+    warnings.filterwarnings("ignore", message=".*Maximum iterations.*")
+    rows = measured(options.rows, options.rounds)
+    if options.into is not None:
+        kept = json.loads(options.into.read_text(encoding="utf-8"))["rows"] if options.into.exists() else []
+        found = {each["row"]: each for each in [*kept, *rows]}
+        names = [*FITS, *SIDE_BY_SIDE.values(), SEARCH]
+        with replaced_file(options.into) as file:
+            ordered = [found[name] for name in names if name in found]
+            file.write(json.dumps({"kind": "fits", "rows": ordered}, indent=1).encode())
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()
