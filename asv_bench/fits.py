@@ -4,8 +4,8 @@
     python asv_bench/fits.py --into asv_bench/results/fits.json
 
 A row is a data set and the options of the estimators: the same layers, batches, epochs, permutations and Adam, no early
-stopping, in float64 as scikit-learn computes. Both fit in this process by turns, A B A B, once before they are timed. Then
-two more kinds: many small trainings side by side in two threads against one after the other, and a grid search.
+stopping, in float64 as scikit-learn computes. Both fit in this process by turns, A B A B, once before they are timed.
+Two more kinds of rows are many small trainings side by side in two threads against one after the other, and a search.
 ``tables.py`` brings the figures into the documentation.
 """
 
@@ -83,15 +83,19 @@ def measured(selected: str, rounds: int | None) -> list[dict[str, Any]]:
     rows = []
     for name, (data, options, usual) in FITS.items():
         if selected in name:
-            X, y = data_of(data)
-            fits = [lambda library=library: estimator(library, data, options).fit(X, y) for library in LIBRARIES]
-            rows.append(row(name, *by_turns(*fits, rounds or usual), "scikit-learn"))
+            rows.append(row(name, *_fits(data, options, rounds or usual), "scikit-learn"))
     for data, name in SIDE_BY_SIDE.items():
         if selected in name:
             rows.append(row(name, *_side_by_side(data, rounds or 9), "one after the other"))
     if selected in SEARCH:
         rows.append(row(SEARCH, *_searches(rounds or 3), "scikit-learn"))
     return rows
+
+
+def _fits(data: str, options: dict[str, Any], rounds: int) -> tuple[list[float], list[float]]:
+    X, y = data_of(data)
+    fits = [lambda library=library: estimator(library, data, options).fit(X, y) for library in LIBRARIES]
+    return by_turns(*fits, rounds)
 
 
 def _side_by_side(data: str, rounds: int) -> tuple[list[float], list[float]]:
@@ -114,12 +118,11 @@ def _searches(rounds: int) -> tuple[list[float], list[float]]:
         "alpha": [1e-4, 1e-2],
         "learning_rate_init": [1e-3, 1e-2],
     }
-    searches = [
-        lambda library=library: GridSearchCV(estimator(library, "digits", {"max_iter": 20}), grid, cv=5, n_jobs=2).fit(
-            X, y
-        )
-        for library in LIBRARIES
-    ]
+
+    def search(library: str) -> object:
+        return GridSearchCV(estimator(library, "digits", {"max_iter": 20}), grid, cv=5, n_jobs=2).fit(X, y)
+
+    searches = [lambda library=library: search(library) for library in LIBRARIES]
     return by_turns(*searches, rounds)
 
 
@@ -131,13 +134,10 @@ def table(rows: list[dict[str, Any]]) -> str:
         times = f"{_digits(1e3 * own['median'])} ({_digits(1e3 * own['p10'])})"
         ratio = f"{other['median'] / own['median']:.1f} ({other['p10'] / own['p10']:.1f})"
         lines.append(f"| {each['row']} | {times} | {each['against']} | {ratio} |")
-    notes = dict.fromkeys(shown(each) for each in rows)
-    return (
-        "\n".join(lines)
-        + "\n\n"
-        + "\n\n".join(f"{note}. Medians, in brackets the lowest deciles." for note in notes)
-        + "\n"
-    )
+    notes = [
+        f"{note}. Medians, in brackets the lowest deciles." for note in dict.fromkeys(shown(each) for each in rows)
+    ]
+    return "\n".join(lines) + "\n\n" + "\n\n".join(notes) + "\n"
 
 
 def _digits(value: float) -> str:

@@ -12,6 +12,7 @@ import re
 import sys
 from pathlib import Path
 
+import fits
 from report import FAMILIES, tables
 
 FOLDER = Path(__file__).parent
@@ -24,12 +25,15 @@ SOURCES: dict[str, tuple[str, tuple[str, ...] | None]] = {
     "steps_avx2": ("steps_avx2", None),
     "steps_intel": ("steps_intel", None),
     "kernels": ("kernels", None),
+    "fits": ("fits", None),
 }
 
 
 def table_of(source: str, variants: tuple[str, ...] | None) -> str:
     """A comparison's table, of some variants or of all."""
     comparison = json.loads((FOLDER / "results" / f"{source}.json").read_text(encoding="utf-8"))
+    if comparison["kind"] == "fits":
+        return fits.table(comparison["rows"])
     if variants is not None:
         comparison["rows"] = [row for row in comparison["rows"] if row["variant"] in variants]
     return tables(comparison, FAMILIES)
