@@ -26,6 +26,7 @@ SOURCES: dict[str, tuple[str, tuple[str, ...] | None]] = {
     "steps_intel": ("steps_intel", None),
     "kernels": ("kernels", None),
     "fits": ("fits", None),
+    "all_fits": ("fits", None),
 }
 
 
