@@ -71,7 +71,7 @@ def peak(w, dw, config):
 
 
 @inline
-def peak_span(w, dw, m, v, largest, rate, beta1, beta2, epsilon):
+def peak_chunk(w, dw, m, v, largest, rate, beta1, beta2, epsilon):
     rest1, rest2 = w.dtype.type(1 - beta1), w.dtype.type(1 - beta2)
     rate, beta1, beta2, epsilon = w.dtype.type(rate), w.dtype.type(beta1), w.dtype.type(beta2), w.dtype.type(epsilon)
     for i in range(w.size):
@@ -82,16 +82,16 @@ def peak_span(w, dw, m, v, largest, rate, beta1, beta2, epsilon):
         w[i] -= rate * m[i] / (np.sqrt(largest[i]) + epsilon)
 
 
-@part
+@glue
 def peak_rule(w, dw, state, stride, hyper, step, notes):
     m, v, largest = (vector(state, 0, w.size), vector(state, stride, w.size), vector(state, 2 * stride, w.size))
     rate = hyper[0] * (hyper[4] + hyper[5]) * hyper[6]
-    peak_span(w, dw, m, v, largest, rate, hyper[1], hyper[2], hyper[3])
+    peak_chunk(w, dw, m, v, largest, rate, hyper[1], hyper[2], hyper[3])
 
 
 @kernel
 def _peak(w, dw, m, v, largest, rate, beta1, beta2, epsilon):
-    peak_span(w, dw, m, v, largest, rate, beta1, beta2, epsilon)
+    peak_chunk(w, dw, m, v, largest, rate, beta1, beta2, epsilon)
 
 
 def _one_of(""",

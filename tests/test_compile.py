@@ -17,11 +17,11 @@ from fastfc._runtime import machine_code
 from fastfc._runtime.machine_code import symbol_of
 from fastfc._runtime.record import Reals, Record, record
 from fastfc.kernels.compiler import compile as kernel_compile
-from fastfc.kernels.compiler.jit import inline, kernel, part
-from fastfc.kernels.compiler.linked import linked
+from fastfc.kernels.compiler.jit import glue, inline, kernel
+from fastfc.kernels.compiler.standalone import standalone
 from fastfc.kernels.lowering.views import reference_to, vector
 from fastfc.training.compiling import _SHARES
-from fastfc.training.epoch import callees, linked_kernel
+from fastfc.training.epoch import callees, standalone_kernel
 
 pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled")
 
@@ -35,7 +35,7 @@ def cache_of_this_test(tmp_path, monkeypatch):
 def _doubling():
     """A kernel of two helpers, one of which uses Numba's own, and the outer helper."""
 
-    @part
+    @glue
     def largest(x):
         return max(x[0], min(x[1], x[2]))
 
@@ -77,7 +77,7 @@ def test_parts_are_optimized_in_their_place_only(monkeypatch):
 
 
 def _negated(name):
-    """A linked kernel that another one calls, and that one: it overwrites a record's numbers."""
+    """A standalone kernel that another one calls, and that one: it overwrites a record's numbers."""
 
     @record
     class Numbers(Record):
@@ -87,14 +87,14 @@ def _negated(name):
     def kinds(dtype):
         return reference_to(Numbers, dtype), types.int64
 
-    @linked(types.boolean, kinds, name=f"{name}_callee")
+    @standalone(types.boolean, kinds, name=f"{name}_callee")
     def negate(numbers, index):
         vector(numbers.out, index, 1)[0] = -numbers.given[index]
         return numbers.given[index] > 0
 
     call = negate.caller(lambda numbers, index: np.dtype(numbers.dtype.name))
 
-    @linked(types.void, kinds, name=f"{name}_caller")
+    @standalone(types.void, kinds, name=f"{name}_caller")
     def run(numbers, first):
         for index in range(first, numbers.given.size):
             if call((numbers, index)):
@@ -118,7 +118,7 @@ def test_a_linked_kernel_is_compiled_and_loaded_before_what_it_calls(dtype):
 
 
 def test_a_linked_kernel_returns_what_its_callers_expect():
-    @linked(types.int64, lambda dtype: (types.float64,))
+    @standalone(types.int64, lambda dtype: (types.float64,))
     def half(x):
         return x / 2
 
@@ -127,14 +127,14 @@ def test_a_linked_kernel_returns_what_its_callers_expect():
 
 
 def test_a_linked_kernel_that_raises_ends_its_caller():
-    @linked(types.void, lambda dtype: (types.int64,))
+    @standalone(types.void, lambda dtype: (types.int64,))
     def refusing(n):
         if n < 0:
             raise ValueError("negative")
 
     call = refusing.caller(lambda n: np.dtype(float))
 
-    @linked(types.void, lambda dtype: (types.int64,))
+    @standalone(types.void, lambda dtype: (types.int64,))
     def calling(n):
         call((n,))
 
@@ -147,7 +147,7 @@ def test_a_linked_kernel_that_raises_ends_its_caller():
 
 
 def test_helpers_of_a_linked_kernel_serve_other_kernels():
-    """Theirs are the environments, though the linked kernel is machine code of another place."""
+    """Theirs are the environments, though the standalone kernel is machine code of another place."""
     _, double = _doubling()
 
     @inline
@@ -156,7 +156,7 @@ def test_helpers_of_a_linked_kernel_serve_other_kernels():
             raise ValueError("negative", n)
         return n
 
-    @linked(types.void, lambda dtype: (types.float64[::1],))
+    @standalone(types.void, lambda dtype: (types.float64[::1],))
     def first(x):
         refuse(double(x))
 
@@ -177,21 +177,21 @@ def test_helpers_of_a_linked_kernel_serve_other_kernels():
 )
 def test_the_runs_kernels_need_nothing_of_numba(name, dtype):
     """So processes that load them from the disk do not import it."""
-    code = linked_kernel(name, np.dtype(dtype)).compile(np.dtype(dtype))
+    code = standalone_kernel(name, np.dtype(dtype)).compile(np.dtype(dtype))
     allowed = set(code.needs) | {"log", "logf", "pow", "powf", "memset", "memcpy", "memmove"}
     assert machine_code._undefined_symbols(code.object_file) <= allowed
     called = {symbol_of(callee, np.dtype(dtype)) for callee in callees(name)}
     assert called >= {symbol for symbol in code.needs if symbol.endswith(np.dtype(dtype).name)}
 
 
-def test_only_parts_have_the_names_of_parts():
+def test_only_glue_has_the_names_of_glue():
     names = {name for name in kernel_compile.put_in_place if "<locals>" not in name}
     assert "affine_of_batch" in names
     folders = (Path(fastfc.kernels.__file__).parent, Path(fastfc.training.__file__).parent)
     for path in (path for folder in folders for path in folder.rglob("*.py")):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.FunctionDef) and node.name in names:
-                assert "part" in {ast.unparse(decorator) for decorator in node.decorator_list}, (path.name, node.name)
+                assert "glue" in {ast.unparse(decorator) for decorator in node.decorator_list}, (path.name, node.name)
 
 
 def test_functions_of_others_call_the_same_helpers():

@@ -218,7 +218,7 @@ def test_kernels_of_other_settings_are_found_again(tmp_path, setting):
     cold = run(program, **environment)
     before = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.nbc")}
     assert before
-    fails = "import fastfc.kernels.compiler.linked as linked\nlinked.Linked.compile = None\n"
+    fails = "import fastfc.kernels.compiler.standalone as standalone\nstandalone.Standalone.compile = None\n"
     assert run(fails + program, **environment)[:-1] == cold[:-1]
     assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.nbc")} == before
 

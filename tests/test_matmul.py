@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from fastfc import tolerance
-from fastfc._runtime.constants import PANEL
-from fastfc.kernels.compiler.jit import LINKED_OPTIONS
+from fastfc._runtime.constants import PACKING_SIZE
+from fastfc.kernels.compiler.jit import STANDALONE_OPTIONS
 from fastfc.kernels.lowering import matmul, vectors
 from fastfc.training import compiling
 
@@ -43,16 +43,16 @@ def check(multiply, m, n, k, dtype, case, rng):
     a, (a_row, a_step) = stored(A, bool(case & 4), pad)
     b, (b_row, b_step) = stored(B, bool(case & 8), pad)
     c = np.full(m * (n + pad) + 40, 7, dtype)
-    panel = np.full(PANEL + 40, 7, dtype)
+    panel = np.full(PACKING_SIZE + 40, 7, dtype)
     first = int(rng.integers(k)) if case % 5 else 0
-    multiply(m, n, k, a, a_row, a_step, b, b_row, b_step, bias, c, n + pad, panel[:PANEL], first)
+    multiply(m, n, k, a, a_row, a_step, b, b_row, b_step, bias, c, n + pad, panel[:PACKING_SIZE], first)
     written = c[: m * (n + pad)].reshape(m, n + pad)
     expected = A.astype(np.float64) @ B + (bias if bias.size else 0)
     magnitude = np.abs(A).astype(np.float64) @ np.abs(B) + (np.abs(bias) if bias.size else 0)
     assert np.all(np.abs(written[:, :n] - expected) <= tolerance(dtype, k + 1) * magnitude), (m, n, k, case)
     assert np.all(written[:, n:] == 7), "wrote between the rows"
     assert np.all(c[m * (n + pad) :] == 7), "wrote behind C"
-    assert np.all(panel[PANEL:] == 7), "wrote behind the panel"
+    assert np.all(panel[PACKING_SIZE:] == 7), "wrote behind the panel"
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -80,7 +80,7 @@ def test_nan_and_infinity_reach_only_their_rows_and_columns(multiply):
     A, B = np.ones((20, 30), np.float32), np.ones((30, 40), np.float32)
     A[3, 7], B[5, 11] = np.nan, np.inf
     c = np.zeros(20 * 40, np.float32)
-    empty, panel = np.zeros(0, np.float32), np.zeros(PANEL, np.float32)
+    empty, panel = np.zeros(0, np.float32), np.zeros(PACKING_SIZE, np.float32)
     multiply(20, 40, 30, A.reshape(-1), 30, 1, B.reshape(-1), 40, 1, empty, c, 40, panel, 0)
     np.testing.assert_array_equal(c.reshape(20, 40), A @ B)
 
@@ -89,7 +89,7 @@ def test_nan_and_infinity_reach_only_their_rows_and_columns(multiply):
 @pytest.mark.parametrize("product", matmul.PRODUCTS.values(), ids=["float32", "float64"])
 def test_tiles_multiply_and_add_whole_vectors_in_registers(product):
     """The sums, a row of vectors and a value have registers enough; none is spilled."""
-    fresh = numba.njit(**LINKED_OPTIONS)(product.function)
+    fresh = numba.njit(**STANDALONE_OPTIONS)(product.function)
     signature = (numba.types.int64,) * 15
     fresh.compile(signature)
     assembly = fresh.inspect_asm(signature)

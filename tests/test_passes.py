@@ -16,8 +16,8 @@ WIDTHS = [1, 3, 8, 15, 16, 17, 31, 64, 65, 100, 127, 130]
 PASSES = {
     "moments": ("mean", "var", "X", "shift"),
     "batchnorm_relu": ("OUT", "X_HAT", "shift", "mean", "inv_std", "gamma", "beta"),
-    "gate_rows": ("DX", "OUT", 1.25, "db"),
-    "gate_normalized_rows": ("DX", "OUT", "X_HAT", 1.25, "dgamma", "dbeta"),
+    "relu_dropout_backward": ("DX", "OUT", 1.25, "db"),
+    "relu_dropout_norm_backward": ("DX", "OUT", "X_HAT", 1.25, "dgamma", "dbeta"),
     "batchnorm_gradient": ("DX", "X_HAT", "dgamma", "dbeta", "inv_std", "gamma", 0.125, "db"),
 }
 
@@ -85,7 +85,7 @@ def test_not_a_number_stays_where_it_is(versions):
 
 
 def test_gates_close_where_the_output_is_zero_or_no_number():
-    gate = numba.njit(lambda *args: passes.gate_rows(*args))
+    backward = numba.njit(lambda *args: passes.relu_dropout_backward(*args))
     dx, db = np.ones((1, 5), np.float32), np.empty(5, np.float32)
-    gate(dx, np.array([[1, 0, -0.0, np.nan, 3]], np.float32), np.float32(2), db)
+    backward(dx, np.array([[1, 0, -0.0, np.nan, 3]], np.float32), np.float32(2), db)
     assert dx.tolist() == [[2, 0, 0, 0, 2]] == [db.tolist()]

@@ -11,7 +11,9 @@ from fastfc._runtime import kernel_cache
 
 PACKAGE = Path(fastfc.__file__).parent
 # Decorators of functions that are compiled.
-COMPILES = {"estimates", "inline", "intrinsic", "kernel", "linked", "part", "sums", "record"}
+COMPILES = {
+    "approximate_division", "glue", "inline", "intrinsic", "kernel", "reassociated", "record", "standalone",
+}  # fmt: skip
 
 
 def sources():

@@ -4,7 +4,7 @@ import math
 
 #: Values of a thread's packing buffer. ``kernels/lowering/matmul.py`` and ``training/memory.py`` make sure that the
 #: parts of matrices that they copy fit.
-PANEL = 192 * 1024
+PACKING_SIZE = 192 * 1024
 
 
 def keep_threshold(p: float) -> int:

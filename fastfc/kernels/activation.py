@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from fastfc.kernels.compiler.jit import inline, kernel, part
+from fastfc.kernels.compiler.jit import glue, inline, kernel
 from fastfc.kernels.lowering.math import exp, expm1, log1p, scaled_normal_tail
 from fastfc.ops.activations import ACTIVATIONS, SLOPED
 
@@ -41,7 +41,7 @@ def rectify(x):
 
 
 @inline
-def gate(dx, dout, out, scale):
+def relu_backward_values(dx, dout, out, scale):
     """Overwrites dx (n,) with scale * dout where out > 0, else 0: ReLU's and dropout's gradient."""
     zero = dout.dtype.type(0)
     for i in range(dx.size):
@@ -49,7 +49,7 @@ def gate(dx, dout, out, scale):
 
 
 @inline
-def gate_in_place(dx, out, scale):
+def relu_backward_in_place(dx, out, scale):
     """Overwrites dx (n,) with scale * dx where out > 0, else 0."""
     zero = dx.dtype.type(0)
     for i in range(dx.size):
@@ -67,7 +67,7 @@ def _forward(out, x):
 @kernel
 def _backward(dx, dout, x):
     # dx (n,), dout (n,), x (n,)
-    gate(dx, dout, x, x.dtype.type(1))
+    relu_backward_values(dx, dout, x, x.dtype.type(1))
 
 
 # ----------------------------------------------------- the others: value and slope of a number of the dtype `real`
@@ -184,11 +184,11 @@ def _one_of(names):
     with_slopes, alone = _loops(name)
     if not others:
 
-        @part
+        @glue
         def last_activation(number, x, slope):
             with_slopes(x, slope)
 
-        @part
+        @glue
         def last_activation_alone(number, x):
             alone(x)
 
@@ -196,14 +196,14 @@ def _one_of(names):
 
     activate_other, activate_other_alone = _one_of(others)
 
-    @part
+    @glue
     def choose_activation(number, x, slope):
         if number == code:
             with_slopes(x, slope)
         else:
             activate_other(number, x, slope)
 
-    @part
+    @glue
     def choose_activation_alone(number, x):
         if number == code:
             alone(x)

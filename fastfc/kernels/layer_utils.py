@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fastfc.kernels.activation import gate, rectify
+from fastfc.kernels.activation import rectify, relu_backward_values
 from fastfc.kernels.affine import affine, affine_gradients
 from fastfc.kernels.compiler.jit import kernel
 from fastfc.kernels.dropout import apply_mask
@@ -211,7 +211,7 @@ def _backward_plain(dx, dw, db, dout, out, scale, x, w):
     scale = dout.dtype.type(scale)
     da = np.empty_like(dout)
     for i in range(dout.shape[0]):
-        gate(da[i], dout[i], out[i], scale)
+        relu_backward_values(da[i], dout[i], out[i], scale)
     affine_gradients(dx, dw, db, da, x, w)
 
 
@@ -224,7 +224,7 @@ def _backward_norm(dx, dw, db, dgamma, dbeta, dout, out, scale, x, w, x_hat, inv
     dgamma[:] = 0
     dbeta[:] = 0
     for i in range(n):
-        gate(da[i], dout[i], out[i], scale)
+        relu_backward_values(da[i], dout[i], out[i], scale)
         add_parameter_gradients(dgamma, dbeta, da[i], x_hat[i])
         if code == _LAYER:
             layer_input_gradient(da[i], x_hat[i], inv_std[i], gamma)

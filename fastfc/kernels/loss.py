@@ -5,7 +5,7 @@ Those of targets t (N, K) are a function ``<name>(x, t, parameter, real) -> loss
 
 import numpy as np
 
-from fastfc.kernels.compiler.jit import inline, kernel, part, sums
+from fastfc.kernels.compiler.jit import glue, inline, kernel, reassociated
 from fastfc.kernels.lowering.math import exp, log1p
 from fastfc.ops.losses import LOSSES
 
@@ -60,7 +60,7 @@ def _row_loss(total, correct, largest):
     return np.log(np.float64(total)) - np.float64(correct - largest)
 
 
-@sums
+@reassociated
 def _exponentials(out, x):
     """Overwrites out (C,) with exp(x - max(x)); returns its sum and max(x)."""
     largest = x[0]
@@ -112,7 +112,7 @@ def _margin(score, correct, one):
     return score - correct + one
 
 
-@sums
+@reassociated
 def svm_row(dx, x, label, share):
     """Overwrites dx (C,) with the hinge's gradient times share; returns the row's loss, in float64."""
     zero, one, share = x.dtype.type(0), x.dtype.type(1), x.dtype.type(share)
@@ -196,7 +196,7 @@ def _one_of(names):
     code, row = LOSSES[name].code, _row_of(name)
     if not others:
 
-        @part
+        @glue
         def last_target_row(number, dx, x, t, share, parameter):
             return row(dx, x, t, share, parameter)
 
@@ -204,7 +204,7 @@ def _one_of(names):
 
     other_row = _one_of(others)
 
-    @part
+    @glue
     def choose_target_row(number, dx, x, t, share, parameter):
         if number == code:
             return row(dx, x, t, share, parameter)
@@ -220,7 +220,7 @@ target_row = _one_of([name for name, loss in LOSSES.items() if not loss.labels])
 _SOFTMAX = LOSSES["softmax"].code
 
 
-@part
+@glue
 def label_row(code, dx, x, label, share, parameter):
     """The same as ``target_row`` for a label: softmax and the multiclass hinge."""
     if code != _SOFTMAX:
@@ -242,8 +242,8 @@ def weight_of_row(weights, example, total, n):
     return n * (np.float64(weights[example]) / total) if total != 0 else 0.0
 
 
-@sums
-def l2_span(dw, w, reg):
+@reassociated
+def l2_chunk(dw, w, reg):
     """Adds reg * w to dw (n,); returns the sum of w ** 2, in float64."""
     reg = w.dtype.type(reg)
     total = 0.0
@@ -281,4 +281,4 @@ def _of_targets(code, dx, x, t, weights, parameter):
 
 @kernel
 def _l2(dw, w, reg):
-    return 0.5 * reg * l2_span(dw, w, reg)
+    return 0.5 * reg * l2_chunk(dw, w, reg)

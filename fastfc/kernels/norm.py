@@ -6,7 +6,7 @@ of memory would make LLVM's overlap test fail and the loop run element by elemen
 
 import numpy as np
 
-from fastfc.kernels.compiler.jit import inline, kernel, sums
+from fastfc.kernels.compiler.jit import inline, kernel, reassociated
 from fastfc.kernels.lowering.math import assign
 
 
@@ -90,7 +90,7 @@ def inverse_std(inv_std, var, eps):
 def batch_statistics(shift, mean, inv_std, running_mean, running_var, x, eps, momentum):
     """Overwrites shift, mean and inv_std (D,) from x (N, D) and moves the running statistics towards them."""
     assign(shift, x[0])
-    # inv_std is the room for the variance until it is needed itself.
+    # inv_std holds the variance until it is needed itself.
     batch_moments(mean, inv_std, x, shift)
     move_running(running_mean, running_var, shift, mean, inv_std, momentum)
     inverse_std(inv_std, inv_std, eps)
@@ -125,7 +125,7 @@ def standardize_by_columns(x_hat, x, shift, mean, inv_std):
         x_hat[j] = center(x[j], shift[j], mean[j]) * inv_std[j]
 
 
-@sums
+@reassociated
 def standardize_row(x_hat, x, eps):
     """Overwrites x_hat (D,) with (x - mean) * inv_std over a row x (D,); returns inv_std."""
     size = x_hat.dtype.type(x_hat.size)
@@ -176,7 +176,7 @@ def fixed_input_gradient(dx, inv_std, gamma):
         dx[j] *= gamma[j] * inv_std[j]
 
 
-@sums
+@reassociated
 def layer_input_gradient(dx, x_hat, inv_std, gamma):
     """Overwrites a row dout (D,) in dx; inv_std is the row's."""
     size = dx.dtype.type(dx.size)

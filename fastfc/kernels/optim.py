@@ -10,7 +10,7 @@ one update to the next.
 
 import numpy as np
 
-from fastfc.kernels.compiler.jit import estimates, inline, kernel, part
+from fastfc.kernels.compiler.jit import approximate_division, glue, inline, kernel
 from fastfc.kernels.lowering.views import vector
 from fastfc.ops.rules import RUN_KERNELS
 
@@ -108,7 +108,7 @@ def _adam_step(w, dw, config, shrinkage):
     return w, config
 
 
-@estimates
+@approximate_division
 def _estimate(dividend, divisor):
     return dividend / divisor
 
@@ -123,14 +123,14 @@ def _quotient(dividend, divisor, epsilon, smallest):
 
 
 @inline
-def sgd_span(w, dw, rate):
+def sgd_chunk(w, dw, rate):
     rate = w.dtype.type(rate)
     for i in range(w.size):
         w[i] -= rate * dw[i]
 
 
 @inline
-def sgd_momentum_span(w, dw, velocity, rate, momentum):
+def sgd_momentum_chunk(w, dw, velocity, rate, momentum):
     rate, momentum = w.dtype.type(rate), w.dtype.type(momentum)
     for i in range(w.size):
         velocity[i] = momentum * velocity[i] - rate * dw[i]
@@ -138,7 +138,7 @@ def sgd_momentum_span(w, dw, velocity, rate, momentum):
 
 
 @inline
-def nesterov_span(w, dw, velocity, rate, momentum):
+def nesterov_chunk(w, dw, velocity, rate, momentum):
     rate, momentum, ahead = w.dtype.type(rate), w.dtype.type(momentum), w.dtype.type(1 + momentum)
     for i in range(w.size):
         previous = velocity[i]
@@ -147,7 +147,7 @@ def nesterov_span(w, dw, velocity, rate, momentum):
 
 
 @inline
-def rmsprop_span(w, dw, cache, rate, decay_rate, epsilon):
+def rmsprop_chunk(w, dw, cache, rate, decay_rate, epsilon):
     rate, epsilon, smallest = w.dtype.type(rate), w.dtype.type(epsilon), np.finfo(w.dtype).tiny
     decay_rate, rest = w.dtype.type(decay_rate), w.dtype.type(1 - decay_rate)
     for i in range(w.size):
@@ -156,7 +156,7 @@ def rmsprop_span(w, dw, cache, rate, decay_rate, epsilon):
 
 
 @inline
-def adagrad_span(w, dw, cache, rate, epsilon):
+def adagrad_chunk(w, dw, cache, rate, epsilon):
     rate, epsilon, smallest = w.dtype.type(rate), w.dtype.type(epsilon), np.finfo(w.dtype).tiny
     for i in range(w.size):
         cache[i] += dw[i] * dw[i]
@@ -164,7 +164,7 @@ def adagrad_span(w, dw, cache, rate, epsilon):
 
 
 @inline
-def adam_span(w, dw, m, v, rate, beta1, beta2, epsilon, m_correction, v_correction, shrinkage):
+def adam_chunk(w, dw, m, v, rate, beta1, beta2, epsilon, m_correction, v_correction, shrinkage):
     """AdamW where shrinkage = learning rate * weight decay is not 0."""
     # Cast once: a Python float beside float32 arrays would make the loop compute in float64.
     rest1, rest2 = w.dtype.type(1 - beta1), w.dtype.type(1 - beta2)
@@ -179,7 +179,7 @@ def adam_span(w, dw, m, v, rate, beta1, beta2, epsilon, m_correction, v_correcti
 
 
 @inline
-def adam_amsgrad_span(w, dw, m, v, v_max, rate, beta1, beta2, epsilon, m_correction, v_correction, shrinkage):
+def adam_amsgrad_chunk(w, dw, m, v, v_max, rate, beta1, beta2, epsilon, m_correction, v_correction, shrinkage):
     """AdamW with AMSGrad where shrinkage = learning rate * weight decay is not 0."""
     rest1, rest2 = w.dtype.type(1 - beta1), w.dtype.type(1 - beta2)
     rate, beta1, beta2, epsilon = w.dtype.type(rate), w.dtype.type(beta1), w.dtype.type(beta2), w.dtype.type(epsilon)
@@ -195,7 +195,7 @@ def adam_amsgrad_span(w, dw, m, v, v_max, rate, beta1, beta2, epsilon, m_correct
 
 
 @inline
-def nadam_span(w, dw, m, v, rate, beta1, beta2, epsilon, of_dw, of_m, v_correction):
+def nadam_chunk(w, dw, m, v, rate, beta1, beta2, epsilon, of_dw, of_m, v_correction):
     rest1, rest2 = w.dtype.type(1 - beta1), w.dtype.type(1 - beta2)
     rate, beta1, beta2, epsilon = w.dtype.type(rate), w.dtype.type(beta1), w.dtype.type(beta2), w.dtype.type(epsilon)
     of_dw, of_m, v_correction = w.dtype.type(of_dw), w.dtype.type(of_m), w.dtype.type(v_correction)
@@ -208,7 +208,7 @@ def nadam_span(w, dw, m, v, rate, beta1, beta2, epsilon, of_dw, of_m, v_correcti
 
 
 @inline
-def lion_span(w, dw, m, rate, beta1, beta2, shrinkage):
+def lion_chunk(w, dw, m, rate, beta1, beta2, shrinkage):
     rest1, rest2 = w.dtype.type(1 - beta1), w.dtype.type(1 - beta2)
     rate, beta1, beta2 = w.dtype.type(rate), w.dtype.type(beta1), w.dtype.type(beta2)
     shrinkage, zero, one = w.dtype.type(shrinkage), w.dtype.type(0), w.dtype.type(1)
@@ -247,36 +247,36 @@ def _nadam_factors(beta1, momentum_decay, t, product):
     return (1 - _momentum(beta1, momentum_decay, t)) / (1 - product), following / (1 - product * following)
 
 
-@part
+@glue
 def sgd_rule(w, dw, state, stride, hyper, step, notes):
-    sgd_span(w, dw, hyper[0])
+    sgd_chunk(w, dw, hyper[0])
 
 
-@part
+@glue
 def sgd_momentum_rule(w, dw, state, stride, hyper, step, notes):
-    sgd_momentum_span(w, dw, vector(state, 0, w.size), hyper[0], hyper[1])
+    sgd_momentum_chunk(w, dw, vector(state, 0, w.size), hyper[0], hyper[1])
 
 
-@part
+@glue
 def nesterov_rule(w, dw, state, stride, hyper, step, notes):
-    nesterov_span(w, dw, vector(state, 0, w.size), hyper[0], hyper[1])
+    nesterov_chunk(w, dw, vector(state, 0, w.size), hyper[0], hyper[1])
 
 
-@part
+@glue
 def rmsprop_rule(w, dw, state, stride, hyper, step, notes):
-    rmsprop_span(w, dw, vector(state, 0, w.size), hyper[0], hyper[1], hyper[2])
+    rmsprop_chunk(w, dw, vector(state, 0, w.size), hyper[0], hyper[1], hyper[2])
 
 
-@part
+@glue
 def adagrad_rule(w, dw, state, stride, hyper, step, notes):
-    adagrad_span(w, dw, vector(state, 0, w.size), hyper[0], hyper[1])
+    adagrad_chunk(w, dw, vector(state, 0, w.size), hyper[0], hyper[1])
 
 
 # Most parameters share the corrections of Adam's moments: two powers take as long as the update of a hundred weights.
 _OF_FIRST, _OF_SECOND, _OF_T, _M_CORRECTION, _V_CORRECTION = range(5)
 
 
-@part
+@glue
 def _note_corrections(hyper, step, notes):
     """Have the corrections of the moments in `notes`, for a rule whose hyperparameters begin as Adam's."""
     beta1, beta2, t = hyper[1], hyper[2], hyper[4] + (step + 1)
@@ -286,32 +286,32 @@ def _note_corrections(hyper, step, notes):
         notes[_V_CORRECTION] = 1 / (1 - beta2**t)
 
 
-@part
+@glue
 def adam_rule(w, dw, state, stride, hyper, step, notes):
     """AdamW; Adam has no weight decay."""
     _note_corrections(hyper, step, notes)
     rate, beta1, beta2, epsilon, weight_decay = hyper[0], hyper[1], hyper[2], hyper[3], hyper[5]
     m, v = vector(state, 0, w.size), vector(state, stride, w.size)
     m_correction, v_correction = notes[_M_CORRECTION], notes[_V_CORRECTION]
-    adam_span(w, dw, m, v, rate, beta1, beta2, epsilon, m_correction, v_correction, rate * weight_decay)
+    adam_chunk(w, dw, m, v, rate, beta1, beta2, epsilon, m_correction, v_correction, rate * weight_decay)
 
 
-@part
+@glue
 def adam_epsilon_hat_rule(w, dw, state, stride, hyper, step, notes):
     _note_corrections(hyper, step, notes)
     m, v = vector(state, 0, w.size), vector(state, stride, w.size)
     rate = hyper[0] * notes[_M_CORRECTION] / np.sqrt(notes[_V_CORRECTION])
-    adam_span(w, dw, m, v, rate, hyper[1], hyper[2], hyper[3], 1.0, 1.0, 0.0)
+    adam_chunk(w, dw, m, v, rate, hyper[1], hyper[2], hyper[3], 1.0, 1.0, 0.0)
 
 
-@part
+@glue
 def adam_amsgrad_rule(w, dw, state, stride, hyper, step, notes):
     """AdamW with AMSGrad; Adam has no weight decay."""
     _note_corrections(hyper, step, notes)
     m, v, v_max = vector(state, 0, w.size), vector(state, stride, w.size), vector(state, 2 * stride, w.size)
     rate, beta1, beta2, epsilon, weight_decay = hyper[0], hyper[1], hyper[2], hyper[3], hyper[5]
     m_correction, v_correction = notes[_M_CORRECTION], notes[_V_CORRECTION]
-    adam_amsgrad_span(
+    adam_amsgrad_chunk(
         w, dw, m, v, v_max, rate, beta1, beta2, epsilon, m_correction, v_correction, rate * weight_decay
     )  # fmt: skip
 
@@ -320,7 +320,7 @@ _OF_DW, _OF_M, _PRODUCT = _M_CORRECTION, _V_CORRECTION + 1, _V_CORRECTION + 2
 _OF_DECAY = _PRODUCT + 1
 
 
-@part
+@glue
 def nadam_rule(w, dw, state, stride, hyper, step, notes):
     rate, beta1, beta2, epsilon, decay = hyper[0], hyper[1], hyper[2], hyper[3], hyper[5]
     t = hyper[4] + (step + 1)
@@ -335,12 +335,12 @@ def nadam_rule(w, dw, state, stride, hyper, step, notes):
         notes[_OF_DW], notes[_OF_M] = _nadam_factors(beta1, decay, t, notes[_PRODUCT])
         notes[_V_CORRECTION] = 1 / (1 - beta2**t)
     m, v = vector(state, 0, w.size), vector(state, stride, w.size)
-    nadam_span(w, dw, m, v, rate, beta1, beta2, epsilon, notes[_OF_DW], notes[_OF_M], notes[_V_CORRECTION])
+    nadam_chunk(w, dw, m, v, rate, beta1, beta2, epsilon, notes[_OF_DW], notes[_OF_M], notes[_V_CORRECTION])
 
 
-@part
+@glue
 def lion_rule(w, dw, state, stride, hyper, step, notes):
-    lion_span(w, dw, vector(state, 0, w.size), hyper[0], hyper[1], hyper[2], hyper[0] * hyper[3])
+    lion_chunk(w, dw, vector(state, 0, w.size), hyper[0], hyper[1], hyper[2], hyper[0] * hyper[3])
 
 
 def _one_of(names, number=0):
@@ -348,7 +348,7 @@ def _one_of(names, number=0):
     apply = globals()[names[0]]
     if len(names) == 1:
 
-        @part
+        @glue
         def last(code, w, dw, state, stride, hyper, step, notes):
             apply(w, dw, state, stride, hyper, step, notes)
 
@@ -356,7 +356,7 @@ def _one_of(names, number=0):
 
     others = _one_of(names[1:], number + 1)
 
-    @part
+    @glue
     def choose(code, w, dw, state, stride, hyper, step, notes):
         if code == number:
             apply(w, dw, state, stride, hyper, step, notes)
@@ -372,44 +372,44 @@ apply_rule = _one_of(RUN_KERNELS)
 
 @kernel
 def _sgd(w, dw, rate):
-    sgd_span(w, dw, rate)
+    sgd_chunk(w, dw, rate)
 
 
 @kernel
 def _sgd_momentum(w, dw, velocity, rate, momentum):
-    sgd_momentum_span(w, dw, velocity, rate, momentum)
+    sgd_momentum_chunk(w, dw, velocity, rate, momentum)
 
 
 @kernel
 def _nesterov(w, dw, velocity, rate, momentum):
-    nesterov_span(w, dw, velocity, rate, momentum)
+    nesterov_chunk(w, dw, velocity, rate, momentum)
 
 
 @kernel
 def _rmsprop(w, dw, cache, rate, decay_rate, epsilon):
-    rmsprop_span(w, dw, cache, rate, decay_rate, epsilon)
+    rmsprop_chunk(w, dw, cache, rate, decay_rate, epsilon)
 
 
 @kernel
 def _adagrad(w, dw, cache, rate, epsilon):
-    adagrad_span(w, dw, cache, rate, epsilon)
+    adagrad_chunk(w, dw, cache, rate, epsilon)
 
 
 @kernel
 def _adam(w, dw, m, v, rate, beta1, beta2, epsilon, m_correction, v_correction, shrinkage):
-    adam_span(w, dw, m, v, rate, beta1, beta2, epsilon, m_correction, v_correction, shrinkage)
+    adam_chunk(w, dw, m, v, rate, beta1, beta2, epsilon, m_correction, v_correction, shrinkage)
 
 
 @kernel
 def _adam_amsgrad(w, dw, m, v, v_max, rate, beta1, beta2, epsilon, m_correction, v_correction, shrinkage):
-    adam_amsgrad_span(w, dw, m, v, v_max, rate, beta1, beta2, epsilon, m_correction, v_correction, shrinkage)
+    adam_amsgrad_chunk(w, dw, m, v, v_max, rate, beta1, beta2, epsilon, m_correction, v_correction, shrinkage)
 
 
 @kernel
 def _nadam(w, dw, m, v, rate, beta1, beta2, epsilon, of_dw, of_m, v_correction):
-    nadam_span(w, dw, m, v, rate, beta1, beta2, epsilon, of_dw, of_m, v_correction)
+    nadam_chunk(w, dw, m, v, rate, beta1, beta2, epsilon, of_dw, of_m, v_correction)
 
 
 @kernel
 def _lion(w, dw, m, rate, beta1, beta2, shrinkage):
-    lion_span(w, dw, m, rate, beta1, beta2, shrinkage)
+    lion_chunk(w, dw, m, rate, beta1, beta2, shrinkage)

@@ -3,9 +3,9 @@
 import numpy as np
 from numba.core import types
 
-from fastfc.kernels.compiler.jit import part
-from fastfc.kernels.compiler.linked import linked
-from fastfc.kernels.lowering.barrier import meet
+from fastfc.kernels.compiler.jit import glue
+from fastfc.kernels.compiler.standalone import standalone
+from fastfc.kernels.lowering.barrier import barrier_wait
 from fastfc.kernels.lowering.math import add, assign, clear
 from fastfc.kernels.lowering.matmul import multiply
 from fastfc.kernels.lowering.views import borrowed, flat, nth, reference_to, vector
@@ -15,15 +15,15 @@ from fastfc.training.forward import rows_of, share_of_layer, sums_of
 from fastfc.training.memory import Plan
 from fastfc.training.passes import (
     batchnorm_gradient,
-    gate_normalized_rows,
-    gate_rows,
-    slope_normalized_rows,
-    slope_rows,
+    relu_dropout_backward,
+    relu_dropout_norm_backward,
+    slope_backward,
+    slope_norm_backward,
 )
 from fastfc.training.update import publish_gradient_norm, update_from_gradients, update_units, update_weights
 
 
-@linked(types.boolean, lambda dtype: (reference_to(Plan, dtype), types.int64, types.int64))
+@standalone(types.boolean, lambda dtype: (reference_to(Plan, dtype), types.int64, types.int64))
 def backward(plan, thread, step):
     """A step from the gradient of the scores on: every parameter is new after it; False if the team was dismissed.
 
@@ -38,7 +38,7 @@ def backward(plan, thread, step):
         if index > 0:
             _back_to_hidden(plan, thread, index)
         # everybody has read the layer's weights, and every row of its gradient is there
-        if not meet(plan.barrier, plan.num_threads):
+        if not barrier_wait(plan.barrier, plan.num_threads):
             return False
         normalized = index > 0 and plan.norm == memory.BATCH_NORM
         # Rows that are in a near cache are best taken at once, others just before their product.
@@ -51,11 +51,11 @@ def backward(plan, thread, step):
             _back_through_batchnorm(plan, thread, index - 1)
     sums_of(thread, step)[memory.SQUARES] = squares
     if plan.stores_gradients and plan.updates:
-        if not meet(plan.barrier, plan.num_threads):
+        if not barrier_wait(plan.barrier, plan.num_threads):
             return False
         if plan.max_norm != 0:
             publish_gradient_norm(plan, thread, step)
-            if not meet(plan.barrier, plan.num_threads):
+            if not barrier_wait(plan.barrier, plan.num_threads):
                 return False
         update_from_gradients(plan, thread, step)
     return True
@@ -64,7 +64,7 @@ def backward(plan, thread, step):
 call_backward = backward.caller(lambda plan, *_: np.dtype(plan.dtype.name))
 
 
-@part
+@glue
 def _back_to_hidden(plan, thread, index):
     """The thread's rows of the gradient, from the layer's affine output back to the one before.
 
@@ -80,15 +80,15 @@ def _back_to_hidden(plan, thread, index):
     if plan.activation == memory.RELU:
         scale = dx.dtype.type(plan.keep_scale)
         if plan.norm == memory.NO_NORM:
-            gate_rows(dx, out, scale, share.db)
+            relu_dropout_backward(dx, out, scale, share.db)
         else:
-            gate_normalized_rows(dx, out, x_hat, scale, share.dgamma, share.dbeta)
+            relu_dropout_norm_backward(dx, out, x_hat, scale, share.dgamma, share.dbeta)
     else:
         slope = rows_of(before.slope, first, rows, d)
         if plan.norm == memory.NO_NORM:
-            slope_rows(dx, slope, share.db)
+            slope_backward(dx, slope, share.db)
         else:
-            slope_normalized_rows(dx, slope, x_hat, share.dgamma, share.dbeta)
+            slope_norm_backward(dx, slope, x_hat, share.dgamma, share.dbeta)
     if plan.norm == memory.LAYER_NORM:
         clear(share.db)
         for i in range(rows):
@@ -96,14 +96,14 @@ def _back_to_hidden(plan, thread, index):
             add(share.db, dx[i])
 
 
-@part
+@glue
 def _is_near(plan, thread, index):
     """Whether the thread's rows of a layer's gradient stay in the second-level cache."""
     layer = nth(plan.layers, index)
     return (thread.end - thread.first) * layer.d_out * layer.dout.itemsize <= memory.NEAR
 
 
-@part
+@glue
 def _back_through_batchnorm(plan, thread, index):
     """The thread's rows of the gradient, from batch normalization's output back to its input."""
     layer, share, rows = nth(plan.layers, index), nth(thread.shares, index), thread.end - thread.first

@@ -15,7 +15,7 @@ from fastfc._runtime.compile_message import notice
 from fastfc._runtime.machine_code import symbol_of
 from fastfc._runtime.threads import available_cpus, get_num_threads
 
-# Of what Python calls: a plan, a member, and what there is to do.
+# Arguments of the functions that Python calls: a plan, a thread's number, and a job.
 _KINDS = ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p
 
 # The kernels that are compiled when one is asked for, in two parts that take about as long: it, what it calls, and
@@ -53,9 +53,9 @@ def kernel(name: str, dtype: np.dtype) -> Callable[..., None]:
     dtype : numpy.dtype
     """
     if settings.compiler_disabled():
-        from fastfc.training.epoch import linked_kernel
+        from fastfc.training.epoch import standalone_kernel
 
-        return linked_kernel(name, dtype).plain()
+        return standalone_kernel(name, dtype).plain()
     symbol = symbol_of(name, dtype)
     with _lock:
         if not _load_all(symbol):
@@ -89,12 +89,12 @@ def _compile_all(name: str, dtype: np.dtype) -> None:
 
 def provide(names: Iterable[str], dtype: np.dtype) -> None:
     """Load kernels, or compile, keep and load them."""
-    from fastfc.training.epoch import linked_kernel
+    from fastfc.training.epoch import standalone_kernel
 
     for name in names:
         symbol = symbol_of(name, dtype)
         if not machine_code.load(symbol):
-            code = linked_kernel(name, dtype).compile(dtype)
+            code = standalone_kernel(name, dtype).compile(dtype)
             if kernel_cache.is_current():
                 machine_code.keep(symbol, code)
             machine_code.enter(symbol, code)

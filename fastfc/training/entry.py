@@ -8,8 +8,8 @@ layer's output.
 from numba.core import types
 
 from fastfc.kernels.affine import column_sums
-from fastfc.kernels.compiler.jit import part
-from fastfc.kernels.compiler.linked import linked
+from fastfc.kernels.compiler.jit import glue
+from fastfc.kernels.compiler.standalone import standalone
 from fastfc.kernels.lowering.denormals import flush_denormals, restore
 from fastfc.kernels.lowering.matmul import multiply
 from fastfc.kernels.lowering.views import borrowed, nth, reference_to, vector
@@ -29,7 +29,7 @@ def _kinds(dtype):
     return reference_to(Plan, dtype), types.int64, reference_to(Call, dtype)
 
 
-@linked(types.void, _kinds)
+@standalone(types.void, _kinds)
 def forward_rows(plan, thread, call):
     """The batch through the network in training mode; what the way back needs stays in the plan."""
     control = flush_denormals()
@@ -37,7 +37,7 @@ def forward_rows(plan, thread, call):
     restore(control)
 
 
-@part
+@glue
 def _forward_rows(plan, number):
     plan = borrowed(plan)
     thread = borrowed(nth(plan.threads, number))
@@ -45,7 +45,7 @@ def _forward_rows(plan, number):
     affine_of_batch(plan, thread, plan.depth - 1)
 
 
-@linked(types.void, _kinds)
+@standalone(types.void, _kinds)
 def backward_from(plan, thread, call):
     """From the gradient of the scores to every parameter's, and to that of the batch if it is asked for."""
     control = flush_denormals()
@@ -55,7 +55,7 @@ def backward_from(plan, thread, call):
     restore(control)
 
 
-@part
+@glue
 def _begin_backward(plan, number):
     plan = borrowed(plan)
     thread = borrowed(nth(plan.threads, number))
@@ -64,7 +64,7 @@ def _begin_backward(plan, number):
     column_sums(nth(thread.shares, plan.depth - 1).db, rows_of(layer.dout, 0, plan.batch, layer.d_out))
 
 
-@part
+@glue
 def _input_gradient(plan, number, call):
     """Overwrites the call's input_gradient (n, features) with the first layer's dout @ W.T; a training has none."""
     plan = borrowed(plan)
@@ -79,7 +79,7 @@ def _input_gradient(plan, number, call):
         )  # fmt: skip
 
 
-@linked(types.void, _kinds)
+@standalone(types.void, _kinds)
 def apply_update(plan, thread, call):
     """Every parameter takes a step by its stored gradient, which is clipped first if the plan says so."""
     control = flush_denormals()
@@ -87,7 +87,7 @@ def apply_update(plan, thread, call):
     restore(control)
 
 
-@part
+@glue
 def _apply_update(plan, number, call):
     plan = borrowed(plan)
     thread = borrowed(nth(plan.threads, number))
@@ -97,7 +97,7 @@ def _apply_update(plan, number, call):
     update_from_gradients(plan, thread, call.step)
 
 
-@linked(types.void, _kinds)
+@standalone(types.void, _kinds)
 def average_parameters(plan, thread, call):
     """Overwrites params (n,) with ``(1 - tau) * params + tau * other_params``."""
     control = flush_denormals()
@@ -105,7 +105,7 @@ def average_parameters(plan, thread, call):
     restore(control)
 
 
-@part
+@glue
 def _average_parameters(call):
     call = borrowed(call)
     params, others = call.params, call.other_params

@@ -8,9 +8,9 @@ so that a run repeats bit for bit with the same number of threads.
 import numpy as np
 from numba.core import types
 
-from fastfc.kernels.compiler.jit import part
-from fastfc.kernels.compiler.linked import linked
-from fastfc.kernels.lowering.barrier import meet
+from fastfc.kernels.compiler.jit import glue
+from fastfc.kernels.compiler.standalone import standalone
+from fastfc.kernels.lowering.barrier import barrier_wait
 from fastfc.kernels.lowering.clock import ticks
 from fastfc.kernels.lowering.denormals import flush_denormals, restore
 from fastfc.kernels.lowering.math import assign
@@ -34,7 +34,7 @@ from fastfc.training.inference import call_predict, predict_rows
 from fastfc.training.memory import Plan, Steps
 
 
-@linked(types.void, lambda dtype: (reference_to(Plan, dtype), types.int64, reference_to(Steps, dtype)))
+@standalone(types.void, lambda dtype: (reference_to(Plan, dtype), types.int64, reference_to(Steps, dtype)))
 def train_steps(plan, thread, steps):
     """Carry out as many steps as there are losses."""
     control = flush_denormals()
@@ -42,7 +42,7 @@ def train_steps(plan, thread, steps):
     restore(control)
 
 
-@part
+@glue
 def _train_steps(whole, number, steps, control):
     usual = borrowed(whole)
     usual_thread = borrowed(nth(usual.threads, number))
@@ -66,7 +66,7 @@ def _train_steps(whole, number, steps, control):
         if not call_backward((called, number, step)):
             return
         # every weight is new, and nobody reads the batch any more
-        if not meet(plan.barrier, plan.num_threads):
+        if not barrier_wait(plan.barrier, plan.num_threads):
             return
         if steps.average.size > 0:
             _average(plan, thread, steps)
@@ -77,7 +77,7 @@ def _train_steps(whole, number, steps, control):
         if steps.watch.size > 0:
             if thread.index == 0:
                 _watch(plan, steps, step, at_end)
-            if at_end and (not meet(plan.barrier, plan.num_threads) or progress[memory.ENDING] != 0):
+            if at_end and (not barrier_wait(plan.barrier, plan.num_threads) or progress[memory.ENDING] != 0):
                 return
         if at_end:
             # The first hyperparameter of every rule is its learning rate.
@@ -94,13 +94,13 @@ def _train_steps(whole, number, steps, control):
             checks += 1
 
 
-@part
+@glue
 def _loss_of_batch(plan, thread, examples, steps, step):
     """From the batch's examples to its loss and the gradient of its scores; False if the team was dismissed."""
     fetch_batch(plan, thread, examples)
     if plan.by_features:
         sum_over_features(plan, thread)
-        if not meet(plan.barrier, plan.num_threads):
+        if not barrier_wait(plan.barrier, plan.num_threads):
             return False
     if not hidden_layers(plan, thread):
         return False
@@ -108,7 +108,7 @@ def _loss_of_batch(plan, thread, examples, steps, step):
     return True
 
 
-@part
+@glue
 def _draw(plan, thread, steps, place):
     """The examples of the batch at a place in its epoch; each thread draws them all."""
     if steps.sampler == memory.REPLACEMENT:
@@ -121,7 +121,7 @@ def _draw(plan, thread, steps, place):
         thread.indices[i] = thread.order[first + i]
 
 
-@part
+@glue
 def _set_rates(thread, steps, step):
     """The learning rates of a step, by the schedule's factor; the first hyperparameter of every rule is its rate."""
     if steps.rates.size > 0:
@@ -129,7 +129,7 @@ def _set_rates(thread, steps, step):
             thread.hyperparameters[i * MOST_HYPERPARAMETERS] = thread.rates[i] * steps.rates[step]
 
 
-@part
+@glue
 def _average(plan, thread, steps):
     """The thread's share of the parameters' exponential moving average takes a step."""
     first, end = share_of(plan, thread, steps.params.size)
@@ -139,7 +139,7 @@ def _average(plan, thread, steps):
         average[i] = decay * average[i] + rest * params[i]
 
 
-@part
+@glue
 def _watch(plan, steps, step, at_end):
     """The epoch's mean loss, and whether too many epochs have not lowered it: then the call is to end."""
     watch = steps.watch
@@ -154,14 +154,14 @@ def _watch(plan, steps, step, at_end):
         steps.progress[memory.ENDING] = 1
 
 
-@part
+@glue
 def _check(whole, plan, number, thread, steps, place, started):
     """Both accuracies, and a copy of the best parameters; False if the team was dismissed."""
     before = ticks()
     _count_correct(whole, plan, number, thread, nth(steps.checks, 2 * number))
     _count_correct(whole, plan, number, thread, nth(steps.checks, 2 * number + 1))
     # also: nobody writes the next batch while another thread's predictions are in its place
-    if not meet(plan.barrier, plan.num_threads):
+    if not barrier_wait(plan.barrier, plan.num_threads):
         return False
     accuracy = _accuracy(plan, steps, 1)
     best = vector(steps.best_accuracy, number * memory.LINE, 1)
@@ -181,10 +181,10 @@ def _check(whole, plan, number, thread, steps, place, started):
         if better:
             progress[memory.BEST] = place + 1
     # all of the best parameters are there, and everybody knows whether to go on
-    return meet(plan.barrier, plan.num_threads)
+    return barrier_wait(plan.barrier, plan.num_threads)
 
 
-@part
+@glue
 def _count_correct(whole, plan, number, thread, check):
     """The thread's share of a check's predictions, and how many of them are right."""
     job = check.job
@@ -203,7 +203,7 @@ def _count_correct(whole, plan, number, thread, check):
     check.correct[0] = correct
 
 
-@part
+@glue
 def _accuracy(plan, steps, split):
     """The share of right answers in a check that all threads have taken part in; NaN of no examples."""
     correct = 0
@@ -212,7 +212,7 @@ def _accuracy(plan, steps, split):
     return correct / np.float64(nth(steps.checks, split).job.count)
 
 
-@part
+@glue
 def _loss(plan, step):
     """The step's loss from what all threads have added up."""
     loss = 0.0
@@ -225,8 +225,8 @@ def _loss(plan, step):
     return plan.loss_scale * (loss / plan.batch) + 0.5 * reg * squares
 
 
-def linked_kernel(name, dtype):
-    """The :class:`fastfc.kernels.compiler.linked.Linked` of a name and a dtype."""
+def standalone_kernel(name, dtype):
+    """The :class:`fastfc.kernels.compiler.standalone.Standalone` of a name and a dtype."""
     if name == "product":
         return PRODUCTS[np.dtype(dtype)]
     kernels = train_steps, backward, predict_rows, forward_rows, backward_from, apply_update, average_parameters

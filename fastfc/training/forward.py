@@ -8,10 +8,10 @@ import numpy as np
 
 from fastfc.kernels.activation import activate, rectify
 from fastfc.kernels.affine import column_sums
-from fastfc.kernels.compiler.jit import part
+from fastfc.kernels.compiler.jit import glue
 from fastfc.kernels.dropout import apply_mask
 from fastfc.kernels.loss import label_row, target_row, weight_of_row
-from fastfc.kernels.lowering.barrier import meet
+from fastfc.kernels.lowering.barrier import barrier_wait
 from fastfc.kernels.lowering.math import add, assign, fill
 from fastfc.kernels.lowering.matmul import multiply
 from fastfc.kernels.lowering.random import drop, skip_words
@@ -29,25 +29,25 @@ from fastfc.training.data import gather_row, gather_standardized
 from fastfc.training.passes import batchnorm_relu, moments
 
 
-@part
+@glue
 def rows_of(values, first, rows, d):
     """(rows, d): of values (n, d), which lie flat, from row `first` on."""
     return matrix(values, first * d, rows, d)
 
 
-@part
+@glue
 def input_rows(layer, first, rows):
     """(rows * in_row,): of the layer's input, from row `first` on."""
     return vector(layer.x, first * layer.in_row, rows * layer.in_row)
 
 
-@part
+@glue
 def share_of(plan, thread, count):
     """Of `count` rows of weights, or units: the thread's first, and the one behind its last."""
     return count * thread.index // plan.num_threads, count * (thread.index + 1) // plan.num_threads
 
 
-@part
+@glue
 def sums_of(thread, step):
     """(SUMS,): what the thread adds up in a step; the next step has another place."""
     return vector(thread.sums, step % 2 * memory.SUMS, memory.SUMS)
@@ -56,7 +56,7 @@ def sums_of(thread, step):
 # -------------------------------------------------------------------------------------------------- the batch
 
 
-@part
+@glue
 def fetch_batch(plan, thread, examples):
     """The thread's part of the batch for the first product: its rows, or its features of all rows."""
     first, end, first_row, end_row = 0, plan.features, thread.first, thread.end
@@ -68,7 +68,7 @@ def fetch_batch(plan, thread, examples):
         fetch(plan, x, examples, thread.indices[i], first)
 
 
-@part
+@glue
 def fetch(plan, out, examples, example, first):
     """Overwrites out (n,) with an example's features from `first` on, standardized."""
     address = examples.address + example * examples.row_bytes
@@ -84,7 +84,7 @@ def fetch(plan, out, examples, example, first):
 # --------------------------------------------------------------------------------------------- affine products
 
 
-@part
+@glue
 def affine_rows(thread, layer, out, first, rows):
     """Overwrites out (rows, d_out) with x @ W + b, for rows of the layer's input from `first` on."""
     x, W, b, d_out = input_rows(layer, first, rows), layer.W.value, layer.b.value, layer.d_out
@@ -93,7 +93,7 @@ def affine_rows(thread, layer, out, first, rows):
     )  # fmt: skip
 
 
-@part
+@glue
 def sum_over_features(plan, thread):
     """The thread's part of the first layer's affine output: all rows, its features."""
     layer, (first, end) = nth(plan.layers, 0), share_of(plan, thread, plan.features)
@@ -107,7 +107,7 @@ def sum_over_features(plan, thread):
     )  # fmt: skip
 
 
-@part
+@glue
 def _add_sums_over_features(plan, thread, out):
     """Overwrites out (rows, d_out), the thread's rows of the first layer's affine output, with all threads' parts."""
     start, size = thread.first * out.shape[1], out.shape[0] * out.shape[1]
@@ -116,7 +116,7 @@ def _add_sums_over_features(plan, thread, out):
         add(flat(out), vector(nth(plan.threads, other).first_sums, start, size))
 
 
-@part
+@glue
 def affine_of_batch(plan, thread, index):
     """The thread's rows of a layer's affine output, in the place of its output."""
     layer, rows = nth(plan.layers, index), thread.end - thread.first
@@ -130,7 +130,7 @@ def affine_of_batch(plan, thread, index):
 # ------------------------------------------------------------------------------------------------ batch statistics
 
 
-@part
+@glue
 def _publish_statistics(thread, layer, share):
     """The statistics of the thread's rows, for the others to read."""
     x = rows_of(layer.out, thread.first, thread.end - thread.first, layer.d_out)
@@ -139,7 +139,7 @@ def _publish_statistics(thread, layer, share):
         moments(share.mean, share.var, x, share.shift)
 
 
-@part
+@glue
 def _merge_statistics(plan, thread, index):
     """The batch's statistics from those of the threads' rows, each thread for itself."""
     layer, share, of_first = nth(plan.layers, index), nth(thread.shares, index), share_of_layer(plan, 0, index)
@@ -158,7 +158,7 @@ def _merge_statistics(plan, thread, index):
     inverse_std(inv_std, inv_std, layer.eps)
 
 
-@part
+@glue
 def share_of_layer(plan, thread, index):
     """A thread's :class:`fastfc.training.memory.Share` of a layer, both by their numbers."""
     return nth(nth(plan.threads, thread).shares, index)
@@ -167,7 +167,7 @@ def share_of_layer(plan, thread, index):
 # ------------------------------------------------------------------------------------- from affine output to output
 
 
-@part
+@glue
 def _hidden_output(plan, thread, index):
     """The thread's rows of a hidden layer from the affine output on: norm - activation - dropout."""
     layer, rows = nth(plan.layers, index), thread.end - thread.first
@@ -191,7 +191,7 @@ def _hidden_output(plan, thread, index):
         skip_words(thread.stream, 2 * (plan.batch - thread.end) * layer.d_out)
 
 
-@part
+@glue
 def normalize_and_rectify(plan, thread, index, x_hat, out):
     """Overwrites rows out (n, d_out) of affine outputs with norm - relu, other activations excepted; and x_hat.
 
@@ -216,34 +216,34 @@ def normalize_and_rectify(plan, thread, index, x_hat, out):
             rectify(out[i])
 
 
-@part
+@glue
 def _drop_both(plan, thread, out, slope):
     """Dropout of values and slopes (n,) by the same numbers of the stream."""
     # Nobody has a gradient yet.
-    room = thread.gradient_chunk
-    for start in range(0, out.size, room.size):
-        mask = vector(room, 0, min(room.size, out.size - start))
+    scratch = thread.gradient_chunk
+    for start in range(0, out.size, scratch.size):
+        mask = vector(scratch, 0, min(scratch.size, out.size - start))
         fill(mask, 1)
         drop(mask, thread.stream, plan.keep_threshold, plan.keep_scale)
         apply_mask(vector(out, start, mask.size), mask)
         apply_mask(vector(slope, start, mask.size), mask)
 
 
-@part
+@glue
 def hidden_layers(plan, thread):
     """The thread's rows of the batch through all hidden layers; False if the team was dismissed."""
     for index in range(plan.depth - 1):
         affine_of_batch(plan, thread, index)
         if plan.norm == memory.BATCH_NORM:
             _publish_statistics(thread, nth(plan.layers, index), nth(thread.shares, index))
-            if not meet(plan.barrier, plan.num_threads):
+            if not barrier_wait(plan.barrier, plan.num_threads):
                 return False
             _merge_statistics(plan, thread, index)
         _hidden_output(plan, thread, index)
     return True
 
 
-@part
+@glue
 def _reg_of_step(plan, weight):
     """The L2 strength of a batch whose examples have a weight in all."""
     if not plan.reg_of_batch:
@@ -251,7 +251,7 @@ def _reg_of_step(plan, weight):
     return plan.reg / weight if weight > 0 else 0.0
 
 
-@part
+@glue
 def output_and_loss(plan, thread, steps, step):
     """Scores, their gradient and its column sums for the thread's rows; returns the sum of the rows' losses."""
     index = plan.depth - 1

@@ -4,8 +4,8 @@ import numpy as np
 from numba.core import types
 
 from fastfc.kernels.activation import activate_alone
-from fastfc.kernels.compiler.jit import inline, part
-from fastfc.kernels.compiler.linked import linked
+from fastfc.kernels.compiler.jit import glue, inline
+from fastfc.kernels.compiler.standalone import standalone
 from fastfc.kernels.loss import softmax_scores
 from fastfc.kernels.lowering.barrier import dismissed
 from fastfc.kernels.lowering.math import assign, clear
@@ -16,7 +16,7 @@ from fastfc.training.forward import affine_rows, fetch, normalize_and_rectify, r
 from fastfc.training.memory import Plan, Predictions
 
 
-@linked(types.boolean, lambda dtype: (reference_to(Plan, dtype), types.int64, reference_to(Predictions, dtype)))
+@standalone(types.boolean, lambda dtype: (reference_to(Plan, dtype), types.int64, reference_to(Predictions, dtype)))
 def predict_rows(plan, thread, job):
     """Carry out some blocks of the thread's share of a job; False if the team was dismissed before its end."""
     plan = borrowed(plan)
@@ -58,7 +58,7 @@ def predict_rows(plan, thread, job):
 call_predict = predict_rows.caller(lambda plan, *_: np.dtype(plan.dtype.name))
 
 
-@part
+@glue
 def _use_running_statistics(layer, share):
     """Put a layer's running statistics where a batch's own would stand."""
     assign(share.batch_shift, layer.running_mean)
@@ -66,7 +66,7 @@ def _use_running_statistics(layer, share):
     inverse_std(share.batch_inv_std, layer.running_var, layer.eps)
 
 
-@part
+@glue
 def _hidden_test(plan, thread, index, rows):
     """The thread's first rows through affine - norm - activation, in test mode."""
     layer = nth(plan.layers, index)

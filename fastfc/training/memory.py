@@ -10,7 +10,7 @@ from typing import cast
 
 import numpy as np
 
-from fastfc._runtime.constants import PANEL
+from fastfc._runtime.constants import PACKING_SIZE
 from fastfc._runtime.record import Float64s, Int64s, Reals, Record, Table, Uint32s, record
 from fastfc.ops.activations import ACTIVATIONS
 
@@ -42,8 +42,10 @@ CHUNK = 1 << 16
 LEAST_CHUNK_ROWS = 256
 # Of so few columns, a gradient of weights is computed transposed: the other way round, rows fill vectors badly.
 NARROW = 16
-if max(CHUNK, LEAST_CHUNK_ROWS * NARROW) > PANEL:
-    raise RuntimeError(f"the buffer for copies of matrices has {PANEL} values: too few for a gradient of weights")
+if max(CHUNK, LEAST_CHUNK_ROWS * NARROW) > PACKING_SIZE:
+    raise RuntimeError(
+        f"the buffer for copies of matrices has {PACKING_SIZE} values: too few for a gradient of weights"
+    )
 # Bytes that stay in the second-level cache from one part of a step to the next.
 NEAR = 1 << 20
 
@@ -131,7 +133,7 @@ class Thread(Record):
     notes: Float64s  # (NOTES,): what the rule's kernel remembers
     first_sums: Reals  # (n, the first layer's d_out): its features' part of that layer's affine output
     gradient_chunk: Reals  # the gradient of the weights that are updated next
-    packing_buffer: Reals  # (PANEL,): for a copy of a part of a matrix, or of a narrow gradient
+    packing_buffer: Reals  # (PACKING_SIZE,): for a copy of a part of a matrix, or of a narrow gradient
     shares: Table[Share]  # by layer
 
 

@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from fastfc.kernels.activation import gate_in_place, rectify
+from fastfc.kernels.activation import rectify, relu_backward_in_place
 from fastfc.kernels.affine import column_sums
 from fastfc.kernels.compiler.jit import inline
 from fastfc.kernels.dropout import apply_mask
@@ -59,30 +59,30 @@ def _plain_batchnorm_relu(out, x_hat, shift, mean, inv_std, gamma, beta):
 
 
 @inline
-def _plain_gate_rows(dx, out, scale, db):
+def _plain_relu_dropout_backward(dx, out, scale, db):
     for i in range(dx.shape[0]):
-        gate_in_place(dx[i], out[i], scale)
+        relu_backward_in_place(dx[i], out[i], scale)
     column_sums(db, dx)
 
 
 @inline
-def _plain_gate_normalized_rows(dx, out, x_hat, scale, dgamma, dbeta):
+def _plain_relu_dropout_norm_backward(dx, out, x_hat, scale, dgamma, dbeta):
     clear(dgamma)
     clear(dbeta)
     for i in range(dx.shape[0]):
-        gate_in_place(dx[i], out[i], scale)
+        relu_backward_in_place(dx[i], out[i], scale)
         add_parameter_gradients(dgamma, dbeta, dx[i], x_hat[i])
 
 
 @inline
-def _plain_slope_rows(dx, slope, db):
+def _plain_slope_backward(dx, slope, db):
     for i in range(dx.shape[0]):
         apply_mask(dx[i], slope[i])
     column_sums(db, dx)
 
 
 @inline
-def _plain_slope_normalized_rows(dx, slope, x_hat, dgamma, dbeta):
+def _plain_slope_norm_backward(dx, slope, x_hat, dgamma, dbeta):
     clear(dgamma)
     clear(dbeta)
     for i in range(dx.shape[0]):
@@ -154,16 +154,16 @@ def _batchnorm_relu_body(on, columns, sums, values, scalars):
     return [], [x_hat, on.greater(zero, out, zero, out)]
 
 
-def _gate_body(on, columns, sums, values, scalars):
+def _relu_dropout_body(on, columns, sums, values, scalars):
     (db,), (out, dx), (scale,) = sums, values, scalars
     zero = ir.Constant(dx.type, None)
     dx = on.greater(out, zero, on.multiply(dx, scale), zero)
     return [on.add(db, dx)], [dx]
 
 
-def _gate_normalized_body(on, columns, sums, values, scalars):
-    (dgamma, dbeta), (x_hat, *gated) = sums, values
-    (dbeta,), (dx,) = _gate_body(on, columns, [dbeta], gated, scalars)
+def _relu_dropout_norm_body(on, columns, sums, values, scalars):
+    (dgamma, dbeta), (x_hat, *others) = sums, values
+    (dbeta,), (dx,) = _relu_dropout_body(on, columns, [dbeta], others, scalars)
     return [on.add(dgamma, on.multiply(dx, x_hat)), dbeta], [dx]
 
 
@@ -173,9 +173,9 @@ def _slope_body(on, columns, sums, values, scalars):
     return [on.add(db, dx)], [dx]
 
 
-def _slope_normalized_body(on, columns, sums, values, scalars):
-    (dgamma, dbeta), (x_hat, *sloped) = sums, values
-    (dbeta,), (dx,) = _slope_body(on, columns, [dbeta], sloped, scalars)
+def _slope_norm_body(on, columns, sums, values, scalars):
+    (dgamma, dbeta), (x_hat, *others) = sums, values
+    (dbeta,), (dx,) = _slope_body(on, columns, [dbeta], others, scalars)
     return [on.add(dgamma, on.multiply(dx, x_hat)), dbeta], [dx]
 
 
@@ -279,10 +279,10 @@ def _pass_routine(module, real, described, scalars):
 _sum_pass = _by_columns(_Pass("sum", _sum_body, 1, 1, 1))
 _squares_pass = _by_columns(_Pass("squares", _squares_body, 2, 1, 1))
 _batchnorm_relu_pass = _by_columns(_Pass("batchnorm_relu", _batchnorm_relu_body, 5, 0, 2))
-_gate_pass = _by_columns(_Pass("gate", _gate_body, 0, 1, 2))
-_gate_normalized_pass = _by_columns(_Pass("gate_normalized", _gate_normalized_body, 0, 2, 3))
+_relu_dropout_pass = _by_columns(_Pass("relu_dropout", _relu_dropout_body, 0, 1, 2))
+_relu_dropout_norm_pass = _by_columns(_Pass("relu_dropout_norm", _relu_dropout_norm_body, 0, 2, 3))
 _slope_pass = _by_columns(_Pass("slope", _slope_body, 0, 1, 2))
-_slope_normalized_pass = _by_columns(_Pass("slope_normalized", _slope_normalized_body, 0, 2, 3))
+_slope_norm_pass = _by_columns(_Pass("slope_norm", _slope_norm_body, 0, 2, 3))
 _batchnorm_gradient_pass = _by_columns(_Pass("batchnorm_gradient", _batchnorm_gradient_body, 4, 1, 2))
 
 
@@ -304,29 +304,29 @@ def _vector_batchnorm_relu(out, x_hat, shift, mean, inv_std, gamma, beta):
 
 
 @inline
-def _vector_gate_rows(dx, out, scale, db):
+def _vector_relu_dropout_backward(dx, out, scale, db):
     clear(db)
-    _gate_pass(dx.shape, (db, out, dx), (scale,))
+    _relu_dropout_pass(dx.shape, (db, out, dx), (scale,))
 
 
 @inline
-def _vector_gate_normalized_rows(dx, out, x_hat, scale, dgamma, dbeta):
+def _vector_relu_dropout_norm_backward(dx, out, x_hat, scale, dgamma, dbeta):
     clear(dgamma)
     clear(dbeta)
-    _gate_normalized_pass(dx.shape, (dgamma, dbeta, x_hat, out, dx), (scale,))
+    _relu_dropout_norm_pass(dx.shape, (dgamma, dbeta, x_hat, out, dx), (scale,))
 
 
 @inline
-def _vector_slope_rows(dx, slope, db):
+def _vector_slope_backward(dx, slope, db):
     clear(db)
     _slope_pass(dx.shape, (db, slope, dx), ())
 
 
 @inline
-def _vector_slope_normalized_rows(dx, slope, x_hat, dgamma, dbeta):
+def _vector_slope_norm_backward(dx, slope, x_hat, dgamma, dbeta):
     clear(dgamma)
     clear(dbeta)
-    _slope_normalized_pass(dx.shape, (dgamma, dbeta, x_hat, slope, dx), ())
+    _slope_norm_pass(dx.shape, (dgamma, dbeta, x_hat, slope, dx), ())
 
 
 @inline
@@ -344,17 +344,17 @@ moments = _vector_moments if _SUPPORTED else _plain_moments
 #: ``batchnorm_relu(out, x_hat, shift, mean, inv_std, gamma, beta)`` overwrites rows x (N, D) in out with
 #: relu(gamma * x_hat + beta), and x_hat (N, D) with ((x - shift) - mean) * inv_std.
 batchnorm_relu = _vector_batchnorm_relu if _SUPPORTED else _plain_batchnorm_relu
-#: ``gate_rows(dx, out, scale, db)`` overwrites dx (N, D) with scale * dx where out > 0, else 0, and db (D,)
+#: ``relu_dropout_backward(dx, out, scale, db)`` overwrites dx (N, D) with scale * dx where out > 0, else 0, and db (D,)
 #: with the sums of its columns.
-gate_rows = _vector_gate_rows if _SUPPORTED else _plain_gate_rows
-#: ``gate_normalized_rows(dx, out, x_hat, scale, dgamma, dbeta)`` does the same with dx, and overwrites dgamma and
+relu_dropout_backward = _vector_relu_dropout_backward if _SUPPORTED else _plain_relu_dropout_backward
+#: ``relu_dropout_norm_backward(dx, out, x_hat, scale, dgamma, dbeta)`` does the same with dx, and overwrites dgamma and
 #: dbeta (D,) with the sums of the columns of dx * x_hat and of dx.
-gate_normalized_rows = _vector_gate_normalized_rows if _SUPPORTED else _plain_gate_normalized_rows
-#: ``slope_rows(dx, slope, db)`` multiplies dx (N, D) by slope, and overwrites db (D,) with the sums of its columns.
-slope_rows = _vector_slope_rows if _SUPPORTED else _plain_slope_rows
-#: ``slope_normalized_rows(dx, slope, x_hat, dgamma, dbeta)`` does the same with dx, and overwrites dgamma and dbeta
+relu_dropout_norm_backward = _vector_relu_dropout_norm_backward if _SUPPORTED else _plain_relu_dropout_norm_backward
+#: ``slope_backward(dx, slope, db)`` multiplies dx (N, D) by slope, and overwrites db (D,) with the sums of its columns.
+slope_backward = _vector_slope_backward if _SUPPORTED else _plain_slope_backward
+#: ``slope_norm_backward(dx, slope, x_hat, dgamma, dbeta)`` does the same with dx, and overwrites dgamma and dbeta
 #: (D,) with the sums of the columns of dx * x_hat and of dx.
-slope_normalized_rows = _vector_slope_normalized_rows if _SUPPORTED else _plain_slope_normalized_rows
+slope_norm_backward = _vector_slope_norm_backward if _SUPPORTED else _plain_slope_norm_backward
 #: ``batchnorm_gradient(dx, x_hat, dgamma, dbeta, inv_std, gamma, share, db)``: see
 #: :func:`fastfc.kernels.norm.batch_input_gradient`, for rows dx (N, D); overwrites db (D,) with their sums.
 batchnorm_gradient = _vector_batchnorm_gradient if _SUPPORTED else _plain_batchnorm_gradient

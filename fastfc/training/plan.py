@@ -10,7 +10,7 @@ import numpy as np
 from fastfc import optim
 from fastfc._arguments import checked_reg
 from fastfc._layer_arguments import checked_dropout_param
-from fastfc._runtime.constants import PANEL, keep_threshold
+from fastfc._runtime.constants import PACKING_SIZE, keep_threshold
 from fastfc._runtime.record import Buffer, Part, Table
 from fastfc._runtime.team import new_barrier
 from fastfc.ops import rules
@@ -57,10 +57,10 @@ class _Sizes:
         self._parts: list[tuple[int, int]] = []
         self._end = 0
 
-    def reserve(self, size: int, room: int = 0) -> int:
-        """The number of a new part of `size` values, which takes the place of `room` if that is more."""
+    def reserve(self, size: int, space: int = 0) -> int:
+        """The number of a new part of `size` values, which takes `space` values if that is more."""
         self._parts.append((self._end, size))
-        self._end += -(-max(size, room) // self._line) * self._line
+        self._end += -(-max(size, space) // self._line) * self._line
         return len(self._parts) - 1
 
     def parts(self) -> list[Part]:
@@ -100,7 +100,7 @@ def make_plan(
     first_sums = [reals.reserve(batch * dims[1] if by_features else 0) for _ in range(threads)]
     row_inv_std = [reals.reserve(batch) for _ in range(depth)]
     chunks = [reals.reserve(chunk) for _ in range(threads)]
-    packing = [reals.reserve(PANEL) for _ in range(threads)]
+    packing = [reals.reserve(PACKING_SIZE) for _ in range(threads)]
     shares = [[{name: reals.reserve(d) for name in Share.fields} for d in widths] for _ in range(threads)]
     x_hat = [reals.reserve(batch * d if normal else 0) for d, normal in zip(widths, normalized, strict=True)]
     out = [reals.reserve(batch * d) for d in widths]

@@ -74,7 +74,7 @@ def predict_scores(model: Network, X: np.ndarray, softmax: bool = False) -> np.n
 
 
 def _rows(model: Network) -> int:
-    """Rows that go through the net at a time, for each member: fewer where they are very wide."""
+    """Rows that go through the net at a time, for each thread: fewer where they are very wide."""
     row_bytes = sum(model.dims) * np.dtype(model.dtype).itemsize
     return max(_LEAST_ROWS, min(_ROWS, _ROOM_BYTES // row_bytes))
 

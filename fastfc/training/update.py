@@ -7,8 +7,8 @@ applied when all of them are there: what looks at whole gradients stands between
 
 import numpy as np
 
-from fastfc.kernels.compiler.jit import inline, part
-from fastfc.kernels.loss import l2_span
+from fastfc.kernels.compiler.jit import glue, inline
+from fastfc.kernels.loss import l2_chunk
 from fastfc.kernels.lowering.math import add, assign, clip, multiply_by, sum_of_squares
 from fastfc.kernels.lowering.matmul import multiply
 from fastfc.kernels.lowering.views import matrix, nth, vector
@@ -18,7 +18,7 @@ from fastfc.training import memory
 from fastfc.training.forward import input_rows, share_of, share_of_layer, sums_of
 
 
-@part
+@glue
 def update_weights(plan, thread, index, step):
     """The thread's share of a layer's weights takes a step; returns the sum of squares of the old ones."""
     layer, squares = nth(plan.layers, index), 0.0
@@ -48,13 +48,13 @@ def update_weights(plan, thread, index, step):
                 thread.first,
             )  # fmt: skip
         if reg != 0:
-            squares += l2_span(dw, vector(W.value, start, size), reg)
+            squares += l2_chunk(dw, vector(W.value, start, size), reg)
         if not plan.stores_gradients:
             update_chunk(plan, thread, W, dw, start, hyper, step)
     return squares
 
 
-@part
+@glue
 def update_units(plan, thread, index, step):
     """The thread's share of a layer's bias, scale and shift takes a step."""
     layer = nth(plan.layers, index)
@@ -69,7 +69,7 @@ def update_units(plan, thread, index, step):
             update_chunk(plan, thread, parameter, gradient, first, _hyperparameters(thread, index, kind), step)
 
 
-@part
+@glue
 def _parameter(layer, kind):
     """A layer's parameter, by its place in PARAMETERS."""
     if kind == memory.WEIGHTS:
@@ -79,14 +79,14 @@ def _parameter(layer, kind):
     return layer.gamma if kind == memory.SCALE else layer.beta
 
 
-@part
+@glue
 def _hyperparameters(thread, index, kind):
     """(MOST_HYPERPARAMETERS,): of a layer's parameter, as the thread has them."""
     start = (index * len(memory.PARAMETERS) + kind) * MOST_HYPERPARAMETERS
     return vector(thread.hyperparameters, start, MOST_HYPERPARAMETERS)
 
 
-@part
+@glue
 def _published(plan, thread, index, kind):
     """(d_out,): a thread's sums for the gradient of a layer's bias, scale or shift."""
     share = share_of_layer(plan, thread, index)
@@ -95,7 +95,7 @@ def _published(plan, thread, index, kind):
     return share.dgamma if kind == memory.SCALE else share.dbeta
 
 
-@part
+@glue
 def _place_of_gradient(plan, thread, parameter, start, size):
     """(size,): where the gradient of a part of a parameter is computed."""
     if plan.stores_gradients:
@@ -103,7 +103,7 @@ def _place_of_gradient(plan, thread, parameter, start, size):
     return vector(thread.gradient_chunk, 0, size)
 
 
-@part
+@glue
 def publish_gradient_norm(plan, thread, step):
     """The squares of the thread's share of all gradients, for the others to add up."""
     squares = 0.0
@@ -115,7 +115,7 @@ def publish_gradient_norm(plan, thread, step):
     sums_of(thread, step)[memory.GRADIENT_SQUARES] = squares
 
 
-@part
+@glue
 def _clipping_factor(plan, step):
     """By which gradients are multiplied for their norm to be at most `max_norm`; 1 for a norm that is not finite."""
     if plan.max_norm == 0:
@@ -127,7 +127,7 @@ def _clipping_factor(plan, step):
     return plan.max_norm / norm if norm > plan.max_norm and np.isfinite(norm) else 1.0
 
 
-@part
+@glue
 def update_from_gradients(plan, thread, step):
     """The thread's share of every parameter takes a step by its stored gradient."""
     factor = _clipping_factor(plan, step)
@@ -157,7 +157,7 @@ def _copy_transposed(out, x):
             out[i, j] = x[j, i]
 
 
-@part
+@glue
 def update_chunk(plan, thread, parameter, dw, start, hyper, step):
     """Applies the rule to the part of a parameter whose gradient is dw (n,)."""
     if plan.max_value != 0:

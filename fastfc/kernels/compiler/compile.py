@@ -25,7 +25,7 @@ _LIBRARY_METHODS = (
     "get_pointer_to_function",
 )
 
-#: Names of helpers that are optimized only in the place of their call; see :func:`fastfc.kernels.compiler.jit.part`.
+#: Names of helpers that are optimized only in the place of their call; see :func:`fastfc.kernels.compiler.jit.glue`.
 put_in_place: set[str] = set()
 
 
@@ -88,16 +88,16 @@ class KernelCompiler(Compiler):
             return super().compile_extra(func)
 
 
-class LinkedCompiler(Compiler):
-    """The same for a kernel whose machine code is made elsewhere, see ``linked.py``: none is, here."""
+class StandaloneCompiler(Compiler):
+    """The same for a kernel whose machine code is made elsewhere, see ``standalone.py``: none is, here."""
 
     def compile_extra(self, func):
-        with _helpers_untranslated(self.state.targetctx.codegen(), _of_linked):
+        with _helpers_untranslated(self.state.targetctx.codegen(), _of_standalone):
             return super().compile_extra(func)
 
 
-# Environments of helpers of linked kernels, for the kernels that have machine code of the same ones.
-_of_linked: dict = {}
+# Environments of helpers of standalone kernels, for the kernels that have machine code of the same ones.
+_of_standalone: dict = {}
 
 
 @contextlib.contextmanager
@@ -137,8 +137,8 @@ def _helpers_untranslated(codegen, waiting=None):
                         library._translate()
             for name, env in environments.items():
                 set_env(name, env)
-            for name in [name for name in _of_linked if codegen._engine.is_symbol_defined(name)]:
-                set_env(name, _of_linked.pop(name))
+            for name in [name for name in _of_standalone if codegen._engine.is_symbol_defined(name)]:
+                set_env(name, _of_standalone.pop(name))
 
 
 def _is_known(codegen):

@@ -1,13 +1,13 @@
 """How kernels are compiled: the one place where compile options stand.
 
-Five decorators, and ``@linked`` of ``linked.py``::
+Five decorators, and ``@standalone`` of ``standalone.py``::
 
-    @kernel     an entry point, called from Python: compiled once per dtype, kept on disk
-    @linked     a kernel that is called by its address: kept as machine code alone
-    @inline     a helper that kernels call, inlined by LLVM
-    @part       an @inline helper that only arranges calls of others
-    @sums       an @inline helper whose sums LLVM may take in another order
-    @estimates  an @inline helper whose quotients LLVM may estimate, and improve
+    @kernel                an entry point, called from Python: compiled once per dtype, kept on disk
+    @standalone            a kernel that is called by its address: kept as machine code alone
+    @inline                a helper that kernels call, inlined by LLVM
+    @glue                  an @inline helper that only arranges calls of others
+    @reassociated          an @inline helper whose sums LLVM may take in another order
+    @approximate_division  an @inline helper whose quotients LLVM may estimate, and improve
 
 Only kernels are kept on disk. A helper with a disk cache of its own would be linked as
 finished machine code into the next kernel that calls it, and could not be inlined there.
@@ -20,7 +20,7 @@ import numpy as np
 from numba.extending import register_jitable
 
 from fastfc.kernels.compiler.cache import KernelCache
-from fastfc.kernels.compiler.compile import KernelCompiler, LinkedCompiler, put_in_place
+from fastfc.kernels.compiler.compile import KernelCompiler, StandaloneCompiler, put_in_place
 
 # Fused multiply-add is more exact than what it replaces. Nothing else is free to everybody:
 # 'reassoc' rewrites b * m + (1 - b) * g as g + b * (m - g), a thousand times less exact for
@@ -36,8 +36,13 @@ _ESTIMATES_FASTMATH = {"contract", "arcp", "ninf"}
 # Nobody calls a kernel from C, or a helper from Python: without the code for that they compile sooner.
 _OPTIONS = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
 _HELPER_OPTIONS = {**_OPTIONS, "no_cpython_wrapper": True, "forceinline": True}
-#: Of a :class:`fastfc.kernels.compiler.linked.Linked` kernel.
-LINKED_OPTIONS = {**_OPTIONS, "no_cpython_wrapper": True, "fastmath": _FASTMATH, "pipeline_class": LinkedCompiler}
+#: Of a :class:`fastfc.kernels.compiler.standalone.Standalone` kernel.
+STANDALONE_OPTIONS = {
+    **_OPTIONS,
+    "no_cpython_wrapper": True,
+    "fastmath": _FASTMATH,
+    "pipeline_class": StandaloneCompiler,
+}
 
 
 def kernel(function):
@@ -69,7 +74,7 @@ def inline(function):
     return register_jitable(fastmath=_FASTMATH, **_HELPER_OPTIONS)(function)
 
 
-def part(function):
+def glue(function):
     """Make a helper like :func:`inline` for what has no loop over values itself: a part of a large kernel.
 
     It is optimized in its place only.
@@ -78,7 +83,7 @@ def part(function):
     return register_jitable(fastmath=_FASTMATH, **_HELPER_OPTIONS)(function)
 
 
-def sums(function):
+def reassociated(function):
     """Make a helper like :func:`inline` that adds along a row.
 
     In the written order every addition waits for the one before; in any order they are
@@ -87,7 +92,7 @@ def sums(function):
     return register_jitable(fastmath=_SUMS_FASTMATH, **_HELPER_OPTIONS)(function)
 
 
-def estimates(function):
+def approximate_division(function):
     """Make a helper like :func:`inline` that divides: a float32 quotient by vectors is an estimate and a correction.
 
     Within 3 ulp, at a fraction of the time; for finite numbers and normal divisors only.

@@ -1,9 +1,9 @@
-"""The barrier at which the members of a team meet.
+"""The barrier at which the threads of a team wait for each other.
 
 At a few microseconds between two meetings, sleeping and waking would cost more than the work: a
-member spins, then offers the processor to others (``sched_yield``). Where a busy process takes it,
-it comes back a whole slice later, while a member that sleeps in the kernel until the last one wakes
-it is scheduled again at once. So when an offer has taken long, members sleep for some meetings
+thread spins, then offers the processor to others (``sched_yield``). Where a busy process takes it,
+it comes back a whole slice later, while a thread that sleeps in the kernel until the last one wakes
+it is scheduled again at once. So when an offer has taken long, threads sleep for some waits
 before they offer the processor again: for twice as many each time, and for fewer the more often
 nothing of the kind happens.
 """
@@ -24,7 +24,7 @@ from fastfc.kernels.compiler.jit import inline
 from fastfc.kernels.lowering.clock import ticks
 
 # Spins before the processor is offered to others, some 50 microseconds, and offers before it
-# is left for a moment: only a processor that idles takes over a member that waits for its turn
+# is left for a moment: only a processor that idles takes over a thread that waits for its turn
 # on a busy one.
 _SPINS = 1000
 _OFFERS = 500
@@ -41,7 +41,7 @@ _LEAST_PENALTY, _LARGEST_PENALTY = 64, 16384
 # Numbers of the system call, of processors whose words of 64 bits begin with their lower half.
 _FUTEX = {"x86_64": 202, "aarch64": 98, "riscv64": 98}.get(platform.machine()) if sys.platform == "linux" else None
 _FUTEX_WAIT_PRIVATE, _FUTEX_WAKE_PRIVATE = 128, 129
-# How long a member sleeps before it looks whether the team was sent home.
+# How long a thread sleeps before it looks whether the team was dismissed.
 _NAP_NANOSECONDS = 10_000_000
 
 # For the one instruction below that LLVM knows only by its assembler name.
@@ -222,15 +222,15 @@ else:
 
 
 @inline
-def meet(barrier, members):
-    """Wait until all members are here; False if the team was sent home instead.
+def barrier_wait(barrier, threads):
+    """Wait until all threads have arrived; False if the team was dismissed instead.
 
-    What a member wrote before is seen by all others after.
+    What a thread wrote before is seen by all others after.
     """
-    if members == 1:
+    if threads == 1:
         return True
     current = _load(barrier, ROUND)
-    if _add(barrier, ARRIVED, 1) == members - 1:
+    if _add(barrier, ARRIVED, 1) == threads - 1:
         _store(barrier, ARRIVED, 0)
         _add(barrier, ROUND, 1)
         _wake(barrier)
@@ -250,7 +250,7 @@ def meet(barrier, members):
             lost = _yield()
         else:
             _sleep(barrier, current)
-    # Several members may write at once: these words are but estimates.
+    # Several threads may write at once: these words are but estimates.
     if asleep > 0:
         _store(barrier, ASLEEP, asleep - 1)
     elif lost:
@@ -268,5 +268,5 @@ def meet(barrier, members):
 
 @inline
 def dismissed(barrier):
-    """Whether the team was sent home."""
+    """Whether the team was dismissed."""
     return _load(barrier, ABORT) != 0

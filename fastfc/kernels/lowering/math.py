@@ -6,7 +6,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from fastfc.kernels.compiler.jit import inline, sums
+from fastfc.kernels.compiler.jit import inline, reassociated
 
 
 def exp(x):
@@ -274,7 +274,7 @@ def clip(out, bound):
         out[i] = -bound if value < -bound else value
 
 
-@sums
+@reassociated
 def sum_of_squares(x):
     """The sum of x**2 over x (n,), in float64."""
     total = 0.0

@@ -13,9 +13,9 @@ import numpy as np
 from numba.core import types
 from numba.extending import intrinsic
 
-from fastfc._runtime.constants import PANEL
-from fastfc.kernels.compiler.jit import inline, part
-from fastfc.kernels.compiler.linked import linked
+from fastfc._runtime.constants import PACKING_SIZE
+from fastfc.kernels.compiler.jit import glue, inline
+from fastfc.kernels.compiler.standalone import standalone
 from fastfc.kernels.lowering.blas import gemm
 from fastfc.kernels.lowering.math import assign
 from fastfc.kernels.lowering.matmul_copies import (
@@ -45,18 +45,18 @@ _GROUP = max(1, PIECE // (VECTORS.max_vectors * VECTORS.size))
 _GROUP_SIZE = _GROUP * COLUMN_SIZE
 # Values that the copies take: `VECTORS.depth` rows of a group of columns of tiles of B, and `VECTORS.rows` rows of A.
 _COPIES = _GROUP_SIZE + max(VECTORS.rows * (VECTORS.depth + PAD), -(-VECTORS.rows // VECTORS.max_height) * _TILE_SIZE)
-if _COPIES > PANEL:
-    raise RuntimeError(f"the packing buffer has {PANEL} values; {_COPIES} are needed")
+if _COPIES > PACKING_SIZE:
+    raise RuntimeError(f"the packing buffer has {PACKING_SIZE} values; {_COPIES} are needed")
 
 
 @inline
-def _multiply_tiles(m, n, k, a, a_row, a_step, b, b_row, b_step, bias, c, c_row, panel, first):
+def _multiply_tiles(m, n, k, a, a_row, a_step, b, b_row, b_step, bias, c, c_row, packing, first):
     numbers = (m, n, k, a_row, a_step, b_row, b_step, bias.size > 0, c_row, first)
-    _call_product(numbers, (a, b, bias, c, panel))
+    _call_product(numbers, (a, b, bias, c, packing))
 
 
 @inline
-def _multiply_blas(m, n, k, a, a_row, a_step, b, b_row, b_step, bias, c, c_row, panel, first):
+def _multiply_blas(m, n, k, a, a_row, a_step, b, b_row, b_step, bias, c, c_row, packing, first):
     if bias.size > 0:
         for i in range(m):
             assign(vector(c, i * c_row, n), bias)
@@ -66,37 +66,41 @@ def _multiply_blas(m, n, k, a, a_row, a_step, b, b_row, b_step, bias, c, c_row, 
     gemm(a_step != 1, b_step != 1, m, n, k, a, lda, b, ldb, beta, c, c_row)
 
 
-#: ``multiply(m, n, k, a, a_row, a_step, b, b_row, b_step, bias, c, c_row, panel, first)`` computes
+#: ``multiply(m, n, k, a, a_row, a_step, b, b_row, b_step, bias, c, c_row, packing, first)`` computes
 #: ``C = A @ B``, plus bias (n,) in every row unless bias is empty, for matrices in flat arrays. A is
 #: (m, k), and its value (i, l) stands at ``a[i * a_row + l * a_step]``; B is (k, n) likewise; one of
 #: the two steps of each is 1. C is (m, n) with rows of `c_row` values as stored; k is at least 1.
-#: panel (PANEL,), the packing buffer, is overwritten. A long sum is made part by part, beginning with the one that has
-#: term `first`, the best if this processor has its operands: the others' come meanwhile.
+#: packing (PACKING_SIZE,), the packing buffer, is overwritten. A long sum is made part by part, beginning with the one
+#: that has term `first`, the best if this processor has its operands: the others' come meanwhile.
 multiply = _multiply_tiles if vectors_supported() else _multiply_blas
 
 
-@linked(types.void, lambda dtype: (types.int64,) * 15, name="product")
-def _product_float(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, panel):
-    _blocked_product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, panel, np.float32, 4)
+@standalone(types.void, lambda dtype: (types.int64,) * 15, name="product")
+def _product_float(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, packing):
+    _blocked_product(
+        m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, packing, np.float32, 4
+    )
 
 
-@linked(types.void, lambda dtype: (types.int64,) * 15, name="product")
-def _product_double(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, panel):
-    _blocked_product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, panel, np.float64, 8)
+@standalone(types.void, lambda dtype: (types.int64,) * 15, name="product")
+def _product_double(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, packing):
+    _blocked_product(
+        m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, packing, np.float64, 8
+    )
 
 
 #: Dtype -> the product, on processors that have vectors for tiles.
 PRODUCTS = {np.dtype(np.float32): _product_float, np.dtype(np.float64): _product_double}
 
 
-@part
+@glue
 def _blocked_product(
-    m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, panel, dtype, itemsize
+    m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, packing, dtype, itemsize
 ):
-    """:func:`multiply` for matrices at the addresses a, b, bias, c and panel."""
+    """:func:`multiply` for matrices at the addresses a, b, bias, c and packing."""
     columns = VECTORS.max_vectors * (VECTORS.size // itemsize)
     tile_columns = -(-n // columns)
-    a_copy = panel + _GROUP_SIZE * itemsize
+    a_copy = packing + _GROUP_SIZE * itemsize
     copies_rows = a_step == 1 and a_row >= _FAR and n >= _TILES_OF_ROWS * columns
     copies_tiles = a_step >= _FAR and n >= _TILES_OF_COLUMNS * columns
     tiles_of_b = _TILES_OF_B if b_row > _FAR else _TILES_OF_UNALIGNED_B
@@ -125,7 +129,7 @@ def _blocked_product(
                 width = min(columns, n - j)
                 right, right_row, together = _columns_of_b(
                     (j, n, depth, b_row, b_step, columns, copies_b),
-                    (b + (start * b_row + j * b_step) * itemsize, panel),
+                    (b + (start * b_row + j * b_step) * itemsize, packing),
                     dtype,
                     itemsize,
                 )
@@ -160,7 +164,7 @@ def _division(rows):
     return tiles, rows // tiles, rows % tiles
 
 
-@part
+@glue
 def _rows_of_a(numbers, addresses, dtype, itemsize):
     """Rows of a block of A, copied if that pays.
 
@@ -189,25 +193,25 @@ def _rows_of_a(numbers, addresses, dtype, itemsize):
     return (source, a_row, a_step, 0), _ahead(source, 0, 0, 0), 0
 
 
-@part
+@glue
 def _columns_of_b(numbers, addresses, dtype, itemsize):
     """A column of tiles of a block of B, copied if that pays: its address, its rows' distance, columns copied now."""
     j, n, depth, b_row, b_step, columns, copies_b = numbers
-    source, panel = addresses
+    source, packing = addresses
     if b_step != 1:
         width = min(columns, n - j)
-        transpose((depth, width, b_step, columns), (source, panel), dtype, itemsize)
-        return panel, columns, width
+        transpose((depth, width, b_step, columns), (source, packing), dtype, itemsize)
+        return packing, columns, width
     if copies_b:
         together, place = 0, j // columns % _GROUP
         if place == 0:
             together = min(_GROUP * columns, n - j)
-            copy_columns((depth, together, b_row), (source, panel), dtype)
-        return panel + place * COLUMN_SIZE * itemsize, columns, together
+            copy_columns((depth, together, b_row), (source, packing), dtype)
+        return packing + place * COLUMN_SIZE * itemsize, columns, together
     return source, b_row, 0
 
 
-@part
+@glue
 def _column_of_tiles(numbers, addresses, ahead, dtype, itemsize):
     """Multiply the tiles of a column one by one; what comes next is fetched meanwhile, a share of it with each.
 

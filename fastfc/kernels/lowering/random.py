@@ -230,7 +230,7 @@ def drop(x, state, threshold, scale):
             position = 0
         count = min((_LENGTH - position) // 2, x.size - done)
         if count > 0:
-            _drop_span(x[done : done + count], key[position : position + 2 * count], threshold, scale)
+            _drop_chunk(x[done : done + count], key[position : position + 2 * count], threshold, scale)
             position += 2 * count
             done += count
         else:
@@ -250,7 +250,7 @@ def _number(first, second):
 
 
 @inline
-def _drop_span(x, words, threshold, scale):
+def _drop_chunk(x, words, threshold, scale):
     """:func:`drop` for words (2n,) that are there.
 
     The first word of a number decides but for one case in 2**27: the others' second word is not needed.

@@ -16,14 +16,14 @@ from numba.extending import intrinsic
 
 from fastfc._runtime import machine_code
 from fastfc._runtime.machine_code import Code, symbol_of
-from fastfc.kernels.compiler.jit import LINKED_OPTIONS, silent
+from fastfc.kernels.compiler.jit import STANDALONE_OPTIONS, silent
 
 # The return codes that `machine_code.function_at` takes for success.
 if (RETCODE_OK.constant, RETCODE_NONE.constant) != machine_code.SUCCESS:
     raise RuntimeError("this Numba has other calling conventions than fastfc knows")
 
 
-class Linked:
+class Standalone:
     """A kernel with a result of a type, compiled for a dtype as an object file.
 
     Without the compiler its callers call the function itself.
@@ -43,7 +43,7 @@ class Linked:
         """Its :class:`Code` for a dtype: made anew, neither kept nor loaded."""
         kinds = self._kinds(dtype)
         # A dispatcher keeps all that it compiles: this one goes with the compilation.
-        dispatcher = numba.njit(**LINKED_OPTIONS)(self.function)
+        dispatcher = numba.njit(**STANDALONE_OPTIONS)(self.function)
         dispatcher.compile(kinds)
         compiled = dispatcher.overloads[kinds]
         if compiled.signature.return_type != self._result:
@@ -105,8 +105,8 @@ class Linked:
         return function
 
 
-def linked(result, kinds, name=None):
-    """Make a Python function a :class:`Linked` kernel.
+def standalone(result, kinds, name=None):
+    """Make a Python function a :class:`Standalone` kernel.
 
     Parameters
     ----------
@@ -116,4 +116,4 @@ def linked(result, kinds, name=None):
     name : str, optional
         The function's own unless several make one kernel, each for a dtype.
     """
-    return lambda function: Linked(function, result, kinds, name or function.__name__)
+    return lambda function: Standalone(function, result, kinds, name or function.__name__)
