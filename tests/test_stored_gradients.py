@@ -18,7 +18,7 @@ def made(monkeypatch, stored, hidden, normalization, dtype, threads, rule, steps
     plans = []
 
     def make(*args, **kwargs):
-        plans.append(plans_module.make_plan(*args, **kwargs, stores_gradients=stored))
+        plans.append(plans_module.make_plan(*args, **{**kwargs, "stores_gradients": stored}))
         return plans[-1]
 
     monkeypatch.setattr(run, "make_plan", make)
