@@ -1,10 +1,10 @@
 """One training of a sweep, from its options and its seed to its result."""
 
 import hashlib
+import math
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from math import prod
 from time import perf_counter
 from typing import Any
 
@@ -115,14 +115,14 @@ def _described(network: Mapping[str, Any], data: Mapping[str, Any]) -> FullyConn
     """The network of these options, its weights not drawn yet."""
     X, y = data["X_train"], data["y_train"]
     inputs, outputs = network["input_dim"], network["num_classes"]
-    features = prod(X.shape[1:])
+    features = math.prod(X.shape[1:])
     if inputs is not None and inputs != features:
         raise ValueError(f"input_dim: expected {features}, as the data have, got {inputs}")
     if outputs is None:
         if LOSSES[network["loss"]].labels and y.dtype.kind in "biu":
             outputs = max(2, int(max(y.max(), data["y_val"].max())) + 1)
         else:
-            outputs = prod(y.shape[1:])
+            outputs = math.prod(y.shape[1:])
     net = FullyConnectedNet.__new__(FullyConnectedNet)
     net._build(
         network["hidden_dims"], features, outputs, network["dropout_keep_ratio"], network["normalization"],
@@ -261,16 +261,16 @@ class _Kept:
             mine.update((key, value) for key, value in values.items() if key.startswith("running"))
 
     def result(self) -> dict[str, Any]:
-        found = {
+        losses = [loss if math.isfinite(loss) else None for loss in self.losses]
+        return {
             "score": self.score,
             "best_epoch": self.best_epoch,
             "epochs": self.epochs,
-            "loss": self.losses[-1],
-            "losses": self.losses,
-            "scores": self.scores,
+            "loss": losses[-1],
+            "losses": losses,
+            "scores": [list(pair) for pair in self.scores],
             "parameters": digest_of_network(self.net),
         }
-        return plain(found)
 
 
 def digest_of_network(net: FullyConnectedNet) -> str:
