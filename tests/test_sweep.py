@@ -4,12 +4,13 @@ import importlib
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -210,6 +211,32 @@ def test_processes(pool, rows, tmp_path):
     assert found == expected
     assert found.best_network().params.flat.tobytes() == expected.best_network().params.flat.tobytes()
     assert not list(tmp_path.iterdir())
+
+
+class Elsewhere:
+    """An executor whose workers do not see this machine's files, or one that is broken from the start."""
+
+    def __init__(self, error=None):
+        self.error, self.pool = error, ThreadPoolExecutor(1)
+
+    def submit(self, function, work, data):
+        if self.error is not None:
+            raise self.error
+        shutil.rmtree(data.folder)
+        return self.pool.submit(function, work, data)
+
+    def shutdown(self, wait):
+        self.pool.shutdown(wait)
+
+
+def test_workers_that_do_not_see_the_data():
+    with pytest.raises(RuntimeError, match="data_folder: expected a folder that all workers can read"):
+        fastfc.sweep({"num_epochs": 1}, data_of(3000), Elsewhere)
+
+
+def test_executors_that_are_all_broken():
+    with pytest.raises(BrokenExecutor, match="no workers"):
+        fastfc.sweep({"num_epochs": 1}, DATA, lambda: Elsewhere(BrokenExecutor("no workers")))
 
 
 def test_an_executor_stays_open_and_one_of_a_function_is_shut_down():

@@ -33,7 +33,7 @@ class Pool:
         self._make: Callable[[], Any] | None = None
         if executor is None:
             self._make = lambda: ThreadPoolExecutor(available_cpus(), "fastfc-sweep")
-        elif not hasattr(executor, "submit"):
+        elif isinstance(executor, type) or not hasattr(executor, "submit"):
             if not callable(executor):
                 raise TypeError(f"executor: expected None, an executor or a function that makes one, got {executor!r}")
             self._make = executor
