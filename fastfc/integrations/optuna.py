@@ -16,8 +16,8 @@ class PruningCallback(Callback):
     ----------
     trial : optuna.trial.Trial
     monitor : str
-        A name in :attr:`fastfc.callbacks.Run.values`, such as ``"val_acc"`` (the default) or ``"loss"``. The study's
-        direction should be that of the value.
+        A name in ``values`` of :class:`fastfc.callbacks.Run`, such as ``"val_acc"`` (the default) or ``"loss"``. The
+        study's direction should be that of the value.
 
     Raises
     ------
