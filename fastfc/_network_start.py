@@ -30,7 +30,7 @@ def checked_widths(dims: Any) -> list[int]:
 
 
 def draw_weights(
-    params: FlatParameters, initializer: Any, activation: str, rng: np.random.RandomState | np.random.Generator
+    params: FlatParameters, initializer: Any, activation: str, rng: np.random.RandomState | np.random.Generator | None
 ) -> None:
     """Overwrite the weights, layer by layer, as the initializer of each says."""
     layers = sum(name.startswith("W") for name in params)

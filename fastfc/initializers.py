@@ -226,7 +226,9 @@ def _normal(
 ) -> Array:
     fans, kind, source = _checked_shape(shape), _checked_dtype(dtype), _checked_rng(rng)
     factor = deviation(*fans)
-    values = source.standard_normal(fans) * factor
+    values = source.standard_normal(fans)
+    # In place: they take twice the memory of a float32 parameter as it is.
+    values *= factor
     return values.astype(kind, copy=False) if rounded else values
 
 

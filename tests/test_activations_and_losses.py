@@ -249,3 +249,19 @@ def test_probabilities():
     assert several.predict_proba(X).shape == (ROWS, 3)
     with pytest.raises(ValueError, match="the loss 'squared' has no probabilities"):
         net_for("squared").predict_proba(X)
+
+
+def test_initial_weights_of_a_generator_of_ones_own():
+    """The same as by the global stream, which stays where it is; an initializer has its own scale."""
+    np.random.seed(4)
+    usual = FullyConnectedNet(HIDDEN, FEATURES, OUTPUTS, weight_scale=0.2)
+    before = np.random.get_state()[1].copy()
+    own = FullyConnectedNet(HIDDEN, FEATURES, OUTPUTS, weight_scale=0.2, rng=np.random.RandomState(4))
+    np.testing.assert_array_equal(own.params.flat, usual.params.flat)
+    drawn = FullyConnectedNet(HIDDEN, 5000, OUTPUTS, initializer="he_normal", rng=np.random.default_rng(0))
+    # The deviation of a sample's own deviation is 1 / sqrt(2 n) of it; five of them.
+    expected, n = np.sqrt(2 / 5000), drawn.params["W1"].size
+    assert abs(drawn.params["W1"].std() / expected - 1) < 5 / np.sqrt(2 * n)
+    np.testing.assert_array_equal(np.random.get_state()[1], before)
+    with pytest.raises(ValueError, match="initializer: expected a function or one of"):
+        FullyConnectedNet(HIDDEN, FEATURES, OUTPUTS, initializer="zeros")

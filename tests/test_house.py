@@ -17,7 +17,6 @@ MOST_LINES_OF_A_FUNCTION = 60  # without its docstring
 LONG_FILES = {
     "kernels/optim.py": "every update rule's kernel, one after the other",
     "layers.py": "the course's functions, whose module names are in pickles; two thirds are docstrings",
-    "ops/cases.py": "every operation's inputs and magnitudes",
     "solver.py": "the course's class; two fifths are docstrings",
     "training/run.py": "the driver of a compiled run; to be split",
 }

@@ -11,15 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from fastfc import layer_utils, layers, losses
+from fastfc import initializers, layer_utils, layers, losses
 from fastfc._arguments import checked_reg, number
 from fastfc._layer_arguments import seeded
+from fastfc._network_start import Initializer, draw_weights
 from fastfc.backend import get_backend
 from fastfc.classifiers._network import DescribedNetwork
 from fastfc.course.years import legacy_of, net_arguments
 from fastfc.formats.atomic import replaced_file
 from fastfc.formats.model import DAMAGE, NORM_NUMBERS, STATISTICS, array_kinds, packed, unpacked
 from fastfc.formats.npz import read_npz
+from fastfc.initializers import Rng
 from fastfc.layer_utils import *  # noqa: F403
 from fastfc.layers import *  # noqa: F403
 from fastfc.losses import checked_targets, predictions_of, probabilities_of
@@ -50,7 +52,7 @@ class FullyConnectedNet(DescribedNetwork):
     reg : float
         L2 strength: the loss has ``0.5 * reg * sum(W**2)`` over all weight matrices.
     weight_scale : float
-        Standard deviation of the initial weights, drawn by ``np.random.randn``.
+        Standard deviation of the initial weights, normal ones.
     dtype : {np.float32, np.float64}
         The dtype of the parameters and of all computations.
     seed : int or None
@@ -73,6 +75,11 @@ class FullyConnectedNet(DescribedNetwork):
         targets (N, num_classes), one for each output, or (N,) for a single one.
     loss_parameter : float, optional
         The loss's number: softmax's label smoothing, Huber's delta, or the quantile.
+    initializer : str or function, optional
+        Draws the weights in place of `weight_scale`: one of :data:`fastfc.initializers.INITIALIZERS`, a function
+        ``(shape, rng, dtype) -> array``, or a list with one for each layer.
+    rng : RandomState, Generator or None
+        Draws the weights; then NumPy's global stream, which None stands for, is not touched.
 
     Attributes
     ----------
@@ -134,6 +141,8 @@ class FullyConnectedNet(DescribedNetwork):
         activation: str = "relu",
         loss: str = "softmax",
         loss_parameter: float | None = None,
+        initializer: Initializer | None = None,
+        rng: Rng = None,
     ) -> None:
         p, normalization, legacy = net_arguments(
             dropout_keep_ratio, normalization, dropout, use_batchnorm, legacy, stacklevel=2
@@ -145,12 +154,9 @@ class FullyConnectedNet(DescribedNetwork):
             hidden_dims, input_dim, num_classes, p, normalization, reg, dtype, seed, legacy, activation, loss,
             loss_parameter,
         )  # fmt: skip
-        for name, shape in self._params.shapes.items():
-            if name.startswith("W"):
-                drawn = np.random.randn(*shape)
-                # In place: it takes twice the memory of the parameter as it is.
-                drawn *= scale
-                self._params[name] = drawn
+        if initializer is None:
+            initializer = functools.partial(initializers.course_normal, scale=scale)
+        draw_weights(self._params, initializer, activation, rng)
 
     def loss(self, X: ArrayLike, y: ArrayLike | None = None, weights: ArrayLike | None = None) -> Any:
         """Scores in test mode, or loss and gradients in training mode.

@@ -1,0 +1,82 @@
+"""Cases: the arguments of an operation, and how exact its result must be.
+
+A case states the magnitude of each result: its formula evaluated with absolute values, so that cancellation does not
+make it small. Two correct evaluations may differ by ``tolerance(dtype, terms) * magnitude``.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastfc.ops.registry import OPS
+from fastfc.ops.tolerance import tolerance
+
+__all__ = ["Array", "Case", "Sample", "Sizes", "largest_error", "normal"]
+
+Array = NDArray[Any]
+#: Draws the values of one argument: (rng, name, shape) -> array. See :func:`normal`.
+Sample = Callable[[np.random.Generator, str, tuple[int, ...]], Array]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Rows of the batch, width of the layer, and features of what comes before it."""
+
+    n: int
+    d: int
+    inputs: int = 7
+
+
+@dataclass(frozen=True)
+class Case:
+    """Arguments of one operation, and what its results must satisfy.
+
+    `results` picks from what the operation returned, and from its arguments after the call,
+    the arrays that count; `magnitudes` has one array or number for each. `gain` is the
+    largest factor that a number which underflows on the way is multiplied by afterwards.
+    """
+
+    name: str
+    args: tuple[Any, ...]
+    results: Callable[[Any, tuple[Any, ...]], list[Array]]
+    magnitudes: list[Array]
+    terms: int
+    gain: float = 1.0
+
+    def run(self, backend: str) -> list[Array]:
+        """The results of `backend`, computed on a copy of the arguments."""
+        args = copy.deepcopy(self.args)
+        with np.errstate(all="ignore"):
+            return self.results(OPS[self.name].twin(backend)(*args), args)
+
+
+def normal(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> Array:
+    """Standard normal values; positive ones for variances."""
+    values = rng.standard_normal(shape)
+    return np.abs(values) if name in ("running_var", "cache", "v", "v_max") else values
+
+
+def largest_error(got: list[Array], expected: list[Array], case: Case) -> float:
+    """The largest deviation relative to what :func:`fastfc.tolerance` allows; at most 1 is within tolerance.
+
+    NaN must meet NaN, and infinity the same infinity; else the error is infinite.
+    """
+    worst = 0.0
+    for a, b, magnitude in zip(got, expected, case.magnitudes, strict=True):
+        if a.shape != b.shape or a.dtype != b.dtype:
+            return np.inf
+        # An operation that underflows is off by up to eps * tiny, whatever its result (Higham, section 2.8).
+        underflow = case.gain * float(np.finfo(b.dtype).tiny)
+        size = np.broadcast_to(np.asarray(magnitude, np.float64), b.shape) + underflow
+        allowed = tolerance(b.dtype, case.terms) * size
+        x, y = a.astype(np.float64), b.astype(np.float64)
+        same = (x == y) | (np.isnan(x) & np.isnan(y))
+        with np.errstate(all="ignore"):
+            error = np.where(same, 0.0, np.abs(x - y) / allowed)
+        # A NaN that is left is a number on one side only, or beside a magnitude that says nothing.
+        worst = max(worst, float(np.max(np.where(np.isnan(error), np.inf, error), initial=0.0)))
+    return worst
