@@ -18,7 +18,6 @@ LONG_FILES = {
     "kernels/optim.py": "every update rule's kernel, one after the other",
     "layers.py": "the course's functions, whose module names are in pickles; two thirds are docstrings",
     "solver.py": "the course's class; two fifths are docstrings",
-    "training/run.py": "the driver of a compiled run; to be split",
 }
 LONG_FUNCTIONS = {
     "kernels/lowering/decimals.py:read_lines": "one loop over bytes; its state would be handed to every part of it",

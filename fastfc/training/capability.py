@@ -5,16 +5,18 @@ object has another one in the place of such a method, that one is meant to be ca
 nothing is compiled past it.
 """
 
+import operator
 from collections.abc import MutableMapping
 from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
+from fastfc._runtime.threads import get_num_threads
 from fastfc.backend import get_backend
 from fastfc.course.years import legacy_of
 
-__all__ = ["Methods", "refusal"]
+__all__ = ["Methods", "are_same", "entries_of", "frame_of", "refusal"]
 
 
 class Methods:
@@ -91,3 +93,22 @@ def _apart(holders: Any) -> bool:
     """Whether these are dictionaries, no two of them the same object."""
     holders = list(holders)
     return all(isinstance(each, MutableMapping) for each in holders) and len(set(map(id, holders))) == len(holders)
+
+
+def entries_of(configs: Any) -> list[Any]:
+    """A rule's dictionaries, and their keys and values, in order."""
+    return [part for config in configs.values() for part in (config, *config, *config.values())]
+
+
+def are_same(some: list[Any], others: list[Any]) -> bool:
+    """Whether these are the same objects."""
+    return len(some) == len(others) and all(map(operator.is_, some, others))
+
+
+def frame_of(solver: Any) -> tuple:
+    """The sizes, threads and kinds of operations that a run is made for, and the objects that it writes to."""
+    model = solver.model
+    return (
+        id(model), id(model.params.flat), model.normalization, model.activation, int(solver.batch_size),
+        solver.update_rule, solver.threads, get_num_threads(), solver.max_norm is not None,
+    )  # fmt: skip

@@ -1,8 +1,6 @@
 """A compiled run, driven from Python: parts of a training, accuracy checks, and the state in between."""
 
 import contextlib
-import operator
-from dataclasses import dataclass
 from functools import cached_property
 from time import perf_counter
 from typing import Any, cast
@@ -12,19 +10,16 @@ import numpy as np
 from fastfc._runtime.blas import single_threaded
 from fastfc._runtime.record import Table
 from fastfc._runtime.team import Team
-from fastfc._runtime.threads import get_num_threads
 from fastfc.losses import checked_targets, score_of
 from fastfc.ops.losses import LOSSES
 from fastfc.optim import DEFAULTS, STATE, checked_config, complete_config
 from fastfc.params import aligned_zeros
-from fastfc.training.capability import refusal
+from fastfc.training.booking import Call, booked
+from fastfc.training.capability import are_same, entries_of, frame_of, refusal
 from fastfc.training.compiling import calls_blas, kernel
 from fastfc.training.job import NO_INTEGERS, NO_NUMBERS, training_job
 from fastfc.training.memory import (
-    BEST,
     CHECK_TICKS,
-    CHECKED,
-    DONE,
     LINE,
     PROGRESS,
     TICKS,
@@ -47,23 +42,6 @@ from fastfc.training.statistics import checked_statistics, write_back_statistics
 _CHECK_SECONDS = 0.02
 
 
-@dataclass
-class _Call:
-    """A call of the compiled run that is not booked yet: what it writes, and what stood before it."""
-
-    losses: np.ndarray
-    progress: np.ndarray
-    accuracies: np.ndarray
-    iterations: int  # before it
-    iterations_per_epoch: int
-    lr_decay: float
-    # of the Solver
-    histories: tuple[int, ...]  # lengths: losses, accuracies in training and validation
-    epoch: int
-    rates: dict[str, Any]
-    taken: dict[str, int]
-
-
 class CompiledRun:
     """The training loop's engine for a :class:`FullyConnectedNet` and a rule of the package.
 
@@ -82,7 +60,7 @@ class CompiledRun:
         self.solver = solver
         self.fits = True
         self._model = solver.model
-        self._made_for = _frame_of(solver)
+        self._made_for = frame_of(solver)
         self._team = Team(threads)
         self._plan = make_plan(
             self._model, int(solver.batch_size), threads, solver.update_rule, self._team.barrier,
@@ -102,7 +80,7 @@ class CompiledRun:
         self._limit = single_threaded() if calls_blas("train_steps", self._plan.dtype) else contextlib.nullcontext()
         self._closed = False
         self._seconds_per_step = float("inf")
-        self._call: _Call | None = None
+        self._call: Call | None = None
 
     def __enter__(self) -> "CompiledRun":
         try:
@@ -162,7 +140,7 @@ class CompiledRun:
         set_training_options(plan, model)
         plan.max_norm, plan.max_value = solver.max_norm or 0.0, solver.max_value or 0.0
         statistics = checked_statistics(plan, model)
-        if self._entries is None or not _are(self._entries, _entries_of(solver.optim_configs)):
+        if self._entries is None or not are_same(self._entries, entries_of(solver.optim_configs)):
             self._adopt_state()
         for view, values in statistics:
             view[:] = values
@@ -204,7 +182,7 @@ class CompiledRun:
         """Leave everything as the last step left it, for somebody else's code to look at and to change."""
         self._leave()
         # Most callbacks leave them alone, and to check all of them takes as long as some small steps.
-        self._entries = _entries_of(self.solver.optim_configs) if self.fits else None
+        self._entries = entries_of(self.solver.optim_configs) if self.fits else None
 
     def _leave(self) -> None:
         """Bring NumPy's random stream and the dictionaries to where the run stands; twice is once."""
@@ -215,7 +193,7 @@ class CompiledRun:
 
     def take_back(self) -> None:
         """Go on from what that code has left, if :attr:`fits` is true after it; else another engine has to."""
-        self.fits = refusal(self.solver) is None and _frame_of(self.solver) == self._made_for
+        self.fits = refusal(self.solver) is None and frame_of(self.solver) == self._made_for
         if self.fits:
             self._adopt()
 
@@ -275,7 +253,7 @@ class CompiledRun:
         epoch = iterations_per_epoch or limit + before + 1
         checks = (before + count) // epoch - before // epoch + (before == 0)
         configs, counted = solver.optim_configs, "t" in DEFAULTS[solver.update_rule.__name__]
-        call = _Call(
+        call = Call(
             losses=np.full(count, np.nan),
             progress=np.zeros(PROGRESS, np.int64),
             accuracies=np.empty(2 * checks),
@@ -287,6 +265,7 @@ class CompiledRun:
             rates={name: config["learning_rate"] for name, config in configs.items()},
             # A key that another rule has left, or a person given, is none of this rule's.
             taken={name: config["t"] for name, config in configs.items()} if counted else {},
+            best_params=self._best_params,
         )
         inside, factors = iterations_per_epoch > 0, solver._factors(count)
         job = training_job(
@@ -320,37 +299,12 @@ class CompiledRun:
         return len(losses)
 
     def _book(self) -> np.ndarray:
-        """Enter what the last call has done into the Solver's lists and dictionaries; returns its losses.
-
-        An interrupted booking can be made again.
-        """
+        """Enter what the last call has done into the Solver's lists and dictionaries; returns its losses."""
         call = self._call
         if call is None:
             return np.zeros(0)
-        solver = self.solver
-        done, checked, best = (int(call.progress[i]) for i in (DONE, CHECKED, BEST))
-        # A loss is computed in float64, and may be beyond float32.
-        with np.errstate(over="ignore"):
-            losses = call.losses[:done].astype(self._model.dtype)
-        solver.loss_history[call.histories[0] :] = losses
-        epochs = (call.iterations + done) // call.iterations_per_epoch - call.iterations // call.iterations_per_epoch
-        for name, rate in call.rates.items():
-            for _ in range(epochs):
-                rate = rate * call.lr_decay
-            solver.optim_configs[name]["learning_rate"] = rate
-        for name, t in call.taken.items():
-            solver.optim_configs[name]["t"] = t + done
-        solver.epoch = call.epoch + epochs
-        solver.train_acc_history[call.histories[1] :] = call.accuracies[0 : 2 * checked : 2]
-        solver.val_acc_history[call.histories[2] :] = call.accuracies[1 : 2 * checked : 2]
-        if best > 0:
-            solver.best_val_acc = call.accuracies[2 * best - 1]
-            shapes, offsets = self._model.params.shapes, self._model.params.offsets
-            solver.best_params = {
-                name: self._best_params[offsets[name] : offsets[name] + w.size].reshape(shapes[name]).copy()
-                for name, w in self._model.params.items()
-            }
-        if done > 0 and self._plan.seeded:
+        losses = booked(call, self.solver)
+        if len(losses) > 0 and self._plan.seeded:
             # Dropout layers have seeded the stream, which drops a Gaussian in waiting.
             self._gaussian = (0, 0.0)
         self._call = None
@@ -364,7 +318,7 @@ class CompiledRun:
         flat = self._model.params.flat
         return aligned_zeros(flat.size, flat.dtype)
 
-    def _checks_inside(self, call: _Call) -> dict[str, Any]:
+    def _checks_inside(self, call: Call) -> dict[str, Any]:
         """The attributes of a job that make it check accuracies and keep the best parameters."""
         return {
             "checked": True,
@@ -436,25 +390,6 @@ class CompiledRun:
 
 def _count(n: int, num_samples: int | None) -> int:
     return n if num_samples is None else min(n, num_samples)
-
-
-def _entries_of(configs: Any) -> list[Any]:
-    """A rule's dictionaries, and their keys and values, in order."""
-    return [part for config in configs.values() for part in (config, *config, *config.values())]
-
-
-def _are(some: list[Any], others: list[Any]) -> bool:
-    """Whether these are the same objects."""
-    return len(some) == len(others) and all(map(operator.is_, some, others))
-
-
-def _frame_of(solver: Any) -> tuple:
-    """The sizes, threads and kinds of operations that a run is made for, and the objects that it writes to."""
-    model = solver.model
-    return (
-        id(model), id(model.params.flat), model.normalization, model.activation, int(solver.batch_size),
-        solver.update_rule, solver.threads, get_num_threads(), solver.max_norm is not None,
-    )  # fmt: skip
 
 
 def _words_of(state: tuple) -> np.ndarray:

@@ -1,0 +1,61 @@
+"""Booking: what a call of the compiled run has done, entered into the Solver's lists and dictionaries."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastfc.training.engine import Trainer
+from fastfc.training.memory import BEST, CHECKED, DONE
+
+__all__ = ["Call", "booked"]
+
+
+@dataclass
+class Call:
+    """A call of the compiled run that is not booked yet: what it writes, and what stood before it."""
+
+    losses: np.ndarray
+    progress: np.ndarray
+    accuracies: np.ndarray
+    iterations: int  # before it
+    iterations_per_epoch: int
+    lr_decay: float
+    # of the Solver
+    histories: tuple[int, ...]  # lengths: losses, accuracies in training and validation
+    epoch: int
+    rates: dict[str, Any]
+    taken: dict[str, int]
+    # The parameters with the best validation accuracy, laid out like the model's.
+    best_params: np.ndarray
+
+
+def booked(call: Call, solver: Trainer) -> np.ndarray:
+    """Enter a call into the Solver's lists and dictionaries; returns its losses.
+
+    A booking that was interrupted can be made again.
+    """
+    params = solver.model.params
+    done, checked, best = (int(call.progress[i]) for i in (DONE, CHECKED, BEST))
+    # A loss is computed in float64, and may be beyond float32.
+    with np.errstate(over="ignore"):
+        losses = call.losses[:done].astype(solver.model.dtype)
+    solver.loss_history[call.histories[0] :] = losses
+    epochs = (call.iterations + done) // call.iterations_per_epoch - call.iterations // call.iterations_per_epoch
+    for name, rate in call.rates.items():
+        for _ in range(epochs):
+            rate = rate * call.lr_decay
+        solver.optim_configs[name]["learning_rate"] = rate
+    for name, t in call.taken.items():
+        solver.optim_configs[name]["t"] = t + done
+    solver.epoch = call.epoch + epochs
+    solver.train_acc_history[call.histories[1] :] = call.accuracies[0 : 2 * checked : 2]
+    solver.val_acc_history[call.histories[2] :] = call.accuracies[1 : 2 * checked : 2]
+    if best > 0:
+        solver.best_val_acc = call.accuracies[2 * best - 1]
+        shapes, offsets = params.shapes, params.offsets
+        solver.best_params = {
+            name: call.best_params[offsets[name] : offsets[name] + w.size].reshape(shapes[name]).copy()
+            for name, w in params.items()
+        }
+    return losses
