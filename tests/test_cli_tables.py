@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from fastfc import cli, load_model
+from fastfc._defaults import Schedule, schedule, val_fraction
 from fastfc.cli import main
-from fastfc.cli._defaults import Schedule, schedule, val_fraction
 from fastfc.data_utils import split_validation
+from fastfc.tabular._scaling import mean_and_scale
 
 pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="hundreds of interpreted steps take minutes")
 CASES = Path(__file__).parent / "cases"
@@ -203,7 +204,7 @@ def test_pictures_in_a_table(capsys):
 def test_mean_and_scale_do_not_lose_what_values_have(offset, spread, dtype):
     drawn = np.random.RandomState(1).standard_normal((200_000, 2)) * spread
     X = np.asarray(offset, dtype) + drawn.astype(dtype)
-    mean, scale = cli.train._mean_and_scale(X)
+    mean, scale = mean_and_scale(X)
     # Exact to the last digit: differences to the first row, in the data's own precision.
     rest = (X - X[0]).astype(np.float64)
     exact = rest.mean(axis=0)

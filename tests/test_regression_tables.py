@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from fastfc import FullyConnectedNet, cli, load_model, tolerance
-from fastfc.cli import train as cli_train
 from fastfc.data_utils import load_dataset
 from fastfc.formats.table_look import task_of
+from fastfc.tabular._scaling import TargetScale
 
 pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="hundreds of interpreted steps take minutes")
 
@@ -148,14 +148,14 @@ def test_predictions_are_in_the_targets_units(prices, capsys):
 def test_targets_are_brought_back():
     y = np.array([3.0, 5.0, 10.0, 2.0])
     data = {"y_train": y, "y_val": y[:2]}
-    targets = cli_train._Targets(data, "float64")
-    standardized = targets.standardized(data)
+    scale = TargetScale.of(data)
+    standardized = scale.standardized(data)
     np.testing.assert_allclose(standardized["y_train"].mean(), 0, atol=4 * np.finfo(float).eps)
     np.random.seed(0)
     net = FullyConnectedNet([5], 3, 1, loss="squared", weight_scale=1.0, dtype=np.float64)
     X = np.random.randn(6, 3)
     before = net.predict(X)
-    targets.fold_into(net)
+    scale.fold_into(net)
     sums = np.abs(np.maximum(X @ net.params["W1"], 0)) @ np.abs(net.params["W2"]) + np.abs(net.params["b2"])
     bound = tolerance(np.float64, 8) * sums[:, 0]
     assert (np.abs(net.predict(X) - (before * y.std() + y.mean())) <= bound).all()

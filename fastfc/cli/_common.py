@@ -177,8 +177,8 @@ def add_table_options(parser: Any) -> None:
     parser.add_argument(
         "--missing",
         choices=["error", "drop"],
-        default="error",
-        help="drop leaves out rows with empty cells (default: %(default)s)",
+        help="drop leaves out rows with empty cells (default: error, but fastfc train fills them in where it has "
+        "fastfc[tabular])",
     )
 
 
@@ -190,7 +190,7 @@ def table_options(args: argparse.Namespace) -> dict[str, Any]:
         "separator": args.separator,
         "decimal": args.decimal,
         "encoding": args.encoding,
-        "missing": None if args.missing == "error" else args.missing,
+        "missing": "drop" if args.missing == "drop" else None,
         "drop": tuple(args.drop),
     }
 

@@ -1,8 +1,9 @@
-"""The results of ``fastfc train``: the lines on stdout, and the plot."""
+"""The results of ``fastfc train``: the lines on stdout, the plot and the report."""
 
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastfc.cli._common import reported, shown_accuracy, shown_errors, writing_results
@@ -10,6 +11,7 @@ from fastfc.cli._common import reported, shown_accuracy, shown_errors, writing_r
 if TYPE_CHECKING:
     import argparse
 
+    from fastfc._defaults import Schedule
     from fastfc.classifiers.fc_net import FullyConnectedNet
     from fastfc.solver import Solver
 
@@ -35,11 +37,9 @@ def summary(
     best = f"{100 * solver.best_val_acc:.1f} %" if of_classes else f"{solver.best_val_acc:.3f}"
     words = {"train": "train", "val": "validation", "test": "test"}
     sizes = [f"{len(data[f'y_{split}'])} {word}" for split, word in words.items() if f"y_{split}" in data]
-    inputs, *hidden, outputs = model.dims
-    net = [f"{inputs}-[{','.join(map(str, hidden))}]-{outputs}", args.normalization, f"keep {args.keep:g}", args.dtype]
     lines = [
         f"data: {args.data} ({', '.join(sizes)})",
-        f"net: {' '.join(part for part in net if part not in ('none', 'keep 1'))}",
+        f"net: {_network(args, model)}",
         *([f"defaults for {len(data['y_train'])} rows: {chosen}"] if chosen else []),
         f"best validation {name}: {best}",
         score("val"),
@@ -56,6 +56,12 @@ def summary(
     return "\n".join(lines)
 
 
+def _network(args: argparse.Namespace, model: FullyConnectedNet) -> str:
+    inputs, *hidden, outputs = model.dims
+    net = [f"{inputs}-[{','.join(map(str, hidden))}]-{outputs}", args.normalization, f"keep {args.keep:g}", args.dtype]
+    return " ".join(part for part in net if part not in ("none", "keep 1"))
+
+
 def plot(solver: Solver, path: str) -> None:
     """Save a plot of the training's loss and scores."""
     from fastfc.vis_utils import plot_history
@@ -65,3 +71,52 @@ def plot(solver: Solver, path: str) -> None:
         plot_history(solver.loss_history, solver.train_acc_history, solver.val_acc_history, path, score=score)
     with writing_results():
         print(f"plot: {path}")
+
+
+def report(
+    args: argparse.Namespace,
+    plan: Schedule,
+    model: FullyConnectedNet,
+    data: dict[str, Any],
+    description: dict[str, Any] | None,
+    solver: Solver,
+) -> None:
+    """Write the page about data, training and errors."""
+    from fastfc.tabular._encode import feature_places
+    from fastfc.tabular._report import Report, write_report
+
+    features = model.feature_names or [f"feature {i + 1}" for i in range(model.dims[0])]
+    columns = {name: [i] for i, name in enumerate(features)}
+    if description is not None:
+        columns = feature_places(description["columns"])
+    chosen = {
+        "rows to train on": str(len(data["y_train"])),
+        "rows for validation": str(len(data["y_val"])),
+        "network": _network(args, model),
+        "activation": model.activation,
+        "loss": model.loss_name,
+        "update rule": args.rule,
+        "batch size": str(plan.batch_size),
+        "epochs": f"{solver.epoch} of {plan.epochs}",
+        "steps": str(len(solver.loss_history)),
+        "learning rate": f"{'the default of the rule' if args.learning_rate is None else args.learning_rate}, "
+        f"times {plan.lr_decay:.4g} after each epoch",
+        "seed": str(args.seed),
+        "model": args.out,
+    }
+    told = Report(
+        f"Training on {Path(args.data).name}",
+        model,
+        data["X_val"],
+        data["y_val"],
+        columns,
+        solver.loss_history,
+        solver.train_acc_history,
+        solver.val_acc_history,
+        data.get("notes", ()),
+        chosen,
+    )
+    with reported(ImportError, OSError, ValueError, what=f"cannot write {args.report}"):
+        write_report(told, args.report)
+    with writing_results():
+        print(f"report: {args.report}")

@@ -76,6 +76,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _predict(args: argparse.Namespace) -> int:
+    import numpy as np
+
     from fastfc.formats.export import load_exported
     from fastfc.ops.losses import LOSSES
 
@@ -87,17 +89,51 @@ def _predict(args: argparse.Namespace) -> int:
     names = model.class_names
     if names is None and of_classes:
         names = [str(i) for i in range(model.dims[-1])]
-    X, y = _examples(args, model, names)
+    X, y = _features(args) if _has_table(args.model) else _examples(args, model, names)
     with reported(MemoryError, ValueError):
         predicted = model.predict(X)
         lines = _probability_lines(names or [], model.predict_proba(X)) if args.proba else _lines(names, predicted)
     with writing_results():
         print("\n".join(lines))
-    if y is not None and names is not None:
-        print(f"accuracy: {shown_accuracy(predicted, y)}", file=sys.stderr)
-    elif y is not None:
-        print(f"R2: {shown_errors(predicted, y)}", file=sys.stderr)
+    if y is None:
+        return 0
+    known = y >= 0 if names is not None else ~np.isnan(y)
+    score, shown = ("accuracy", shown_accuracy) if names is not None else ("R2", shown_errors)
+    if known.any():
+        print(f"{score}: {shown(predicted[known], y[known])}", file=sys.stderr)
     return 0
+
+
+def _has_table(path: str) -> bool:
+    from fastfc.formats.npz import npz_names
+
+    if not path.endswith(".npz"):
+        return False
+    with reported(OSError, ValueError), open(path, "rb") as file:
+        return "table" in npz_names(file, path)
+
+
+def _features(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray | None]:
+    """The same for a model that knows its table's columns: -1 or nan stands for targets that are missing."""
+    import numpy as np
+
+    from fastfc.formats.table import TableOptions
+    from fastfc.tabular import load_table_model
+    from fastfc.tabular._read import read_new_rows
+
+    with reported(ImportError, OSError, ValueError, MemoryError), warnings_told():
+        model = load_table_model(args.model)
+        if args.target not in (None, "none"):
+            model.description["target"] = args.target
+        frame, notes = read_new_rows(Path(args.data), TableOptions(**table_options(args)), model.description)
+        for note in notes:
+            print(f"fastfc: {note}", file=sys.stderr)
+        X = model.features(frame)
+        if args.target == "none" or (args.target is None and model.target not in frame.columns):
+            return X, None
+        y, known = model.targets(frame)
+    missing = -1 if model.class_names is not None else np.nan
+    return X, np.where(known, y, missing)
 
 
 def _examples(

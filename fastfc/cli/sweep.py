@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastfc._defaults import schedule
 from fastfc.cli import train
 from fastfc.cli._common import (
     EXIT_CODES,
@@ -23,8 +24,8 @@ from fastfc.cli._common import (
     shown_accuracy,
     writing_results,
 )
-from fastfc.cli._defaults import schedule
 from fastfc.cli._train_options import add_network_options, add_rule_options
+from fastfc.cli._training_data import has_pictures, is_table, tell, training_data
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -155,9 +156,9 @@ def run(args: argparse.Namespace) -> int:
 def _sweep(args: argparse.Namespace) -> int:
     from fastfc.sweeps import SweepInterrupted, sweep
 
-    data = train._training_data(args)
+    data = training_data(args)
     trainings = _trainings(args, data)
-    train._tell(data)
+    tell(data)
     try:
         with reported(OSError, ValueError, TypeError, MemoryError, RuntimeError):
             result = sweep(
@@ -199,8 +200,8 @@ def _trainings(args: argparse.Namespace, data: dict[str, Any]) -> list[dict[str,
     """The options of every training: the grid's, and for the rest those of the command line."""
     X = data["X_train"]
     plan = schedule(len(X), args.batch_size, args.epochs, args.lr_decay)
-    pictures = train._has_pictures(X) and (X.dtype == "uint8" or train._is_table(args))
-    standardize = (train._is_table(args) and not pictures) if args.standardize is None else args.standardize
+    pictures = has_pictures(X) and (X.dtype == "uint8" or is_table(args))
+    standardize = (is_table(args) and not pictures) if args.standardize is None else args.standardize
     fixed = {
         "hidden_dims": args.hidden,
         "normalization": None if args.normalization == "none" else args.normalization,

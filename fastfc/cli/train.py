@@ -13,34 +13,32 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from fastfc._defaults import BATCH_SIZE, EARLY_STOPPING_ROWS, EPOCHS, schedule
 from fastfc.cli._common import (
     DIVERGED,
     EXIT_CODES,
     INTERRUPTED,
     CommandError,
-    check_values,
     computing,
     reported,
-    table_options,
-    warnings_told,
     writing_results,
 )
-from fastfc.cli._defaults import BATCH_SIZE, EPOCHS, schedule, val_fraction
-from fastfc.cli._results import plot, summary
+from fastfc.cli._results import plot, report, summary
 from fastfc.cli._train_options import RULES as RULES
 from fastfc.cli._train_options import add_data_options, add_network_options, add_output_options, add_rule_options
+from fastfc.cli._training_data import has_pictures, is_table, tell, training_data
 from fastfc.cli._watch import DivergedError, Watch, progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    import numpy as np
-
+    from fastfc._defaults import Schedule
     from fastfc.classifiers.fc_net import FullyConnectedNet
-    from fastfc.cli._defaults import Schedule
     from fastfc.cli._watch import State
     from fastfc.solver import Solver
+    from fastfc.tabular import TableModel
+    from fastfc.tabular._scaling import TargetScale
 
 _EPILOG = f"""\
 examples:
@@ -54,9 +52,8 @@ infinite is stopped, and what was best before that is saved.
 {EXIT_CODES}"""
 
 PLOT_SUFFIXES = (".png", ".pdf", ".svg")
-_PICTURE_COLUMNS = 64
-# Fewer rows for validation tell too little.
-_FEW_ROWS = 20
+_SUFFIXES = {"--plot": PLOT_SUFFIXES, "--report": (".html", ".htm")}
+_SAVED = {"--out": "the model", "--plot": "the plot"}
 
 
 class _RehearsalError(Exception):
@@ -88,23 +85,56 @@ def _train_and_save(args: argparse.Namespace) -> int:
     _check_outputs(args)
     import numpy as np
 
-    from fastfc.solver import Solver
-
-    data = _training_data(args)
+    data = training_data(args)
+    description = data.pop("description", None)
     plan = schedule(len(data["X_train"]), args.batch_size, args.epochs, args.lr_decay)
-    standardize = (
-        _is_table(args) and not _has_pictures(data["X_train"]) if args.standardize is None else args.standardize
-    )
-    targets = _Targets(data, args.dtype)
+    standardize = args.standardize
+    if standardize is None:
+        standardize = is_table(args) and (description is not None or not has_pictures(data["X_train"]))
+    scale = _target_scale(args, data)
     np.random.seed(args.seed)
     with reported(MemoryError, ValueError, what="cannot make this network"):
         model = _network(args, data, standardize)
-    _tell(data)
+    tell(data)
     steps = plan.epochs * (len(data["X_train"]) // plan.batch_size)
     watch = Watch(model, steps)
-    solver = Solver(
+    solver = _solver(args, plan, model, scale.standardized(data), watch)
+    start = perf_counter()
+    # As many lines of progress for every number of epochs that was not asked for.
+    every = 1 if args.epochs is not None else plan.epochs // EPOCHS
+    code = _train(solver, watch, progress(plan.epochs, steps, args.quiet, every))
+    seconds = perf_counter() - start
+    many = description is not None and len(data["y_val"]) >= EARLY_STOPPING_ROWS
+    select = args.select or ("best" if many else "last")
+    state = watch.last if code == 0 and select == "last" else watch.best or watch.last
+    if code != 0:
+        _explain(code, solver, steps, saved=state is not None)
+    if state is None:
+        return code
+    _restore(model, state)
+    scale.fold_into(model)
+    with reported(OSError, what=f"cannot write {args.out}"):
+        if description is None:
+            model.save(args.out)
+        else:
+            _table_model(model, description).save(args.out)
+    with writing_results():
+        print(summary(args, model, data, solver, seconds, _chosen(args, plan, standardize)))
+    if args.plot is not None:
+        plot(solver, args.plot)
+    if args.report is not None:
+        report(args, plan, model, data, description, solver)
+    return code
+
+
+def _solver(
+    args: argparse.Namespace, plan: Schedule, model: FullyConnectedNet, data: dict[str, Any], watch: Watch
+) -> Solver:
+    from fastfc.solver import Solver
+
+    return Solver(
         model,
-        targets.standardized(data),
+        data,
         update_rule=args.rule,
         optim_config={} if args.learning_rate is None else {"learning_rate": args.learning_rate},
         lr_decay=plan.lr_decay,
@@ -115,32 +145,31 @@ def _train_and_save(args: argparse.Namespace) -> int:
         verbose=False,
         callback=watch,
     )
-    start = perf_counter()
-    # As many lines of progress for every number of epochs that was not asked for.
-    every = 1 if args.epochs is not None else plan.epochs // EPOCHS
-    code = _train(solver, watch, progress(plan.epochs, steps, args.quiet, every))
-    seconds = perf_counter() - start
-    state = watch.last if code == 0 and args.select == "last" else watch.best or watch.last
-    if code != 0:
-        _explain(code, solver, steps, saved=state is not None)
-    if state is None:
-        return code
-    _restore(model, state)
-    targets.fold_into(model)
-    with reported(OSError, what=f"cannot write {args.out}"):
-        model.save(args.out)
-    with writing_results():
-        print(summary(args, model, data, solver, seconds, _chosen(args, plan, standardize)))
-    if args.plot is not None:
-        plot(solver, args.plot)
-    return code
+
+
+def _target_scale(args: argparse.Namespace, data: dict[str, Any]) -> TargetScale:
+    from fastfc.tabular._scaling import TargetScale
+
+    with reported(ValueError, what=args.data):
+        scale = TargetScale.of(data)
+    warning = scale.warning(args.dtype)
+    if warning:
+        data.setdefault("notes", []).append(warning)
+    return scale
+
+
+def _table_model(model: FullyConnectedNet, description: dict[str, Any]) -> TableModel:
+    from fastfc.tabular import TableModel
+
+    return TableModel(model, description)
 
 
 def _check_outputs(args: argparse.Namespace) -> None:
     """Find out before the training what would keep its results from being written."""
     from fastfc.formats.atomic import replaced_file
 
-    outputs = {"--out": args.out} if args.plot is None else {"--out": args.out, "--plot": args.plot}
+    named = {"--out": args.out, "--plot": args.plot, "--report": args.report}
+    outputs = {option: name for option, name in named.items() if name is not None}
     for option, name in outputs.items():
         path = Path(name)
         with reported(OSError, ValueError, what=f"{option} {name}"):
@@ -155,128 +184,19 @@ def _check_outputs(args: argparse.Namespace) -> None:
                     raise ValueError("this would replace the data")
             with contextlib.suppress(_RehearsalError), replaced_file(path):
                 raise _RehearsalError
-    if args.plot is None:
-        return
-    if Path(args.plot).suffix.lower() not in PLOT_SUFFIXES:
-        raise CommandError(f"--plot {args.plot}: expected a name that ends in {', '.join(PLOT_SUFFIXES)}")
-    if Path(args.plot).resolve() == Path(args.out).resolve():
-        raise CommandError(f"--plot {args.plot}: this is where --out saves the model")
-    try:
-        importlib.import_module("matplotlib.figure")
-    except ImportError as error:
-        raise CommandError('--plot needs matplotlib: pip install "fastfc[plot]"') from error
-
-
-def _training_data(args: argparse.Namespace) -> dict[str, Any]:
-    """Load the data, with a validation part, and make sure that its parts go together."""
-    from fastfc.data_utils import load_dataset
-
-    # fastfc sweep, which has no such option, trains classifiers.
-    task = getattr(args, "task", None)
-    task = None if task == "auto" and not _is_table(args) else task
-    with reported(OSError, ValueError, MemoryError), warnings_told():
-        data = load_dataset(args.data, **table_options(args), task=task)
-    if len(data.get("class_names", "01")) < 2:
-        other = "; --target names another column" if _is_table(args) else ""
-        raise CommandError(f"{args.data}: all labels are {data['class_names'][0]}; expected two classes or more{other}")
-    if "y_val" not in data:
-        rows = len(data["X_train"])
-        share = val_fraction(rows) if args.val_fraction is None else args.val_fraction
-        with reported(ValueError, MemoryError, what=f"{args.data}: no examples for validation"):
-            _hold_out(data, share, args.seed)
-    first = data["X_train"]
-    for key in ("X_train", "X_val", "X_test"):
-        if key not in data:
-            continue
-        X = data[key]
-        if X.shape[1:] != first.shape[1:] or (X.dtype == "uint8") != (first.dtype == "uint8"):
-            raise CommandError(
-                f"{args.data}: X_train has examples of shape {first.shape[1:]}, {first.dtype}, "
-                f"{key} of shape {X.shape[1:]}, {X.dtype}"
-            )
-        check_values(X, args.dtype, f"{args.data}: {key}")
-    return data
-
-
-def _hold_out(data: dict[str, Any], share: float, seed: int) -> None:
-    """Move a share of the training data to validation: of each class, or of each tenth of the numbers to predict."""
-    import numpy as np
-
-    from fastfc.data_utils import split_validation
-
-    y = data["y_train"]
-    rows = len(y)
-    strata = y
-    if "class_names" not in data:
-        tenths = max(min(10, rows // 5), 1)
-        strata = np.argsort(np.argsort(y, kind="stable")) * tenths // rows
-    train, _, val, _ = split_validation(np.arange(rows), strata, share, seed)
-    for name in ("X", "y"):
-        whole = data[f"{name}_train"]
-        data[f"{name}_train"], data[f"{name}_val"] = whole[train], whole[val]
-
-
-class _Targets:
-    """Numbers to predict, standardized in the training; the network is brought back to their units at its end."""
-
-    def __init__(self, data: dict[str, Any], dtype: str) -> None:
-        self.of_numbers = "class_names" not in data
-        if not self.of_numbers:
-            return
-        import numpy as np
-
-        y = data["y_train"]
-        self.mean, self.scale = float(y.mean()), float(y.std())
-        if not 0 < self.scale < math.inf:
-            raise CommandError("the numbers to predict are all the same, or too large")
-        digits = abs(self.mean) / self.scale * np.finfo(dtype).eps
-        if digits > 1e-3:
-            data.setdefault("notes", []).append(
-                f"warning: the target's mean is {abs(self.mean) / self.scale:.0e} times its deviation; --dtype float64 "
-                "keeps the digits that tell its values apart"
-            )
-
-    def standardized(self, data: dict[str, Any]) -> dict[str, Any]:
-        if not self.of_numbers:
-            return data
-        return data | {key: (data[key] - self.mean) / self.scale for key in ("y_train", "y_val")}
-
-    def fold_into(self, model: FullyConnectedNet) -> None:
-        """Scale and shift the last layer, so that its outputs are in the target's units."""
-        if not self.of_numbers:
-            return
-        last = model.num_layers
-        model.params[f"W{last}"] *= self.scale
-        model.params[f"b{last}"] = model.params[f"b{last}"] * self.scale + self.mean
-
-
-def _is_table(args: argparse.Namespace) -> bool:
-    from fastfc.formats.table import has_table_suffix
-
-    return has_table_suffix(Path(args.data))
-
-
-def _has_pictures(X: np.ndarray) -> bool:
-    """Whether examples are bytes, or rows of a table that must have been bytes of pictures."""
-    if X.dtype == "uint8":
-        return True
-    if X.ndim != 2 or X.shape[1] < _PICTURE_COLUMNS or X.min() < 0 or not 128 <= X.max() <= 255:
-        return False
-    return bool((X.astype("uint8") == X).all())
-
-
-def _tell(data: dict[str, Any]) -> None:
-    """Say what was taken for what."""
-    lines = list(data.get("notes", []))
-    held_out = len(data["y_val"])
-    if held_out < _FEW_ROWS:
-        lines.append(
-            f"warning: few rows for validation ({held_out}), one is {100 / held_out:.0f} % of its "
-            f"{'accuracy' if 'class_names' in data else 'R2'}; "
-            "--val-fraction holds out more where the data has no part of its own"
-        )
-    for line in lines:
-        print(f"fastfc: {line}", file=sys.stderr)
+    taken: dict[Path, str] = {}
+    for option, name in outputs.items():
+        suffixes = _SUFFIXES.get(option)
+        if suffixes is not None and Path(name).suffix.lower() not in suffixes:
+            raise CommandError(f"{option} {name}: expected a name that ends in {', '.join(suffixes)}")
+        other = taken.setdefault(Path(name).resolve(), option)
+        if other != option:
+            raise CommandError(f"{option} {name}: this is where {other} saves {_SAVED[other]}")
+    for option in outputs.keys() & _SUFFIXES.keys():
+        try:
+            importlib.import_module("matplotlib.figure")
+        except ImportError as error:
+            raise CommandError(f'{option} needs matplotlib: pip install "fastfc[plot]"') from error
 
 
 def _chosen(args: argparse.Namespace, plan: Schedule, standardize: bool) -> str:
@@ -293,6 +213,7 @@ def _network(args: argparse.Namespace, data: dict[str, Any], standardize: bool) 
     import numpy as np
 
     from fastfc.classifiers.fc_net import FullyConnectedNet
+    from fastfc.tabular._scaling import mean_and_scale
 
     X, class_names = data["X_train"], data.get("class_names")
     if class_names is None and args.label_smoothing:
@@ -316,25 +237,11 @@ def _network(args: argparse.Namespace, data: dict[str, Any], standardize: bool) 
     model.class_names = class_names
     model.feature_names, model.target_name = data.get("feature_names"), data.get("target_name")
     if standardize:
-        model.input_mean, model.input_scale = _mean_and_scale(X)
-    elif X.dtype == np.uint8 or (_is_table(args) and _has_pictures(X)):
+        model.input_mean, model.input_scale = mean_and_scale(X)
+    elif X.dtype == np.uint8 or (is_table(args) and has_pictures(X)):
         model.input_mean = X.mean(axis=0, dtype=np.float64)
         model.input_scale = 1 / 255
     return model
-
-
-def _mean_and_scale(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each feature's mean and 1 / its deviation, in float64 whatever X is."""
-    import numpy as np
-
-    mean, deviation = X.mean(axis=0, dtype=np.float64), X.std(axis=0, dtype=np.float64)
-    # A constant feature's deviation can be a rounding error instead of 0.
-    varies = (deviation > 0) & (X.min(axis=0) < X.max(axis=0))
-    if X.dtype.itemsize >= 4:
-        # A sum of many numbers far from 0, such as timestamps, is rounded by more than they differ.
-        rest = (X - mean).mean(axis=0)
-        mean = np.where(varies & (np.abs(rest) > 1e-9 * deviation), mean + rest, mean)
-    return mean, 1 / np.where(varies, deviation, 1)
 
 
 def _restore(model: FullyConnectedNet, state: State) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fastfc.formats.table_look import ENOUGH_ROWS, LABEL_NAMES, label_column, label_fault
-from fastfc.formats.table_options import ModelColumns, TableOptions
+from fastfc.formats.table_options import ModelColumns, NotNumericError, TableOptions
 from fastfc.formats.table_text import kind_of, shown
 from fastfc.formats.table_view import View, column_of, leave_out_counting
 
@@ -190,7 +190,7 @@ def refuse_words(view: View, choice: Choice) -> None:
         described.append(f"{view.title(i)} ({kind}: {', '.join(text[:20] for text in texts[:2])}, ...)")
     python, command = view.options_for(bad)
     labels = f"; {TARGET}" if choice.guessed else ""
-    raise ValueError(
+    raise NotNumericError(
         f"{view.path}, line {line}, column {column + 1}: expected a number, found {cell!r:.40}; no numbers are in "
         f"{', '.join(described)[:300]}; leave them out, drop={python[:100]} (--drop {command[:100]}), or write numbers "
         f"in their place first{labels}"

@@ -268,7 +268,7 @@ def task_of(values: Collection[str] | Collection[float], rows: int) -> tuple[str
     counted = min(numbers) in (0, 1) and max(numbers) - min(numbers) < distinct
     if counted and distinct <= _MOST_CLASSES and rows >= _ROWS_OF_MANY_CLASSES * distinct:
         return "classification", f"{why} that count from {min(numbers):g}", False
-    return "regression", why, distinct > _MOST_CLASSES and 2 * distinct > rows
+    return "regression", why, distinct > _MOST_CLASSES
 
 
 def told_task(values: Collection[str] | Collection[float], rows: int) -> tuple[str, str]:

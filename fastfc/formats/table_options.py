@@ -3,9 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-__all__ = ["TASKS", "ModelColumns", "TableOptions"]
+__all__ = ["TASKS", "ModelColumns", "NotNumericError", "TableOptions"]
 
 TASKS = ("classification", "regression")
+
+
+class NotNumericError(ValueError):
+    """A table has words, dates or missing values among its features."""
 
 
 @dataclass(frozen=True)

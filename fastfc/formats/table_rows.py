@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fastfc._runtime import settings
 from fastfc.backend import get_backend
+from fastfc.formats.table_options import NotNumericError
 from fastfc.formats.table_text import (
     Dialect,
     Record,
@@ -156,8 +157,10 @@ class _Reader:
             return row[:width]
         raise ValueError(f"{self.layout.path}, line {line}: expected {width} columns, found {len(row)}")
 
-    def _refuse(self, line: int, column: int, cell: str, expected: str, hint: str = "") -> NoReturn:
-        raise ValueError(
+    def _refuse(
+        self, line: int, column: int, cell: str, expected: str, hint: str = "", kind: type[ValueError] = ValueError
+    ) -> NoReturn:
+        raise kind(
             f"{self.layout.path}, line {line}, column {column + 1}: expected {expected}, found {cell!r:.60}"
             f"{self.layout.column_name(column)}{hint}"
         )
@@ -171,6 +174,7 @@ class _Reader:
             cell,
             expected,
             ", a missing value; missing='drop' (--missing drop) leaves out the rows that miss one",
+            NotNumericError,
         )
 
     def _value(self, line: int, column: int, cell: str) -> float:
@@ -189,7 +193,7 @@ class _Reader:
                 hint = f"; decimal={other!r} (--decimal {other}) if {other!r} is decimal"
             elif kind_of(cell, decimal) == "boolean":
                 hint = "; the rows before have numbers"
-            self._refuse(line, column, cell, "a number", hint)
+            self._refuse(line, column, cell, "a number", hint, NotNumericError)
         if abs(number) == np.inf:
             self._refuse(line, column, cell, "a finite number")
         return number

@@ -10,10 +10,21 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-__all__ = ["BATCH_SIZE", "EPOCHS", "LR_DECAY", "Schedule", "schedule", "val_fraction"]
+__all__ = [
+    "BATCH_SIZE",
+    "EARLY_STOPPING_ROWS",
+    "EPOCHS",
+    "LR_DECAY",
+    "Schedule",
+    "patience",
+    "schedule",
+    "val_fraction",
+]
 
 BATCH_SIZE, EPOCHS, LR_DECAY = 100, 20, 0.9
 SMALLEST_BATCH, FEWEST_STEPS = 16, 500
+# Fewer rows for validation tell too little to choose an epoch by.
+EARLY_STOPPING_ROWS = 200
 VAL_ROWS, SMALLEST_VAL, LARGEST_VAL = 200, 0.05, 0.2
 
 
@@ -42,3 +53,8 @@ def schedule(rows: int, batch_size: int | None, epochs: int | None, lr_decay: fl
         epochs = max(EPOCHS, math.ceil(FEWEST_STEPS / (rows // batch)))
         lr_decay = lr_decay or LR_DECAY ** (EPOCHS / epochs)
     return Schedule(batch, epochs, lr_decay or LR_DECAY)
+
+
+def patience(epochs: int) -> int:
+    """Epochs without a better validation score after which a training ends: a quarter of them, but 10 at least."""
+    return max(10, epochs // 4)

@@ -1,0 +1,244 @@
+"""Training on a frame in one call."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastfc._defaults import EARLY_STOPPING_ROWS, Schedule, patience, schedule
+from fastfc.callbacks import Callback, Run
+from fastfc.classifiers.fc_net import FullyConnectedNet
+from fastfc.formats.atomic import rehearse
+from fastfc.formats.table_options import TableOptions
+from fastfc.solver import Solver
+from fastfc.tabular._encode import feature_places
+from fastfc.tabular._model import TableModel
+from fastfc.tabular._pandas import pandas
+from fastfc.tabular._prepare import Prepared, SplitOptions, prepare
+from fastfc.tabular._read import read_to_train, target_of
+from fastfc.tabular._report import Report, require_matplotlib, write_report
+from fastfc.tabular._scaling import TargetScale, mean_and_scale
+
+__all__ = ["fit_table"]
+
+
+class _Best(Callback):
+    """Keeps the network of the best epoch by validation, running statistics too; ends after epochs without progress."""
+
+    def __init__(self, waits: int | None) -> None:
+        self._waits, self._best, self._epoch = waits, -np.inf, 0
+        self._params: dict[str, np.ndarray] = {}
+        self._statistics: list[dict[str, np.ndarray]] = []
+
+    def on_epoch_end(self, run: Run) -> bool:
+        value = run.values["val_acc"]
+        # Without early stopping there are too few rows to choose by.
+        if self._waits is None or value > self._best:
+            self._best, self._epoch = value, run.epoch
+            self._params = {name: np.array(array) for name, array in run.model.params.items()}
+            self._statistics = [
+                {key: np.array(param[key]) for key in param if key.startswith("running_")}
+                for param in run.model.bn_params
+            ]
+        return self._waits is not None and run.epoch - self._epoch >= self._waits
+
+    def on_train_end(self, run: Run) -> None:
+        if self._params:
+            run.model.params = self._params
+            for param, statistics in zip(run.model.bn_params, self._statistics, strict=True):
+                param.update(statistics)
+
+
+def fit_table(
+    frame_or_path: Any,
+    target: str | int | None = None,
+    *,
+    task: str | None = None,
+    groups: str | None = None,
+    time: str | None = None,
+    class_weight: str | Mapping[Any, float] | None = None,
+    drop: Sequence[str | int] = (),
+    val_fraction: float | None = None,
+    hidden_dims: Sequence[int] = (256, 128),
+    normalization: str | None = "batchnorm",
+    dropout_keep_ratio: float = 0.6,
+    activation: str = "relu",
+    update_rule: str = "adam",
+    learning_rate: float | None = None,
+    batch_size: int | None = None,
+    num_epochs: int | None = None,
+    early_stopping: bool | None = None,
+    dtype: Any = np.float32,
+    seed: int = 0,
+    threads: int | None = None,
+    report: str | os.PathLike[str] | None = None,
+) -> TableModel:
+    """Train a network on a table of numbers, categories, booleans and dates, with values missing.
+
+    Categories become a feature each, up to 50 a column, and the rare ones share one; dates become year, month, day and
+    weekday; the median stands in for missing values, and a feature tells where. Features are standardized. Medians,
+    categories and means are those of the rows to train on.
+
+    Parameters
+    ----------
+    frame_or_path : pandas.DataFrame or path
+        A frame, a text table (``.csv``, ``.tsv``, ``.txt``, also ``.gz``) or a Parquet file.
+    target : str or int, optional
+        The column to predict, by name or number; by default label, target, class or y, or the last one.
+    task : {"classification", "regression"}, optional
+        By default words, booleans and few whole numbers are classes, and other numbers are predicted as numbers.
+    groups : str, optional
+        A column whose values are never both in training and in validation; it is no feature.
+    time : str, optional
+        A column of dates or numbers: the latest rows are the validation part.
+    class_weight : "balanced" or dict, optional
+        Weights of the classes, by name; ``"balanced"`` weighs them all alike. Rows are drawn that many times as often.
+    drop : sequence of str or int
+        Columns to leave out.
+    val_fraction : float, optional
+        Share of the rows for validation; by default 200 rows, but from 5 to 20 %.
+    hidden_dims, normalization, dropout_keep_ratio, activation, dtype
+        The network: see :class:`fastfc.FullyConnectedNet`.
+    update_rule, learning_rate, threads
+        The training: see :class:`fastfc.Solver`.
+    batch_size, num_epochs : int, optional
+        By default a tenth of the rows, from 16 to 100; and 20 epochs, or as many as make 500 steps.
+    early_stopping : bool, optional
+        Whether the epoch with the best validation score counts, and the training ends some epochs after it; by default
+        if there are 200 rows for validation, as fewer tell too little.
+    seed : int
+        Of all random numbers. NumPy's global random stream is left as it was.
+    report : path, optional
+        Where to write a page in HTML about data, training and errors; needs matplotlib.
+
+    Returns
+    -------
+    TableModel
+
+    Raises
+    ------
+    ImportError
+        If pandas, or for Parquet pyarrow, is missing; the message names the extra.
+    TypeError
+        If `frame_or_path` is neither a frame nor a path.
+    ValueError
+        For options or data that do not fit.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from fastfc.tabular import fit_table
+    >>> age = np.arange(400) % 80
+    >>> frame = pd.DataFrame({"age": age, "city": ["Oslo", "Rome"] * 200, "member": np.where(age < 30, "yes", "no")})
+    >>> model = fit_table(frame, "member")
+    >>> model.predict(pd.DataFrame({"city": ["Rome", "Paris"], "age": [10, 60]}))  # doctest: +SKIP
+    array(['yes', 'no'], dtype='<U3')
+    """
+    if report is not None:
+        require_matplotlib("report")
+        rehearse(report)
+    options = TableOptions(target=target, drop=tuple(drop), task=task or "auto")
+    prepared = _prepared(frame_or_path, options, SplitOptions(groups, time, val_fraction, seed), class_weight)
+    data = prepared.data
+    plan = schedule(len(data["X_train"]), batch_size, num_epochs, None)
+    if early_stopping is None:
+        early_stopping = len(data["X_val"]) >= EARLY_STOPPING_ROWS
+    network = {
+        "hidden_dims": hidden_dims,
+        "dropout_keep_ratio": dropout_keep_ratio,
+        "normalization": normalization,
+        "dtype": dtype,
+        "activation": activation,
+    }
+    training = {
+        "update_rule": update_rule,
+        "optim_config": {} if learning_rate is None else {"learning_rate": learning_rate},
+        "lr_decay": plan.lr_decay,
+        "batch_size": plan.batch_size,
+        "num_epochs": plan.epochs,
+        "threads": threads,
+        "callback": _Best(patience(plan.epochs) if early_stopping else None),
+    }
+    solver = _trained(data, network, training, seed)
+    model = TableModel(solver.model, prepared.description)
+    model.notes, model.history = data["notes"], _history(solver)
+    if report is not None:
+        write_report(_report_of(model, data, plan), report)
+    return model
+
+
+def _prepared(
+    frame_or_path: Any, options: TableOptions, split: SplitOptions, class_weight: str | Mapping[Any, float] | None
+) -> Prepared:
+    frame, name, notes = _frame_of(frame_or_path, options)
+    prepared = prepare(frame, name, task=options.task or "auto", split=split, class_weight=class_weight)
+    prepared.data["notes"] = [*notes, *prepared.data["notes"]]
+    return prepared
+
+
+def _history(solver: Solver) -> dict[str, list[float]]:
+    histories: dict[str, Any] = {
+        "loss": solver.loss_history,
+        "train": solver.train_acc_history,
+        "val": solver.val_acc_history,
+    }
+    return {name: list(map(float, values)) for name, values in histories.items()}
+
+
+def _trained(data: dict[str, Any], network: dict[str, Any], training: dict[str, Any], seed: int) -> Solver:
+    """The Solver that has trained a network on a data set; NumPy's random stream is as it was."""
+    class_names, scale = data.get("class_names"), TargetScale.of(data)
+    before = np.random.get_state()
+    try:
+        np.random.seed(seed)
+        net = FullyConnectedNet(
+            input_dim=data["X_train"].shape[1],
+            num_classes=1 if class_names is None else len(class_names),
+            loss="squared" if class_names is None else "softmax",
+            **network,
+        )
+        net.class_names, net.feature_names, net.target_name = class_names, data["feature_names"], data["target_name"]
+        net.input_mean, net.input_scale = mean_and_scale(data["X_train"])
+        solver = Solver(net, scale.standardized(data), verbose=False, **training)
+        solver.train()
+    finally:
+        np.random.set_state(before)
+    scale.fold_into(net)
+    return solver
+
+
+def _report_of(model: TableModel, data: dict[str, Any], plan: Schedule) -> Report:
+    net, history = model.net, model.history
+    chosen = {
+        "rows to train on": str(len(data["y_train"])),
+        "rows for validation": str(len(data["y_val"])),
+        "network": f"{net.dims[0]}-{net.dims[1:-1]}-{net.dims[-1]}",
+        "loss": net.loss_name,
+        "batch size": str(plan.batch_size),
+        "epochs": f"{len(history['val']) - 1} of {plan.epochs}",
+        "steps": str(len(history["loss"])),
+    }
+    title = f"Training to predict {model.target}"
+    places = feature_places(model.columns)
+    curves = history["loss"], history["train"], history["val"]
+    return Report(title, net, data["X_val"], data["y_val"], places, *curves, model.notes, chosen)
+
+
+def _frame_of(frame_or_path: Any, options: TableOptions) -> tuple[Any, str, list[str]]:
+    """The frame, the name of its target, and what there is to say about its file."""
+    pd = pandas()
+    if isinstance(frame_or_path, str | os.PathLike):
+        return read_to_train(Path(frame_or_path), options)
+    if not isinstance(frame_or_path, pd.DataFrame):
+        raise TypeError(f"frame_or_path: expected a pandas.DataFrame or a path, got {type(frame_or_path).__name__}")
+    frame = frame_or_path.rename(columns=str)
+    if frame.columns.has_duplicates:
+        twice = frame.columns[frame.columns.duplicated()][0]
+        raise ValueError(f"frame_or_path: expected columns of different names, got {twice!r} twice")
+    name = target_of(frame, options.target)
+    dropped = [target_of(frame, wanted) for wanted in options.dropped()]
+    if name in dropped:
+        raise ValueError(f"drop: {name!r} is the target")
+    return frame.drop(columns=dropped), name, []

@@ -1,0 +1,194 @@
+"""A network with the table that it was trained on: what its columns have, and how they become features."""
+
+import json
+import os
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastfc.classifiers.fc_net import FullyConnectedNet, load_model
+from fastfc.formats.atomic import replaced_file
+from fastfc.formats.model import packed
+from fastfc.formats.npz import npz_names, read_npz
+from fastfc.formats.table_options import TableOptions
+from fastfc.tabular._cells import DATE_PARTS, is_numeric, numbers_of, texts_of
+from fastfc.tabular._encode import encoded, feature_names
+from fastfc.tabular._pandas import pandas
+from fastfc.tabular._read import read_new_rows
+
+__all__ = ["TableModel", "has_table", "load_table_model"]
+
+_FORMAT = "fastfc table 1"
+
+
+class TableModel:
+    """A trained network and the description of its table; made by :func:`fit_table` or :func:`load_table_model`.
+
+    Attributes
+    ----------
+    net : FullyConnectedNet
+        It takes the features, in the order of its `feature_names`.
+    columns : list of dict
+        The columns that it learns from, described in plain values.
+    target : str
+        The name of the column that it predicts.
+    class_names : list of str or None
+        The classes; None if it predicts numbers.
+    notes : list of str
+        What was taken for what, as far as it was said in the training.
+    history : dict
+        Of the training: ``loss`` by step, ``train`` and ``val``, the accuracies or R² by epoch.
+    """
+
+    def __init__(self, net: FullyConnectedNet, description: dict[str, Any]) -> None:
+        self.net, self.description = net, description
+        self.notes: list[str] = []
+        self.history: dict[str, list[float]] = {}
+
+    @property
+    def columns(self) -> list[dict[str, Any]]:
+        return self.description["columns"]
+
+    @property
+    def target(self) -> str:
+        return self.description["target"]
+
+    @property
+    def class_names(self) -> list[str] | None:
+        return self.net.class_names
+
+    def features(self, frame_or_path: Any) -> np.ndarray:
+        """The features (N, D) of a table's rows, float64; what is unknown in them is said in a UserWarning."""
+        X, notes = encoded(self.columns, self._frame(frame_or_path))
+        for note in notes:
+            warnings.warn(note, UserWarning, stacklevel=3)
+        return X
+
+    def predict(self, frame_or_path: Any) -> np.ndarray:
+        """The class names (N,), as an array of str, or the numbers (N,) predicted for a table's rows.
+
+        Parameters
+        ----------
+        frame_or_path : pandas.DataFrame or path
+            Columns go by name; the target and others may be missing or be there.
+
+        Raises
+        ------
+        ValueError
+            If the table lacks a column that the model takes.
+
+        Warns
+        -----
+        UserWarning
+            For categories and other values that the model does not know.
+        """
+        found = self.net.predict(self.features(frame_or_path))
+        return found if self.class_names is None else np.array(self.class_names)[found]
+
+    def predict_proba(self, frame_or_path: Any) -> np.ndarray:
+        """The probabilities (N, C) of the classes, in the order of `class_names`; ValueError if it predicts numbers."""
+        if self.class_names is None:
+            raise ValueError("predict_proba: the model predicts numbers and knows no classes; use predict")
+        return self.net.predict_proba(self.features(frame_or_path))
+
+    def score(self, frame_or_path: Any) -> float:
+        """The accuracy, or the coefficient R², on a table that has the target; rows without it are left out."""
+        frame = self._frame(frame_or_path)
+        y, known = self.targets(frame)
+        predicted = self.net.predict(self.features(frame))[known]
+        if self.class_names is not None:
+            return float((predicted == y[known]).mean())
+        y = y[known]
+        return float(1 - ((predicted - y) ** 2).sum() / ((y - y.mean()) ** 2).sum())
+
+    def targets(self, frame: Any) -> tuple[np.ndarray, np.ndarray]:
+        """A frame's labels (N,), -1 for classes that the model does not know, or numbers; and which are there."""
+        if self.target not in frame.columns:
+            raise ValueError(f"the table has no column {self.target!r}, the target")
+        series = frame[self.target]
+        if self.class_names is None:
+            numbers, _ = numbers_of(series)
+            return numbers, ~np.isnan(numbers)
+        texts, codes = texts_of(series.astype(float) if is_numeric(series) else series)
+        place = {name: i for i, name in enumerate(self.class_names)}
+        return np.array([*(place.get(text, -1) for text in texts), -1])[codes], codes >= 0
+
+    def _frame(self, frame_or_path: Any) -> Any:
+        if isinstance(frame_or_path, str | os.PathLike):
+            return read_new_rows(Path(frame_or_path), TableOptions(), self.description)[0]
+        if not isinstance(frame_or_path, pandas().DataFrame):
+            raise TypeError(f"frame_or_path: expected a pandas.DataFrame or a path, got {type(frame_or_path).__name__}")
+        return frame_or_path.rename(columns=str)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write network and description as one ``.npz`` file without pickles.
+
+        :func:`fastfc.load_model` reads the network from it, too; ``fastfc predict`` and :func:`load_table_model` read
+        all of it.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written; an older one is still there then.
+        """
+        arrays = packed(self.net) | {"table": np.array(json.dumps(self.description))}
+        with replaced_file(path) as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+
+
+def has_table(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a model's with a table's description."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with open(path, "rb") as file:
+        return "table" in npz_names(file, os.fspath(path))
+
+
+def load_table_model(path: str | os.PathLike[str]) -> TableModel:
+    """Read the model that :meth:`TableModel.save` or ``fastfc train`` wrote. Nothing in the file is executed.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is damaged or has no table's description.
+    """
+    net = load_model(path)
+    with open(path, "rb") as file:
+        arrays = read_npz(file, os.fspath(path), {"table": "U"}.get)
+    try:
+        description = json.loads(str(arrays["table"][()]))
+        _check(description, net)
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{os.fspath(path)}: not a model of a table, or a damaged one ({error})") from error
+    return TableModel(net, description)
+
+
+def _check(description: Any, net: FullyConnectedNet) -> None:
+    """Raise an error unless a description is whole and fits a network."""
+    if not isinstance(description, dict) or description.get("format") != _FORMAT:
+        raise ValueError("another format")
+    if not isinstance(description["target"], str):
+        raise ValueError("the target has no name")
+    if not isinstance(description["width"], int | type(None)):
+        raise ValueError("its width is no number")
+    for column in description["columns"]:
+        kind = column["kind"]
+        if not isinstance(column["name"], str) or not isinstance(column["missing"], bool):
+            raise ValueError("a column without a name")
+        if kind == "category":
+            if not all(isinstance(level, str) for level in column["levels"]) or not isinstance(column["other"], bool):
+                raise ValueError(f"the categories of {column['name']!r:.40}")
+        elif kind == "date":
+            if not set(column["parts"]) <= DATE_PARTS.keys() or not isinstance(column["format"], str | type(None)):
+                raise ValueError(f"the dates of {column['name']!r:.40}")
+            if not all(np.isfinite(float(column["fill"][part])) for part in column["parts"]):
+                raise ValueError(f"the medians of {column['name']!r:.40}")
+        elif kind not in ("number", "boolean") or not np.isfinite(float(column["fill"])):
+            raise ValueError(f"the kind of {column['name']!r:.40}")
+    if len(feature_names(description["columns"])) != net.dims[0]:
+        raise ValueError(f"its columns do not make the {net.dims[0]} features of the network")

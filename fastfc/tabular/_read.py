@@ -1,0 +1,132 @@
+"""Tables in files as frames: text tables whose cells are texts, and Parquet."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastfc.formats.table_choice import choose_to_train
+from fastfc.formats.table_options import TableOptions
+from fastfc.formats.table_text import has_table_suffix, is_missing, number_of, shown
+from fastfc.formats.table_view import View, leave_out, look
+from fastfc.tabular._pandas import NEEDED, pandas
+
+__all__ = ["has_parquet_suffix", "read_new_rows", "read_to_train", "target_of"]
+
+_LABELS = ("label", "target", "class", "y")
+
+
+def has_parquet_suffix(path: Path) -> bool:
+    """Whether a file's name says that it is Parquet."""
+    return path.suffix.lower() in (".parquet", ".pq")
+
+
+def read_to_train(path: Path, options: TableOptions) -> tuple[Any, str, list[str]]:
+    """A table to train on, without the columns to leave out; the name of its target; and what there is to say."""
+    if has_parquet_suffix(path):
+        frame = _read_parquet(path, options)
+        dropped = [_name_of(frame, wanted, "drop") for wanted in options.dropped()]
+        frame = frame.drop(columns=dropped)
+        return frame, target_of(frame, options.target), []
+    view = look(path, options, [options.target] if isinstance(options.target, str) else [])
+    leave_out(view, options)
+    choice = choose_to_train(view, options)
+    if choice.label is None:
+        raise ValueError(f"{path} has no training data with labels: target='none' says that no column has them")
+    names = _names(view)
+    frame = _read_text(view, names)
+    notes = [*view.notes, *(f"left out: column {names[i]!r}, {why}" for i, why in sorted(view.left_out.items()))]
+    frame = frame[[name for i, name in enumerate(names) if i not in view.left_out]]
+    if view.names is None:
+        frame.attrs["width"] = len(names)
+    return frame, names[choice.label], notes
+
+
+def read_new_rows(path: Path, options: TableOptions, description: dict[str, Any]) -> tuple[Any, list[str]]:
+    """A table to predict from. Columns without names have those of the training, by their places."""
+    if has_parquet_suffix(path):
+        return _read_parquet(path, options), []
+    if not has_table_suffix(path):
+        raise ValueError(f"{path}: the model takes tables (.csv, .tsv, .txt, .gz, .parquet)")
+    view = look(path, options, [column["name"] for column in description["columns"]])
+    names = _names(view)
+    width, target = description["width"], description["target"]
+    if view.names is None and width == len(names) + 1:
+        names = [name for name in (f"column {i + 1}" for i in range(width)) if name != target]
+    return _read_text(view, names), view.notes
+
+
+def target_of(frame: Any, target: str | int | None) -> str:
+    """The name of a frame's target: the one that was given, or label, target, class or y, or the last column."""
+    if target is not None:
+        return _name_of(frame, target, "target")
+    named = [name for name in frame.columns if str(name).casefold() in _LABELS]
+    if len(named) > 1:
+        raise ValueError(f"target: the table has columns {shown(named)}; expected the name of one")
+    return named[0] if named else frame.columns[-1]
+
+
+def _name_of(frame: Any, wanted: str | int, option: str) -> str:
+    if wanted in frame.columns:
+        return str(wanted)
+    try:
+        return str(frame.columns[int(wanted)])
+    except (IndexError, ValueError):
+        raise ValueError(f"{option} {wanted!r:.80} is not among the columns {shown(frame.columns, 12)}") from None
+
+
+def _read_parquet(path: Path, options: TableOptions) -> Any:
+    for name in ("header", "separator", "decimal", "encoding"):
+        if getattr(options, name) is not None:
+            raise ValueError(f"{name}={getattr(options, name)!r} is for text tables (.csv, ...); {path} is none")
+    if not path.exists():
+        raise FileNotFoundError(f"no such file or folder: {path}")
+    pd = pandas()
+    try:
+        frame = pd.read_parquet(path)
+    except ImportError as error:
+        raise ImportError(f"Parquet needs pyarrow: {NEEDED}") from error
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} is not a Parquet file, or a damaged one ({error})") from error
+    return frame.rename(columns=str)
+
+
+def _names(view: View) -> list[str]:
+    if view.names is None:
+        return [f"column {i + 1}" for i in range(len(view.columns))]
+    return [name or f"column {i + 1}" for i, name in enumerate(view.names)]
+
+
+def _read_text(view: View, names: list[str]) -> Any:
+    """All cells of a text table as texts without blanks around them, or None where a value is missing."""
+    pd = pandas()
+    separator = view.dialect.separator
+    try:
+        frame = pd.read_csv(
+            view.path,
+            sep=r"\s+" if separator == " " else separator,
+            header=None,
+            names=[*names, *([" "] if view.trailing else [])],
+            index_col=False,
+            skiprows=view.start,
+            dtype=object,
+            keep_default_na=False,
+            skipinitialspace=True,
+            encoding=view.head.encoding,
+            compression="gzip" if view.path.name.casefold().endswith(".gz") else None,
+        )
+    except (UnicodeDecodeError, ValueError) as error:
+        raise ValueError(f"{view.path}: {error}") from error
+    return pd.DataFrame({name: _cleaned(frame[name], view.dialect.decimal) for name in names})
+
+
+def _cleaned(series: Any, decimal: str) -> Any:
+    pd = pandas()
+    codes, found = pd.factorize(series)
+    texts: list[str | None] = []
+    for text in found:
+        text = str(text).strip()
+        number = number_of(text, decimal) if decimal == "," else None
+        texts.append(None if is_missing(text) else text if number is None else text.replace(",", "."))
+    values = np.array([*texts, None], object)
+    return pd.Series(values[codes], name=series.name, dtype=object)

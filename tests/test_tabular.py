@@ -1,0 +1,369 @@
+"""Tables of mixed columns: which column is what, how they become features, and the model's one file."""
+
+import json
+import sys
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+
+pd = pytest.importorskip("pandas")
+
+from fastfc import load_model  # noqa: E402
+from fastfc.tabular import TableModel, fit_table, load_table_model  # noqa: E402
+from fastfc.tabular._columns import describe, fitted  # noqa: E402
+from fastfc.tabular._encode import encoded, feature_names  # noqa: E402
+from fastfc.tabular._prepare import SplitOptions, prepare  # noqa: E402
+from fastfc.tabular._report import permutation_importances  # noqa: E402
+from fastfc.tabular._split import held_out_groups, held_out_last, strata_of, weighted_rows  # noqa: E402
+
+trains = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="hundreds of interpreted steps take minutes")
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FASTFC_QUIET", "1")
+
+
+def shop(rows=600, seed=0):
+    """A made-up shop: who buys follows from city, age and income; incomes and dates are missing here and there."""
+    rng = np.random.RandomState(seed)
+    age, city = rng.randint(18, 80, rows), rng.choice(["Köln", "Seoul", "Lagos", "Quito"], rows)
+    income = rng.normal(30_000, 9_000, rows).round(2)
+    owner = rng.choice(["yes", "no"], rows)
+    bought = np.where(city == "Seoul", age < 50, owner == "yes")
+    frame = pd.DataFrame({"id": rng.permutation(rows) + 5000, "age": age, "city": city, "income": income})
+    frame["owner"], frame["joined"] = (
+        owner,
+        pd.Timestamp("2023-01-01") + pd.to_timedelta(rng.randint(0, 900, rows), "D"),
+    )
+    frame.loc[rng.rand(rows) < 0.1, "income"] = np.nan
+    frame["bought"] = np.where(bought, "yes", "no")
+    return frame
+
+
+def kinds(frame):
+    columns, left_out = describe(frame)
+    return {column["name"]: column["kind"] for column in columns}, left_out
+
+
+# ---------------------------------------------------------------------------------------------- what columns have
+
+
+def test_kinds_of_columns():
+    frame = shop().drop(columns="bought")
+    found, left_out = kinds(frame)
+    assert found == {
+        "age": "number", "city": "category", "income": "number", "owner": "boolean", "joined": "date"
+    }  # fmt: skip
+    assert list(left_out) == ["id"]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (["1.5", "2", None] * 10, "number"),
+        (["007", "012", "100"] * 10, "category"),
+        (["True", "false"] * 10, "boolean"),
+        (["Y", "n", None] * 10, "boolean"),
+        (["yes", "maybe", "no"] * 10, "category"),
+        (["2024-01-31", "2024-02-01"] * 10, "date"),
+        (["31.01.2024", "01.02.2024"] * 10, "date"),
+        (["1/31/2024", "2/1/2024"] * 10, "date"),
+        (["31/1/2024 ", "2/1/2024"] * 10, "date"),
+        (["a1", "b2", "c3"] * 10, "category"),
+    ],
+)
+def test_kinds_of_texts(values, kind):
+    frame = pd.DataFrame({"x": np.array(values, object)})
+    assert kinds(frame) == ({"x": kind}, {})
+
+
+@pytest.mark.parametrize(
+    "values", [["31.01.2024", "01.02.2024"], ["1/31/2024", "2/1/2024"], ["2024-01-31", "2024-02-01"]]
+)
+def test_parts_of_dates(values):
+    frame = pd.DataFrame({"d": values * 10})
+    columns = [fitted(column, frame["d"]) for column in describe(frame)[0]]
+    assert feature_names(columns) == ["d: year", "d: month", "d: day", "d: weekday"]
+    np.testing.assert_array_equal(encoded(columns, frame)[0][:2], [[2024, 1, 31, 2], [2024, 2, 1, 3]])
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ([None] * 30, "it is empty"),
+        (["x"] * 30, "in each row"),
+        ([f"customer {i}" for i in range(30)], "another text in each of 30 rows"),
+        (list(range(7, 37)), "counts the rows"),
+    ],
+)
+def test_columns_that_are_no_features(values, why):
+    found, left_out = kinds(pd.DataFrame({"x": values}))
+    assert not found
+    assert why in left_out["x"]
+
+
+# ---------------------------------------------------------------------------------------------- features
+
+
+def test_features_by_hand():
+    train = pd.DataFrame(
+        {
+            "n": [1.0, np.nan, 3.0, 8.0, 4.0, 5.0, 7.0, 9.0],
+            "c": ["a", "a", "a", "b", "b", "b", "rare", None],
+            "b": [True, False, True, True, True, False, True, True],
+        }
+    )
+    columns = [fitted(column, train[column["name"]]) for column in describe(train)[0]]
+    assert columns == [
+        {"name": "n", "kind": "number", "fill": 5.0, "missing": True},
+        {"name": "c", "kind": "category", "levels": ["a", "b"], "other": True, "missing": True},
+        {"name": "b", "kind": "boolean", "fill": 1.0, "missing": False},
+    ]
+    assert feature_names(columns) == ["n", "n: missing", "c=a", "c=b", "c: other", "c: missing", "b"]
+    new = pd.DataFrame({"b": ["no", "true", None], "c": ["b", "new", None], "n": ["2", None, "what"], "more": 1})
+    X, notes = encoded(columns, new)
+    expected = [[2, 0, 0, 1, 0, 0, 0], [5, 1, 0, 0, 1, 0, 1], [5, 1, 0, 0, 0, 1, 1]]
+    np.testing.assert_array_equal(X, expected)
+    assert notes == [
+        "column 'n': 'what' are no numbers and count as missing",
+        "column 'b': 1 values are missing, none was in the training; its median stands in",
+    ]
+
+
+def test_categories_that_numbers_of_another_dtype_stand_for():
+    train = pd.DataFrame({"code": pd.Categorical([1, 2, 3] * 5)})
+    columns = [fitted(column, train["code"]) for column in describe(train)[0]]
+    for dtype in (int, float, str):
+        X, _ = encoded(columns, pd.DataFrame({"code": np.array([3, 1]).astype(dtype)}))
+        np.testing.assert_array_equal(X, [[0, 0, 1], [1, 0, 0]])
+
+
+def test_medians_and_categories_are_those_of_the_training():
+    frame = pd.DataFrame({"x": [1.0] * 50 + [100.0] * 20, "c": ["a", "b"] * 25 + ["late"] * 20, "day": range(70)})
+    frame["y"] = ["u", "v"] * 35
+    prepared = prepare(frame, "y", split=SplitOptions(time="day", share=20 / 70))
+    x, c = prepared.description["columns"]
+    assert (x["fill"], c["levels"]) == (1.0, ["a", "b"])
+    assert (prepared.data["X_val"][:, 0] == 100).all()
+
+
+# ---------------------------------------------------------------------------------------------- rows
+
+
+def test_groups_stay_together():
+    groups = np.random.RandomState(0).randint(0, 12, 300)
+    train, val = held_out_groups(groups, 0.2, 0)
+    assert not set(groups[train]) & set(groups[val])
+    assert len(train) + len(val) == 300
+    assert len(val) >= 60
+    with pytest.raises(ValueError, match="two groups"):
+        held_out_groups(np.zeros(5), 0.2, 0)
+
+
+def test_the_latest_rows_are_held_out():
+    times = np.array([3, 1, 2, 9, 9, 9, 4, 5, 6, 7])
+    train, val = held_out_last(times, 0.2)
+    assert val.tolist() == [3, 4, 5]
+    assert train.tolist() == [0, 1, 2, 6, 7, 8, 9]
+    assert held_out_last(np.array([1, 2, 2, 2, 1]), 0.9)[0].tolist() == [0, 4]
+    with pytest.raises(ValueError, match="two times"):
+        held_out_last(np.ones(5), 0.2)
+
+
+def test_numbers_have_their_share_of_each_tenth():
+    y = np.random.RandomState(0).standard_normal(100)
+    strata = strata_of(y)
+    assert np.bincount(strata).tolist() == [10] * 10
+    assert y[strata == 0].max() <= y[strata == 9].min()
+
+
+@pytest.mark.parametrize(
+    ("weights", "counts"),
+    [("balanced", [90, 90]), ({"b": 3}, [90, 30]), ({"a": 0.5}, [90, 20]), ({"a": 2, "b": 3}, [90, 15])],
+)
+def test_weights_of_classes(weights, counts):
+    y = np.repeat([0, 1], [90, 10])
+    rows = weighted_rows(y, weights, ["a", "b"], 0)
+    assert np.bincount(y[rows]).tolist() == counts
+    assert set(rows) == set(range(100))
+
+
+@pytest.mark.parametrize("weights", [{"c": 1}, {"a": 0}, {"a": np.inf}, "heavy"])
+def test_wrong_weights(weights):
+    with pytest.raises(ValueError, match="class_weight"):
+        weighted_rows(np.array([0, 1]), weights, ["a", "b"], 0)
+
+
+# ---------------------------------------------------------------------------------------------- training
+
+
+@trains
+@pytest.mark.parametrize("seed", range(3))
+def test_a_shop_is_learnt(seed):
+    model = fit_table(shop(seed=seed), "bought", seed=seed)
+    new = shop(400, seed + 100)
+    assert model.score(new) >= 0.95
+    assert (model.predict(new) == new["bought"]).mean() == model.score(new)
+
+
+@trains
+def test_one_file_holds_everything():
+    frame = shop()
+    model = fit_table(frame, "bought", num_epochs=2)
+    model.save("shop.npz")
+    again = load_table_model("shop.npz")
+    np.testing.assert_array_equal(again.predict_proba(frame), model.predict_proba(frame))
+    assert again.description == model.description
+    np.testing.assert_array_equal(
+        load_model("shop.npz").predict(model.features(frame)), model.net.predict(model.features(frame))
+    )
+    with np.load("shop.npz", allow_pickle=False) as file:
+        assert json.loads(str(file["table"]))["target"] == "bought"
+    # Columns in another order, as texts, without the target.
+    frame.drop(columns="bought").iloc[:, ::-1].to_csv("new.csv", index=False, sep=";", decimal=",")
+    np.testing.assert_array_equal(again.predict("new.csv"), model.predict(frame))
+    frame.to_parquet("new.parquet")
+    np.testing.assert_array_equal(again.predict("new.parquet"), model.predict(frame))
+
+
+@trains
+def test_unknown_categories_and_missing_columns():
+    frame = shop()
+    model = fit_table(frame, "bought", num_epochs=1)
+    with pytest.warns(UserWarning, match="does not know 'Oslo'"):
+        model.predict(frame.assign(city="Oslo"))
+    with pytest.raises(ValueError, match=r"lacks 2 of the model's 5 columns: 'city', 'owner'"):
+        model.predict(frame[["age", "income", "joined"]])
+
+
+@trains
+def test_numbers_are_predicted_in_their_units():
+    rng = np.random.RandomState(0)
+    frame = pd.DataFrame({"size": rng.uniform(20, 200, 500), "district": rng.choice(["A", "B", "C"], 500)})
+    frame["rent"] = 9 * frame["size"] + frame["district"].map({"A": 0, "B": 300, "C": 900})
+    model = fit_table(frame, "rent")
+    assert model.class_names is None
+    assert model.score(frame) > 0.9
+    assert any("regression" in note for note in model.notes)
+    with pytest.raises(ValueError, match="predicts numbers"):
+        model.predict_proba(frame)
+
+
+@trains
+def test_the_random_stream_is_left_alone_and_the_seed_decides():
+    frame = shop(200)
+    np.random.seed(5)
+    first = fit_table(frame, "bought", num_epochs=1, seed=3)
+    drawn = np.random.rand()
+    np.random.seed(5)
+    assert np.random.rand() == drawn
+    second = fit_table(frame, "bought", num_epochs=1, seed=3)
+    np.testing.assert_array_equal(first.predict_proba(frame), second.predict_proba(frame))
+
+
+@trains
+def test_early_stopping_keeps_the_best_epoch():
+    frame = shop(1200)
+    model = fit_table(frame, "bought", num_epochs=60)
+    assert len(model.history["val"]) < 61
+    held_out = prepare(frame, "bought").data
+    assert (model.net.predict(held_out["X_val"]) == held_out["y_val"]).mean() == max(model.history["val"][1:])
+
+
+@trains
+def test_rows_without_a_target_are_left_out():
+    frame = shop(300)
+    frame.loc[:9, "bought"] = None
+    model = fit_table(frame, "bought", num_epochs=1)
+    assert "left out: 10 rows without a value of the target 'bought'" in model.notes
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "match"),
+    [
+        ({"target": "price"}, ValueError, "target 'price' is not among the columns"),
+        ({"target": "bought", "task": "numbers"}, ValueError, "task='numbers'"),
+        ({"target": "bought", "task": "regression"}, ValueError, "expected numbers to predict in column 'bought'"),
+        ({"target": "joined"}, ValueError, "target"),
+        ({"target": "bought", "groups": "shop"}, ValueError, "groups: 'shop' is not among the columns"),
+        ({"target": "bought", "groups": "city", "time": "joined"}, ValueError, "expected one of them"),
+        ({"target": "bought", "time": "city"}, ValueError, "time: expected dates or numbers"),
+        ({"target": "bought", "class_weight": {"perhaps": 2}}, ValueError, "'perhaps' is not among the classes"),
+        ({"target": "income", "class_weight": "balanced"}, ValueError, "class_weight is for classes"),
+        ({"target": "bought", "drop": ["id", "age", "city", "income", "owner", "joined"]}, ValueError, "no column"),
+    ],
+)
+def test_wrong_arguments(options, error, match):
+    with pytest.raises(error, match=match):
+        fit_table(shop(100), **options)
+
+
+def test_wrong_tables(tmp_path):
+    with pytest.raises(TypeError, match=r"expected a pandas\.DataFrame or a path"):
+        fit_table([[1, 2]], "x")
+    with pytest.raises(ValueError, match="got 'x' twice"):
+        fit_table(pd.DataFrame([[1, 2]], columns=["x", "x"]), "x")
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1 and nothing more")
+    with pytest.raises(ValueError, match="not a Parquet file"):
+        fit_table("bad.parquet")
+
+
+def test_damaged_files(tmp_path):
+    np.savez("none.npz", x=1)
+    with pytest.raises(ValueError, match="not a fastfc model"):
+        load_table_model("none.npz")
+    with pytest.raises(FileNotFoundError):
+        load_table_model("absent.npz")
+
+
+@trains
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d: d.pop("format"),
+        lambda d: d["columns"].pop(),
+        lambda d: d["columns"][0].update(fill="x"),
+        lambda d: d["columns"][0].update(kind="thing"),
+        lambda d: d["columns"][1].update(levels=[1, 2]),
+        lambda d: d.update(columns=5),
+    ],
+)
+def test_damaged_descriptions(change):
+    model = fit_table(shop(100), "bought", num_epochs=1)
+    description = json.loads(json.dumps(model.description))
+    change(description)
+    TableModel(model.net, description).save("damaged.npz")
+    with pytest.raises(ValueError, match="not a model of a table, or a damaged one"):
+        load_table_model("damaged.npz")
+
+
+def test_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match=r'pip install "fastfc\[tabular\]"'):
+        fit_table("table.csv", "x")
+
+
+def test_importances_tell_what_counts():
+    class Sign:
+        class_names = ("negative", "positive")
+
+        def predict(self, X):
+            return (X[:, 1] > 0).astype(np.int64)
+
+    X = np.random.RandomState(0).standard_normal((500, 3))
+    found = permutation_importances(Sign(), X, Sign().predict(X), {"noise": [0, 2], "sign": [1]})
+    assert list(found) == ["sign", "noise"]
+    assert found["noise"] == (0, 0)
+    # Of shuffled signs half are right.
+    assert 0.4 < found["sign"][0] < 0.6
+
+
+@trains
+def test_a_report_of_a_frame():
+    pytest.importorskip("matplotlib")
+    fit_table(shop(200), "bought", num_epochs=2, report="shop.html")
+    assert "<h1>Training to predict bought</h1>" in Path("shop.html").read_text(encoding="utf-8")
