@@ -303,6 +303,8 @@ def test_wrong_arguments(options, error, match):
 
 
 def test_wrong_tables(tmp_path):
+    with pytest.raises(ValueError, match="column 'x': expected numbers, texts, dates or booleans"):
+        fit_table(pd.DataFrame({"x": [[1], [2]] * 20, "y": ["a", "b"] * 20}), "y")
     with pytest.raises(TypeError, match=r"expected a pandas\.DataFrame or a path"):
         fit_table([[1, 2]], "x")
     with pytest.raises(ValueError, match="got 'x' twice"):

@@ -14,7 +14,7 @@ from fastfc.formats.atomic import replaced_file
 from fastfc.formats.model import packed
 from fastfc.formats.npz import npz_names, read_npz
 from fastfc.formats.table_options import TableOptions
-from fastfc.tabular._cells import DATE_PARTS, is_numeric, numbers_of, texts_of
+from fastfc.tabular._cells import DATE_PARTS, numbers_of, texts_of
 from fastfc.tabular._encode import encoded, feature_names
 from fastfc.tabular._pandas import pandas
 from fastfc.tabular._read import read_new_rows
@@ -112,7 +112,7 @@ class TableModel:
         if self.class_names is None:
             numbers, _ = numbers_of(series)
             return numbers, ~np.isnan(numbers)
-        texts, codes = texts_of(series.astype(float) if is_numeric(series) else series)
+        texts, codes = texts_of(series)
         place = {name: i for i, name in enumerate(self.class_names)}
         return np.array([*(place.get(text, -1) for text in texts), -1])[codes], codes >= 0
 
