@@ -17,6 +17,7 @@ from fastfc.formats.table_options import TableOptions
 from fastfc.tabular._cells import DATE_PARTS, numbers_of, texts_of
 from fastfc.tabular._encode import encoded, feature_names
 from fastfc.tabular._pandas import pandas
+from fastfc.tabular._preset import smooth_clipped
 from fastfc.tabular._read import read_new_rows
 
 __all__ = ["TableModel", "has_table", "load_table_model"]
@@ -65,7 +66,8 @@ class TableModel:
         X, notes = encoded(self.columns, self._frame(frame_or_path))
         for note in notes:
             warnings.warn(note, UserWarning, stacklevel=3)
-        return X
+        clip = self.description.get("smooth_clip")
+        return X if clip is None else smooth_clipped(X, clip)
 
     def predict(self, frame_or_path: Any) -> np.ndarray:
         """The class names (N,), as an array of str, or the numbers (N,) predicted for a table's rows.
@@ -190,5 +192,10 @@ def _check(description: Any, net: FullyConnectedNet) -> None:
                 raise ValueError(f"the medians of {column['name']!r:.40}")
         elif kind not in ("number", "boolean") or not np.isfinite(float(column["fill"])):
             raise ValueError(f"the kind of {column['name']!r:.40}")
+    clip = description.get("smooth_clip")
+    arrays = [] if clip is None else [np.array(clip[key], np.float64) for key in ("center", "factor")]
+    for array in arrays:
+        if array.shape != (net.dims[0],) or not np.isfinite(array).all():
+            raise ValueError(f"its scaling is not {net.dims[0]} numbers")
     if len(feature_names(description["columns"])) != net.dims[0]:
         raise ValueError(f"its columns do not make the {net.dims[0]} features of the network")
