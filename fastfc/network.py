@@ -52,7 +52,8 @@ class Network:
         ``W1, b1, W2, b2, ...`` and, with normalization, ``gamma1, beta1, ...``; entries can be changed in place and
         assigned to.
     grads : FlatParameters
-        Their gradients, which :meth:`backward` overwrites.
+        Their gradients, which :meth:`backward` overwrites. Like the parameters they can be changed in place and
+        assigned to, one by one or all at once; values are copied in.
 
     Raises
     ------
@@ -103,7 +104,7 @@ class Network:
     def _adopt(self, net: FullyConnectedNet, words: np.ndarray) -> None:
         """Make this the network of an instance that nobody else has, with a stream (STREAM,) of random words."""
         self._net = net
-        self.grads = FlatParameters(net.params.shapes, net.dtype)
+        self._grads = FlatParameters(net.params.shapes, net.dtype)
         self._stream = aligned_zeros(STREAM, np.dtype(np.uint32))
         self._stream[:] = words
         for i, param in enumerate(net.bn_params, start=1):
@@ -116,7 +117,7 @@ class Network:
         self._plain = net.input_mean is None and net.input_scale is None
         self._dtype, self._features, self._outputs = net.params.dtype, (net.dims[0],), net.dims[-1]
         keep = float(net.dropout_param["p"]) if net.use_dropout and net.num_layers > 1 else 1.0
-        self._calls = Calls(net, self.grads, self._stream, keep)
+        self._calls = Calls(net, self._grads, self._stream, keep)
         self._averaging: Call | None = None
         # Kept by the last forward pass: its memory, or the caches of the reference; and the shape of its batch.
         self._last: Any = None
@@ -131,6 +132,15 @@ class Network:
     @params.setter
     def params(self, values: dict[str, Any]) -> None:
         self._net.params = values
+
+    @property
+    def grads(self) -> FlatParameters:
+        return self._grads
+
+    @grads.setter
+    def grads(self, values: dict[str, Any]) -> None:
+        if values is not self._grads:
+            self._grads.replace(values)
 
     @property
     def dims(self) -> list[int]:
@@ -354,7 +364,7 @@ class Network:
     def from_net(cls, net: FullyConnectedNet, seed: Seed = None) -> "Network":
         """A network with copies of a :class:`fastfc.FullyConnectedNet`'s parameters, statistics and options.
 
-        Its loss and L2 strength play no part; dropout is drawn from a stream that `seed` starts.
+        Its loss and L2 strength play no part, nor does its own seed: dropout is drawn from a stream that `seed` starts.
 
         Raises
         ------
@@ -368,7 +378,10 @@ class Network:
         if net.use_dropout and legacy_of(net.dropout_param):
             raise ValueError("net: expected a network without the dropout of 2017")
         new = cls.__new__(cls)
-        new._adopt(unpacked(packed(net), FullyConnectedNet), new_words(generator(seed)))
+        own = unpacked(packed(net), FullyConnectedNet)
+        # With it, passes in test mode would seed NumPy's global stream, as the course's do.
+        own.dropout_param.pop("seed", None)
+        new._adopt(own, new_words(generator(seed)))
         return new
 
     def to_net(self) -> FullyConnectedNet:

@@ -65,7 +65,8 @@ class Optimizer:
     Notes
     -----
     It keeps a state for each network that it has updated, for as long as there is the network. Like the network, it
-    is for one thread at a time.
+    is for one thread at a time. It can be copied and pickled as long as it has no state of any network; after that
+    :meth:`state_dict` has what is to be kept.
 
     Examples
     --------
@@ -93,6 +94,14 @@ class Optimizer:
     def __repr__(self) -> str:
         told = "".join(f", {key}={value:g}" for key, value in self._values.items())
         return f"Optimizer({self.rule!r}{told})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self._states:
+            raise TypeError("an Optimizer that has updated a network cannot be copied or pickled; use state_dict")
+        return {"rule": self.rule, "hyperparameters": self._values}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self.__init__(state["rule"], **state["hyperparameters"])  # type: ignore[misc]
 
     @property
     def hyperparameters(self) -> dict[str, float]:
@@ -218,13 +227,17 @@ class Optimizer:
             raise ValueError(f"state: expected what state_dict returns; missing {', '.join(missing)}")
         if state["rule"] != self.rule:
             raise ValueError(f"state: expected the rule {self.rule!r}, got {state['rule']!r}")
+        require_mapping("hyperparameters", state["hyperparameters"])
         values = self._checked(state["hyperparameters"])
         require_count("steps", state["steps"], 0)
+        require_mapping("state", state["state"])
         own = self._state_of(net)
         copies = []
         for name, arrays in own.arrays.items():
+            found = state["state"].get(name, {})
+            require_mapping(name, found)
             for key, array in arrays.items():
-                given = state["state"].get(name, {}).get(key)
+                given = found.get(key)
                 if not isinstance(given, np.ndarray) or given.shape != array.shape or given.dtype.kind not in "biuf":
                     raise ValueError(f"state: expected an array {array.shape} for {key} of {name}")
                 copies.append((array, given))

@@ -584,3 +584,55 @@ def test_arguments_of_a_step(backend):
     assert optimizer.state_dict(net)["steps"] == 0
     assert repr(optimizer) == "Optimizer('adam', learning_rate=0.001, beta1=0.9, beta2=0.999, epsilon=1e-08)"
     assert repr(net) == "Network([6, 19, 7, 4], activation='relu', dtype='float32')"
+
+
+@pytest.mark.parametrize("backend", ["fast", "reference"])
+def test_gradients_that_are_assigned_to_count(backend):
+    with fastfc.use_backend(backend):
+        net, optimizer = made(), Optimizer("sgd", learning_rate=1.0)
+        optimizer.step(net)
+        net.backward(np.ones_like(net.forward(np.ones((ROWS, DIMS[0])))))
+        net.grads = {name: np.zeros_like(value) for name, value in net.grads.items()}
+        before = net.params.flat.copy()
+        optimizer.step(net)
+    np.testing.assert_array_equal(net.params.flat, before)
+    with pytest.raises(ValueError, match="W1"):
+        net.grads = {**net.grads, "W1": np.zeros(3)}
+    with pytest.raises(ValueError, match="b1"):
+        net.grads = {"W1": net.grads["W1"]}
+
+
+@pytest.mark.parametrize("backend", ["fast", "reference"])
+def test_a_course_networks_seed_leaves_the_global_stream_alone(backend):
+    net = Network.from_net(FullyConnectedNet([6], 5, 2, dropout_keep_ratio=0.5, seed=3), seed=0)
+    np.random.seed(7)
+    before = np.random.get_state()[1].copy()
+    with fastfc.use_backend(backend):
+        act = net.predictor()
+        for rows in (1, 100):
+            net.forward(np.ones((rows, 5)), training=False)
+            net.forward(np.ones((rows, 5)))
+        act(np.ones(5))
+    np.testing.assert_array_equal(np.random.get_state()[1], before)
+
+
+def test_an_optimizer_is_copied_without_states_only():
+    optimizer = Optimizer("adam", learning_rate=0.1, beta1=0.8)
+    for other in (copy.deepcopy(optimizer), copy.copy(optimizer), pickle.loads(pickle.dumps(optimizer))):
+        assert (other.rule, other.hyperparameters) == ("adam", optimizer.hyperparameters)
+        other.step(made())
+    net = made()
+    optimizer.step(net)
+    for copied in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="state_dict"):
+            copied(optimizer)
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [({"hyperparameters": 5}, "hyperparameters"), ({"state": 5}, "state"), ({"state": {"W1": 5}}, "W1")],
+)
+def test_a_state_that_is_no_dictionary(change, name):
+    net, optimizer = made(), Optimizer("adam")
+    with pytest.raises(TypeError, match=f"{name}: expected a dictionary"):
+        optimizer.load_state_dict(net, {**optimizer.state_dict(net), **change})
