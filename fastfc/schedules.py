@@ -361,6 +361,20 @@ def get(schedule: "Schedule | str") -> Schedule:
     return schedule
 
 
+def factors_of(
+    schedule: "Schedule | str", first_step: int, count: int, steps_per_epoch: int, total_steps: int
+) -> Factors:
+    """The factors of a schedule or of its name, (count,), checked: it may be somebody's own."""
+    found = np.asarray(get(schedule).factors(first_step, count, steps_per_epoch, total_steps))
+    if found.dtype.kind not in "biuf":
+        raise TypeError(f"schedule: expected factors that are real numbers, got dtype {found.dtype}")
+    if found.shape != (count,):
+        raise ValueError(f"schedule: expected factors of shape {(count,)}, one for each step, got {found.shape}")
+    if not np.isfinite(found).all():
+        raise ValueError("schedule: expected finite factors, got NaN or infinity")
+    return np.ascontiguousarray(found, np.float64)
+
+
 def _between(first: float, last: float, share: Factors) -> Factors:
     """From `first` to `last` along half a wave of the cosine; `last` from the share 1 on."""
     return last + (first - last) * (1 + np.cos(np.pi * np.minimum(share, 1))) / 2

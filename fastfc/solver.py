@@ -263,7 +263,7 @@ class Solver:
         if self.schedule is None:
             return None
         first, per_epoch, total = self._state.clock
-        return schedules.get(self.schedule).factors(first, count, per_epoch, total)
+        return schedules.factors_of(self.schedule, first, count, per_epoch, total)
 
     def _book_time(self, steps: int, seconds: float) -> None:
         """Count the duration of some steps, unless they are the first."""

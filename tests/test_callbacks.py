@@ -517,3 +517,25 @@ def test_progress_bar(backend):
     last = screen.getvalue().rstrip("\n").split("\r")[-1]
     assert f"{EPOCHS * PER_EPOCH}/{EPOCHS * PER_EPOCH}" in last
     assert "val_acc=" in last
+
+
+def test_a_class_of_callbacks_is_none():
+    with pytest.raises(TypeError, match="callback"):
+        make(History)
+
+
+@pytest.mark.parametrize("backend", ["fast", "reference"])
+def test_the_learning_rate_is_that_of_the_schedule(backend):
+    history = History()
+    trained(history, backend, schedule=fastfc.schedules.Step(2, 0.5), lr_decay=0.1, optim_config={"learning_rate": 1.0})
+    # After an epoch that of the next step; after the last epoch there is none, and it is that of the last step.
+    expected = [0.1 * 1, 0.01 * 0.5, 1e-3 * 0.5, 1e-4 * 0.25, 1e-5 * 0.25]
+    np.testing.assert_allclose(history.values["learning_rate"], expected, rtol=fastfc.tolerance(np.float64, EPOCHS))
+
+
+def test_csv_of_other_columns_is_not_appended_to(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match=r"path: .*epoch, step.*got a, b"):
+        trained(CSVLogger(path, append=True))
+    assert path.read_text() == "a,b\n1,2\n"

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import fastfc
 from fastfc import schedules, tolerance
 from fastfc.schedules import (
     Constant,
@@ -227,3 +228,34 @@ def test_pytorchs_plateau():
     for value in np.random.default_rng(0).random(60).cumsum()[::-1] // 3:
         theirs.step(value)
         assert ours.update(value) == optimizer.param_groups[0]["lr"]
+
+
+class Own:
+    def __init__(self, factors):
+        self._factors = factors
+
+    def factors(self, first_step, count, steps_per_epoch, total_steps):
+        return self._factors(count)
+
+
+@pytest.mark.parametrize("backend", ["fast", "reference"])
+@pytest.mark.parametrize(
+    ("factors", "error"),
+    [
+        (lambda count: np.ones(count + 1), ValueError),
+        (lambda count: np.ones((count, 1)), ValueError),
+        (lambda count: 0.5, ValueError),
+        (lambda count: np.full(count, np.nan), ValueError),
+        (lambda count: None, TypeError),
+        (lambda count: ["a"] * count, TypeError),
+    ],
+)
+def test_factors_of_ones_own_that_are_none(factors, error, backend):
+    X, y = np.ones((20, 3)), np.arange(20) % 2
+    data = {"X_train": X, "y_train": y, "X_val": X, "y_val": y}
+    net = fastfc.FullyConnectedNet([4], 3, 2)
+    before = net.params.flat.copy()
+    solver = fastfc.Solver(net, data, batch_size=5, num_epochs=2, verbose=False, schedule=Own(factors))
+    with fastfc.use_backend(backend), pytest.raises(error, match="schedule: expected"):
+        solver.train()
+    np.testing.assert_array_equal(net.params.flat, before)

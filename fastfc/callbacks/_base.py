@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from fastfc import schedules
 from fastfc._ranges import require_count
 from fastfc.training.engine import Trainer
 from fastfc.training.hooks import TrainingHooks
@@ -31,8 +32,9 @@ class Run:
         That of the last step; NaN before the first one.
     values : dict of str to float
         Of the last epoch that has ended: ``loss``, the mean of its steps' losses, ``train_acc`` and ``val_acc`` at its
-        end, ``learning_rate``, with which the training goes on, and ``seconds`` since it began. Callbacks may add
-        others for those after them.
+        end, ``learning_rate``, that of the next step by `lr_decay` and the schedule (after the last step its own
+        factor of the schedule), and ``seconds`` since the training began. Callbacks may add others for those after
+        them.
     stopped : bool
         Whether a callback has asked to stop.
     """
@@ -194,5 +196,9 @@ class _SolverHooks(TrainingHooks):
             found[name] = float(history[-1]) if history else math.nan
         rates = [config["learning_rate"] for config in trainer.optim_configs.values() if "learning_rate" in config]
         if rates:
-            found["learning_rate"] = float(rates[0])
+            factor = 1.0
+            if trainer.schedule is not None:
+                step = min(run.step, run.total_steps - 1)
+                factor = schedules.factors_of(trainer.schedule, step, 1, run.steps_per_epoch, run.total_steps)[0]
+            found["learning_rate"] = float(rates[0] * factor)
         return {**found, "seconds": perf_counter() - self._start}

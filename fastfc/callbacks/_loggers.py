@@ -29,22 +29,33 @@ class CSVLogger(Callback):
     ------
     OSError
         When the training begins, before its first step, if the file cannot be written.
+    ValueError
+        At the end of the first epoch, if the older file has other columns.
     """
 
     def __init__(self, path: Path, append: bool = False) -> None:
         self.path, self.append = path, append
         self._columns: list[str] = []
+        # Whether the columns are those of an older file, which nobody has compared yet.
+        self._older = False
 
     def on_train_begin(self, run: Run) -> None:
-        self._columns = []
+        self._columns, self._older = [], False
         with open(self.path, "a" if self.append else "w", newline="", encoding="utf-8"):
             pass
         if self.append:
             with open(self.path, newline="", encoding="utf-8") as file:
                 self._columns = next(csv.reader(file), [])
+            self._older = bool(self._columns)
 
     def on_epoch_end(self, run: Run) -> None:
         found = {"epoch": run.epoch, "step": run.step, **run.values}
+        if self._older and set(self._columns) != set(found):
+            raise ValueError(
+                f"path: expected a file with the columns {', '.join(found)}, to append to, "
+                f"got {', '.join(self._columns)}"
+            )
+        self._older = False
         with open(self.path, "a", newline="", encoding="utf-8") as file:
             if not self._columns:
                 self._columns = list(found)

@@ -59,7 +59,8 @@ def _require_path(name: str, value: Any) -> None:
 
 
 def _require_callback(name: str, value: Any) -> None:
-    if value is not None and not callable(value) and not isinstance(value, TrainingHooks):
+    # A class can be called too, but not with a solver: its parentheses were forgotten.
+    if value is not None and (isinstance(value, type) or not callable(value)) and not isinstance(value, TrainingHooks):
         raise TypeError(f"{name}: expected None, a function of the solver or callbacks, got {value!r}")
 
 
