@@ -119,7 +119,9 @@ def _advice(name: str, array: np.ndarray) -> str:
         return f"; {name}.argmax(axis=1) makes labels of one-hot rows"
     with np.errstate(invalid="ignore"):
         whole = np.array_equal(array, np.rint(array))
-    return f"; {name}.astype(int) makes labels of whole numbers" if whole else "; networks here are classifiers"
+    if whole:
+        return f"; {name}.astype(int) makes labels of whole numbers"
+    return "; for targets that are numbers choose another loss"
 
 
 def by_position(name: str, value: Any) -> Any:

@@ -1274,3 +1274,12 @@ def test_copies_of_two_layer_net(way, backend):
     other = COPIES[way](net)
     assert type(other) is TwoLayerNet
     assert_same_loss(net, other)
+
+
+def test_load_refuses_a_model_with_another_loss(tmp_path):
+    net = FullyConnectedNet([4], 3, 2, loss="poisson")
+    before = net.params.flat.copy()
+    FullyConnectedNet([4], 3, 2, loss="squared").save(tmp_path / "net.npz")
+    with pytest.raises(ValueError, match=r"loss poisson, got .*loss squared"):
+        net.load(tmp_path / "net.npz")
+    np.testing.assert_array_equal(net.params.flat, before)

@@ -301,15 +301,18 @@ class FullyConnectedNet(DescribedNetwork):
         Raises
         ------
         ValueError
-            If the file is not a model's, or the model has other layers.
+            If the file is not a model's, or the model has other layers or another loss.
         """
         if not os.path.exists(fname):
             print(f"{os.fspath(fname)} not available.")
             return False
         other = load_model(fname)
-        if any(getattr(other, key) != getattr(self, key) for key in ("dims", "normalization", "activation")):
+        if any(
+            getattr(other, key) != getattr(self, key) for key in ("dims", "normalization", "activation", "loss_name")
+        ):
             expected, got = (
-                f"layers {net.dims}, normalization {net.normalization} and activation {net.activation}"
+                f"layers {net.dims}, normalization {net.normalization}, activation {net.activation} and "
+                f"loss {net.loss_name}"
                 for net in (self, other)
             )
             raise ValueError(f"fname: expected a model with {expected}, got {got}")
