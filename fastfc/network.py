@@ -123,8 +123,6 @@ class Network:
         self._last: Any = None
         self._shape: tuple[int, ...] = ()
 
-    # ---------------------------------------------------------------------------------------------------- attributes
-
     @property
     def params(self) -> FlatParameters:
         return self._net.params
@@ -170,8 +168,6 @@ class Network:
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         self._adopt(state["net"], state["stream"])
-
-    # -------------------------------------------------------------------------------------------------------- passes
 
     def forward(self, X: ArrayLike, training: bool = True) -> np.ndarray:
         """The scores of a batch.
@@ -351,8 +347,6 @@ class Network:
             for own, new in zip(self._net.bn_params, other._net.bn_params, strict=True):
                 for key in STATISTICS:
                     own[key][:] = (1 - tau) * own[key] + tau * new[key]
-
-    # ----------------------------------------------------------------------------------------- from and to elsewhere
 
     def copy(self) -> "Network":
         """A network of its own with the same parameters, running statistics and random stream."""
