@@ -213,6 +213,8 @@ def test_lbfgs_in_parts_is_lbfgs(monkeypatch):
         ({"loss": "poisson"}, {}, "y: expected numbers of at least 0"),
         ({"hidden_layer_sizes": (3, 0)}, {}, "hidden_layer_sizes"),
         ({}, {"X_val": X, "y_val": NUMBERS}, "early_stopping"),
+        ({"early_stopping": True, "solver": "lbfgs"}, {"X_val": X, "y_val": NUMBERS}, "solver='lbfgs'"),
+        ({"scoring": "goodness"}, {}, "scoring"),
         ({"early_stopping": True}, {"X_val": X}, "y_val"),
         ({"early_stopping": True}, {"sample_weight_val": X[:, 0]}, "sample_weight_val"),
         ({"early_stopping": True}, {"X_val": X[:, :2], "y_val": NUMBERS}, "features"),
@@ -228,8 +230,17 @@ def test_wrong_labels_and_weights():
         MLPClassifier(early_stopping=True).fit(X, LABELS, X_val=X[:2], y_val=[0, 7])
     with pytest.raises(ValueError, match="class_weight"):
         MLPClassifier(class_weight="balanced").partial_fit(X, LABELS, classes=[0, 1, 2])
-    with pytest.raises(ValueError, match="weight"):
-        MLPClassifier().fit(X, LABELS, np.full(150, -1.0))
+    with pytest.raises(TypeError, match="hidden_layer_sizes"):
+        MLPClassifier((2.5,)).fit(X, LABELS)
+    model = MLPClassifier(max_iter=1, random_state=0).fit(X, LABELS)
+    before = model.predict_proba(X)
+    for sample_weight, given, name in (
+        (np.full(150, -1.0), {}, "sample_weight"),
+        (None, {"X_val": X}, "y_val"),
+    ):
+        with pytest.raises(ValueError, match=name):
+            model.fit(X, LABELS, sample_weight, **given)
+        np.testing.assert_array_equal(model.predict_proba(X), before)
     model = MLPRegressor(max_iter=1, warm_start=True).fit(X, NUMBERS)
     with pytest.raises(ValueError, match="normalization"):
         model.set_params(normalization="layernorm").fit(X, NUMBERS)

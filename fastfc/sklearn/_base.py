@@ -5,6 +5,7 @@ import copy
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from numbers import Integral
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -31,7 +32,7 @@ from fastfc.sklearn._networks import (
     snapshot,
     weights_of,
 )
-from fastfc.sklearn._options import CONSTRAINTS, OptimizerState, check_together, checked_dtype
+from fastfc.sklearn._options import CONSTRAINTS, OptimizerState, check_together, check_validation, checked_dtype
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -135,12 +136,15 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         hooks: Callable[..., Any] | None = None,
     ) -> Any:
         check_together(self, incremental)
+        check_validation(self, *validation)
         hidden = _widths(self.hidden_layer_sizes)
         first_pass = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
         X, y = self._validated(X, y, incremental, first_pass)
         if issparse(X):
             X = X.tocsr()
         weights = None if sample_weight is None else _check_sample_weight(sample_weight, X)
+        if weights is not None and weights.min() < 0:
+            raise ValueError(f"sample_weight: expected numbers of at least 0, got {weights.min()}")
         targets = self._targets_of(y)
         self.n_outputs_ = targets.shape[1] if targets.ndim == 2 else len(self.classes_)
         stream = _mersenne(check_random_state(self.random_state))
@@ -206,11 +210,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
     ) -> tuple[Data, Any, Callable[[], float] | None]:
         """The data that are trained on, and the score of those that are not, by which an early stopping goes."""
         X_val, y_val, weights = given
-        if (X_val is None) != (y_val is None) or (X_val is None and weights is not None):
-            raise ValueError("X_val, y_val: expected both or neither, and sample_weight_val only beside them")
         if not self.early_stopping:
-            if X_val is not None:
-                raise ValueError("X_val, y_val: expected with early_stopping=True only, which is False")
             return data, y, None
         if X_val is not None:
             X_val, y_val = self._validated_again(X_val, y_val)
@@ -301,8 +301,10 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
 
 
 def _widths(hidden_layer_sizes: Any) -> list[int]:
-    """The widths of the hidden layers; ValueError unless they are positive."""
+    """The widths of the hidden layers; TypeError unless they are integers, ValueError unless they are positive."""
     widths = list(hidden_layer_sizes) if hasattr(hidden_layer_sizes, "__iter__") else [hidden_layer_sizes]
+    if not all(isinstance(width, Integral) for width in widths):
+        raise TypeError(f"hidden_layer_sizes: expected integers, got {widths}")
     if any(width <= 0 for width in widths):
         raise ValueError(f"hidden_layer_sizes must be > 0, got {widths}.")
     return widths

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from joblib.parallel import get_active_backend
+from sklearn.metrics import get_scorer_names
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
 from fastfc import optim, schedules
@@ -61,7 +62,7 @@ CONSTRAINTS: dict[str, Any] = {
     "max_norm": [_POSITIVE, None],
     "ema": [_SHARE, None],
     "restore_best": ["boolean"],
-    "scoring": [str, callable, None],
+    "scoring": [StrOptions(set(get_scorer_names())), callable, None],
     "n_threads": [_COUNT, None],
     "dtype": "no_validation",
 }
@@ -148,3 +149,15 @@ def check_together(estimator: Any, incremental: bool) -> None:
         raise ValueError("partial_fit does not support early_stopping=True")
     if incremental and getattr(estimator, "class_weight", None) == "balanced":
         raise ValueError("class_weight: expected weights or None with partial_fit, got 'balanced'")
+
+
+def check_validation(estimator: Any, X_val: Any, y_val: Any, sample_weight_val: Any) -> None:
+    """An error for validation data of one's own that are incomplete, or that the fit would not use."""
+    if (X_val is None) != (y_val is None) or (X_val is None and sample_weight_val is not None):
+        raise ValueError("X_val, y_val: expected both or neither, and sample_weight_val only beside them")
+    if X_val is None:
+        return
+    if estimator.solver == "lbfgs":
+        raise ValueError("X_val, y_val: expected None with solver='lbfgs', which has no early stopping")
+    if not estimator.early_stopping:
+        raise ValueError("X_val, y_val: expected with early_stopping=True only, which is False")
