@@ -113,6 +113,13 @@ def test_mistakes(arguments, text, table, capsys):
     assert len([line for line in err.splitlines() if line.startswith("fastfc: error")]) == 1
 
 
+def test_a_plot_without_matplotlib_is_refused_before_the_trainings(table, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert main(["sweep", table, *SMALL, "--out", "unused.jsonl", "--plot", "a.png"]) == 2
+    assert 'pip install "fastfc[plot]"' in capsys.readouterr().err
+    assert not Path("unused.jsonl").exists()
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is another thing there")
 def test_ctrl_c(table):
     command = [sys.executable, "-m", "fastfc", "sweep", table, "--grid", "epochs=2,1000000", "--hidden", "8", "--quiet"]

@@ -92,3 +92,10 @@ def test_executors():
 def test_mistakes(options, arguments, error, text):
     with pytest.raises(error, match=text):
         fastfc.cross_validate(options, **{"X": X, "y": Y, **arguments})
+
+
+def test_predictions_are_for_the_same_rows():
+    found = fastfc.cross_validate({"num_epochs": 1}, X, Y, [(np.arange(50), np.arange(50, 90))])
+    for other in (X[:-1], np.concatenate([X, X[:1]]), X[0, 0]):
+        with pytest.raises(ValueError, match=f"X: expected the {ROWS} rows"):
+            found.predict(other)

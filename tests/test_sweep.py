@@ -88,6 +88,7 @@ def test_a_grid_a_list_and_a_sampler():
         ("grid", {}, TypeError, "trainings"),
         (3, {}, TypeError, "trainings"),
         (lambda rng: {}, {}, ValueError, "count"),
+        ({}, {"count": 3}, ValueError, "count: expected None with a grid"),
         ({}, {"seeds": 0}, ValueError, "seeds"),
         ({}, {"seeds": [-1]}, ValueError, "seeds"),
         ({}, {"seeds": [2**32]}, ValueError, "seeds"),

@@ -137,8 +137,10 @@ def _value(text: str) -> Any:
 def run(args: argparse.Namespace) -> int:
     if args.backend == "reference":
         raise CommandError("--backend reference: a sweep's trainings are compiled; expected fast")
-    if args.plot is not None and Path(args.plot).suffix.lower() not in train.PLOT_SUFFIXES:
-        raise CommandError(f"--plot {args.plot}: expected a name that ends in {', '.join(train.PLOT_SUFFIXES)}")
+    if args.plot is not None:
+        if Path(args.plot).suffix.lower() not in train.PLOT_SUFFIXES:
+            raise CommandError(f"--plot {args.plot}: expected a name that ends in {', '.join(train.PLOT_SUFFIXES)}")
+        train.require_matplotlib("--plot")
     names = [name for name, _ in args.grid]
     for name in names:
         if names.count(name) > 1:

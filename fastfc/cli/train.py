@@ -193,10 +193,15 @@ def _check_outputs(args: argparse.Namespace) -> None:
         if other != option:
             raise CommandError(f"{option} {name}: this is where {other} saves {_SAVED[other]}")
     for option in outputs.keys() & _SUFFIXES.keys():
-        try:
-            importlib.import_module("matplotlib.figure")
-        except ImportError as error:
-            raise CommandError(f'{option} needs matplotlib: pip install "fastfc[plot]"') from error
+        require_matplotlib(option)
+
+
+def require_matplotlib(option: str) -> None:
+    """CommandError unless the library that the option's file needs is installed."""
+    try:
+        importlib.import_module("matplotlib.figure")
+    except ImportError as error:
+        raise CommandError(f'{option} needs matplotlib: pip install "fastfc[plot]"') from error
 
 
 def _chosen(args: argparse.Namespace, plan: Schedule, standardize: bool) -> str:

@@ -33,11 +33,14 @@ class CrossValidation:
     networks : list of FullyConnectedNet
     folds : list of pairs of arrays
         The rows that each network was trained on, and those that it was not.
+    count : int
+        Rows of the data.
     """
 
     trials: list[Trial]
     networks: list[FullyConnectedNet] = field(repr=False)
     folds: list[tuple[Rows, Rows]] = field(repr=False)
+    count: int = field(repr=False)
 
     @property
     def scores(self) -> np.ndarray:
@@ -60,14 +63,21 @@ class CrossValidation:
         Parameters
         ----------
         X : array (N, ...)
-            The same data.
+            The same data, in the same order.
 
         Returns
         -------
         array (N,) or (N, K)
             As :meth:`fastfc.FullyConnectedNet.predict` gives them; zeros for rows that no fold has left out.
+
+        Raises
+        ------
+        ValueError
+            If X has another number of rows.
         """
         X = np.asarray(X)
+        if X.ndim == 0 or len(X) != self.count:
+            raise ValueError(f"X: expected the {self.count} rows that were cross-validated, got shape {X.shape}")
         parts = [net.predict(X[rows]) for net, (_, rows) in zip(self.networks, self.folds, strict=True)]
         found = np.zeros((len(X), *parts[0].shape[1:]), parts[0].dtype)
         for (_, rows), part in zip(self.folds, parts, strict=True):
@@ -164,17 +174,19 @@ def cross_validate(
             run_jobs(jobs, pool, partial(call, handed=handed, pool=pool), partial(done, bar=bar), retries)
     except KeyboardInterrupt as error:
         raise SweepInterrupted(SweepResult([], False)) from error
-    return _result(options, seed, folds, [outcomes[index] for index in range(len(folds))])
+    return _result(options, seed, folds, len(arrays["X_train"]), [outcomes[index] for index in range(len(folds))])
 
 
-def _result(options: dict[str, Any], seed: int, folds: list[tuple[Rows, Rows]], outcomes: list[Any]) -> CrossValidation:
+def _result(
+    options: dict[str, Any], seed: int, folds: list[tuple[Rows, Rows]], count: int, outcomes: list[Any]
+) -> CrossValidation:
     for fold, outcome in enumerate(outcomes):
         if isinstance(outcome, BaseException):
             raise RuntimeError(f"the worker of fold {fold} died") from outcome
         if outcome.error is not None:
             raise RuntimeError(f"fold {fold}: {outcome.error}")
     trials = [Trial(options, seed, each.result, None, each.seconds) for each in outcomes]
-    return CrossValidation(trials, [each.net for each in outcomes], folds)
+    return CrossValidation(trials, [each.net for each in outcomes], folds, count)
 
 
 def _folds_of(k: Any, y: np.ndarray, seed: int, net: FullyConnectedNet) -> list[tuple[Rows, Rows]]:

@@ -49,6 +49,8 @@ class Job:
 def expanded(trainings: Any, count: int | None, sampler_seed: int) -> Iterator[dict[str, Any]]:
     """The options of each training that a grid, a list or a sampler stands for."""
     if isinstance(trainings, Mapping):
+        if count is not None:
+            raise ValueError(f"count: expected None with a grid, all of whose combinations are trained, got {count}")
         choices = [list(v) if isinstance(v, (list, range, np.ndarray)) else [v] for v in trainings.values()]
         for name, values in zip(trainings, choices, strict=True):
             if not values:
