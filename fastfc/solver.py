@@ -349,12 +349,18 @@ class Solver:
             self._require_runnable()
         run_iterations(self, state, done, before)
         state.stream = stream_state()
-        # Without any best parameters (no iterations, or never a right answer) the model keeps its own.
-        if self.best_params:
-            state.params = {name: value.copy() for name, value in self.model.params.items()}
-            self.model.params = self.best_params
+        # Nothing comes after the parameters are the best ones: an interrupt before leaves the last ones.
         if isinstance(self.callback, TrainingHooks):
+            self._take_best_params()
             self.callback.end(self)
+        else:
+            self._take_best_params()
+
+    def _take_best_params(self) -> None:
+        """Make the best parameters the model's; without any (no iterations, or no right answer) it keeps its own."""
+        if self.best_params:
+            self._state.params = {name: value.copy() for name, value in self.model.params.items()}
+            self.model.params = self.best_params
 
     def _leaves_checks(self) -> bool:
         """Whether nothing is due in Python at the end of an epoch, so that an engine may go on over it."""

@@ -34,7 +34,9 @@ def functions(module):
 def test_whatever_the_reference_has_is_in_the_registry(module):
     reference = importlib.import_module(f"{BACKENDS['reference']}.{module}")
     blocks = {"block_forward", "block_backward"} if module == "layer_utils" else set()
-    assert functions(reference) - blocks == {name for name, operation in OPS.items() if operation.module == module}
+    # An activation's magnitudes say how far two correct results of it may be apart.
+    names = {name for name in functions(reference) - blocks if not name.endswith("_magnitudes")}
+    assert names == {name for name, operation in OPS.items() if operation.module == module}
 
 
 def test_whatever_the_reference_has_a_module_for():
