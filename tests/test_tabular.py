@@ -10,11 +10,12 @@ import pytest
 
 pd = pytest.importorskip("pandas")
 
-from fastfc import load_model  # noqa: E402
+from fastfc import load_model, tolerance  # noqa: E402
 from fastfc.tabular import TableModel, fit_table, load_table_model  # noqa: E402
 from fastfc.tabular._columns import describe, fitted  # noqa: E402
 from fastfc.tabular._encode import encoded, feature_names  # noqa: E402
 from fastfc.tabular._prepare import SplitOptions, prepare  # noqa: E402
+from fastfc.tabular._preset import CosLog, smooth_clip_of, smooth_clipped  # noqa: E402
 from fastfc.tabular._report import permutation_importances  # noqa: E402
 from fastfc.tabular._split import held_out_groups, held_out_last, strata_of, weighted_rows  # noqa: E402
 
@@ -286,6 +287,7 @@ def test_rows_without_a_target_are_left_out():
     ("options", "error", "match"),
     [
         ({"target": "price"}, ValueError, "target 'price' is not among the columns"),
+        ({"target": "bought", "preset": "best"}, ValueError, "preset: expected None or 'tabular'"),
         ({"target": "bought", "task": "numbers"}, ValueError, "task='numbers'"),
         ({"target": "bought", "task": "regression"}, ValueError, "expected numbers to predict in column 'bought'"),
         ({"target": "joined"}, ValueError, "target"),
@@ -303,6 +305,8 @@ def test_wrong_arguments(options, error, match):
 
 
 def test_wrong_tables(tmp_path):
+    with pytest.raises(ValueError, match="column 'x': expected numbers, texts, dates or booleans"):
+        fit_table(pd.DataFrame({"x": [[1], [2]] * 20, "y": ["a", "b"] * 20}), "y")
     with pytest.raises(TypeError, match=r"expected a pandas\.DataFrame or a path"):
         fit_table([[1, 2]], "x")
     with pytest.raises(ValueError, match="got 'x' twice"):
@@ -367,3 +371,44 @@ def test_a_report_of_a_frame():
     pytest.importorskip("matplotlib")
     fit_table(shop(200), "bought", num_epochs=2, report="shop.html")
     assert "<h1>Training to predict bought</h1>" in Path("shop.html").read_text(encoding="utf-8")
+
+
+# ---------------------------------------------------------------------------------------------- the preset
+
+
+def test_schedule_of_waves():
+    factors = CosLog().factors(0, 1600, 10, 1600)
+    # A wave is over where log2(1 + 15 t / T) is a whole number, and at its top in the middle between two.
+    for whole in range(4):
+        assert factors[round(1600 * (2**whole - 1) / 15)] < 0.02
+        assert factors[round(1600 * (2 ** (whole + 0.5) - 1) / 15)] > 0.98
+    np.testing.assert_array_equal(factors[700:710], CosLog().factors(700, 10, 10, 1600))
+
+
+def test_smooth_clipping_by_hand():
+    X = np.array([[0.0, 0, 7], [2, 0, 7], [4, 0, 7], [6, 0, 7], [8, 5, 7]])
+    clip = smooth_clip_of(X)
+    assert clip == {"center": [4.0, 0.0, 7.0], "factor": [0.25, 0.4, 0.0]}
+    found = smooth_clipped(np.array([[8.0, 5, 9], [1e9, 0, 7]]), clip)
+    root = np.sqrt([1 + (1 / 3) ** 2, 1 + (2 / 3) ** 2])
+    bound = tolerance(np.float64, 8)
+    np.testing.assert_allclose(found, [[1 / root[0], 2 / root[1], 0], [3, 0, 0]], rtol=bound, atol=0)
+
+
+@trains
+def test_the_preset():
+    frame = shop()
+    model = fit_table(frame, "bought", preset="tabular", num_epochs=64)
+    assert (model.net.activation, model.net.dims[1:-1], model.net.loss_parameter) == ("selu", [256, 256, 256], 0.1)
+    assert model.score(shop(400, 9)) >= 0.95
+    model.save("preset.npz")
+    np.testing.assert_array_equal(load_table_model("preset.npz").predict_proba(frame), model.predict_proba(frame))
+    prices = pd.DataFrame({"a": np.random.RandomState(0).standard_normal(400)})
+    prices["price"] = 1000 + 50 * prices["a"] ** 2
+    model = fit_table(prices, "price", preset="tabular", num_epochs=64)
+    assert model.net.activation == "mish"
+    assert model.score(prices) > 0.95
+    model.description["smooth_clip"]["center"] = [1.0, 2.0]
+    model.save("damaged.npz")
+    with pytest.raises(ValueError, match="its scaling is not 1 numbers"):
+        load_table_model("damaged.npz")

@@ -40,7 +40,10 @@ def texts_of(series: Any) -> tuple[np.ndarray, np.ndarray]:
 
     Whole numbers are written without a point, whatever their dtype, so that 2 and 2.0 are one text.
     """
-    codes, found = pandas().factorize(series)
+    try:
+        codes, found = pandas().factorize(series)
+    except TypeError as error:
+        raise ValueError(f"column {series.name!r}: expected numbers, texts, dates or booleans ({error})") from error
     texts = [_text(value) for value in found]
     places = {text: i for i, text in enumerate(dict.fromkeys(texts))}
     of_found = np.array([places[text] for text in texts] + [-1], np.int64)

@@ -14,9 +14,10 @@ from fastfc.formats.atomic import replaced_file
 from fastfc.formats.model import packed
 from fastfc.formats.npz import npz_names, read_npz
 from fastfc.formats.table_options import TableOptions
-from fastfc.tabular._cells import DATE_PARTS, is_numeric, numbers_of, texts_of
+from fastfc.tabular._cells import DATE_PARTS, numbers_of, texts_of
 from fastfc.tabular._encode import encoded, feature_names
 from fastfc.tabular._pandas import pandas
+from fastfc.tabular._preset import smooth_clipped
 from fastfc.tabular._read import read_new_rows
 
 __all__ = ["TableModel", "has_table", "load_table_model"]
@@ -65,7 +66,8 @@ class TableModel:
         X, notes = encoded(self.columns, self._frame(frame_or_path))
         for note in notes:
             warnings.warn(note, UserWarning, stacklevel=3)
-        return X
+        clip = self.description.get("smooth_clip")
+        return X if clip is None else smooth_clipped(X, clip)
 
     def predict(self, frame_or_path: Any) -> np.ndarray:
         """The class names (N,), as an array of str, or the numbers (N,) predicted for a table's rows.
@@ -112,7 +114,7 @@ class TableModel:
         if self.class_names is None:
             numbers, _ = numbers_of(series)
             return numbers, ~np.isnan(numbers)
-        texts, codes = texts_of(series.astype(float) if is_numeric(series) else series)
+        texts, codes = texts_of(series)
         place = {name: i for i, name in enumerate(self.class_names)}
         return np.array([*(place.get(text, -1) for text in texts), -1])[codes], codes >= 0
 
@@ -190,5 +192,10 @@ def _check(description: Any, net: FullyConnectedNet) -> None:
                 raise ValueError(f"the medians of {column['name']!r:.40}")
         elif kind not in ("number", "boolean") or not np.isfinite(float(column["fill"])):
             raise ValueError(f"the kind of {column['name']!r:.40}")
+    clip = description.get("smooth_clip")
+    arrays = [] if clip is None else [np.array(clip[key], np.float64) for key in ("center", "factor")]
+    for array in arrays:
+        if array.shape != (net.dims[0],) or not np.isfinite(array).all():
+            raise ValueError(f"its scaling is not {net.dims[0]} numbers")
     if len(feature_names(description["columns"])) != net.dims[0]:
         raise ValueError(f"its columns do not make the {net.dims[0]} features of the network")
