@@ -128,6 +128,8 @@ class Optimizer:
             if name not in values:
                 raise TypeError(f"{name}: expected a hyperparameter of {self.rule}, which are: {', '.join(values)}")
             values[name] = number(name, value)
+            if not np.isfinite(values[name]):
+                raise ValueError(f"{name}: expected a finite number, got {value}")
             if name in RULES[self.rule].averaging and not 0 <= values[name] < 1:
                 raise ValueError(f"{name}: expected 0 <= {name} < 1, got {value}")
         return values
@@ -138,17 +140,17 @@ class Optimizer:
         self._row = np.zeros(MOST_HYPERPARAMETERS)
         self._row[: len(RULES[self.rule].defaults)] = [values.get(key, 0) for key in RULES[self.rule].defaults]
 
-    def step(self, net: Network, *, max_norm: float = 0.0, max_value: float = 0.0) -> None:
+    def step(self, net: Network, *, max_norm: float | None = None, max_value: float | None = None) -> None:
         """Every parameter of a network takes a step by its gradient in ``net.grads``.
 
         Parameters
         ----------
         net : Network
-        max_norm : float
-            If not 0, all gradients are multiplied first by one number, such that the norm of all of them together is
+        max_norm : float or None
+            If given, all gradients are multiplied first by one number, such that the norm of all of them together is
             at most this. A norm that is not finite leaves them as they are.
-        max_value : float
-            If not 0, each gradient is clipped, after that, to lie within this of 0.
+        max_value : float or None
+            If given, each gradient is clipped, after that, to lie within this of 0.
 
         Raises
         ------
@@ -159,6 +161,7 @@ class Optimizer:
         -----
         ``net.grads`` are as clipped after it.
         """
+        max_norm, max_value = max_norm or 0.0, max_value or 0.0
         if max_norm != 0 or max_value != 0:
             require_range("max_norm", max_norm, 0.0)
             require_range("max_value", max_value, 0.0)

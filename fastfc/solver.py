@@ -44,7 +44,7 @@ _DIVERGED = 1e6
 
 
 class Solver:
-    """Train a classification model by minibatch gradient descent.
+    """Train a model by minibatch gradient descent.
 
     A model is any object with ``params``, a dictionary of arrays, and ``loss(X, y)``: with
     labels it returns the loss and a dictionary of gradients, without it returns scores
@@ -453,8 +453,10 @@ class Solver:
 
         Training k epochs, saving, and going on for m more in a new process gives what k + m
         epochs at once give, bit for bit, if the backend, the versions of the libraries and the
-        kind of processor are the same. The number of threads is taken from the file. If backend or
-        engine are others, the logger ``fastfc`` warns. Nothing in the file is executed.
+        kind of processor are the same, and if no schedule depends on the length of the training, as
+        ``"cosine"`` without a length does. Callbacks begin anew. The number of threads is taken from
+        the file. If backend or engine are others, the logger ``fastfc`` warns. Nothing in the file is
+        executed.
 
         Parameters
         ----------

@@ -56,8 +56,9 @@ def test_targets_and_folds_of_ones_own():
     targets = X[:, :2]
     folds = [(np.arange(50), np.arange(50, 100)), ([3, 2, 1], [0])]
     found = fastfc.cross_validate({**OPTIONS, "loss": "squared"}, X, targets, folds)
-    assert found.predict(X).shape == (ROWS, 2)
     assert len(found.scores) == 2
+    halves = [(np.arange(ROWS // 2), np.arange(ROWS // 2, ROWS)), (np.arange(ROWS // 2, ROWS), np.arange(ROWS // 2))]
+    assert fastfc.cross_validate({**OPTIONS, "loss": "squared"}, X, targets, halves).predict(X).shape == (ROWS, 2)
     assert len(fastfc.cross_validate({"loss": "squared", "num_epochs": 1}, X, targets, k=3).scores) == 3
 
 
@@ -99,3 +100,14 @@ def test_predictions_are_for_the_same_rows():
     for other in (X[:-1], np.concatenate([X, X[:1]]), X[0, 0]):
         with pytest.raises(ValueError, match=f"X: expected the {ROWS} rows"):
             found.predict(other)
+
+
+def test_folds_that_cannot_be_judged_are_refused():
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((30, 4)), np.arange(30) % 3
+    options = {"hidden_dims": [5], "num_epochs": 1}
+    with pytest.raises(ValueError, match="k: expected rows to score that are not trained on, got 3 in both"):
+        fastfc.cross_validate(options, X, y, k=[(range(20), [3, 25])])
+    result = fastfc.cross_validate(options, X, y, k=[(range(20), range(20, 30))])
+    with pytest.raises(ValueError, match="20 rows are in none of them"):
+        result.predict(X)

@@ -1,4 +1,4 @@
-"""Fully connected networks: ``{affine - [batch | layer norm] - relu - [dropout]} x (L - 1) - affine - softmax``.
+"""Fully connected networks: ``{affine - [batch | layer norm] - activation - [dropout]} x (L - 1) - affine - loss``.
 
 A star-import of this module passes on every layer and block, as the course's own does.
 """
@@ -48,7 +48,7 @@ class FullyConnectedNet(DescribedNetwork):
     dropout_keep_ratio : float
         The probability to keep a hidden value in training, 0 < p <= 1; 1 is no dropout.
     normalization : {None, "batchnorm", "layernorm"}
-        The operation between an affine layer and its ReLU.
+        The operation between an affine layer and its activation.
     reg : float
         L2 strength: the loss has ``0.5 * reg * sum(W**2)`` over all weight matrices.
     weight_scale : float

@@ -68,16 +68,19 @@ class CrossValidation:
         Returns
         -------
         array (N,) or (N, K)
-            As :meth:`fastfc.FullyConnectedNet.predict` gives them; zeros for rows that no fold has left out.
+            As :meth:`fastfc.FullyConnectedNet.predict` gives them.
 
         Raises
         ------
         ValueError
-            If X has another number of rows.
+            If X has another number of rows, or no fold has left out some of them.
         """
         X = np.asarray(X)
         if X.ndim == 0 or len(X) != self.count:
             raise ValueError(f"X: expected the {self.count} rows that were cross-validated, got shape {X.shape}")
+        missing = self.count - len(np.unique(np.concatenate([rows for _, rows in self.folds])))
+        if missing > 0:
+            raise ValueError(f"k: expected folds that leave out every row once, {missing} rows are in none of them")
         parts = [net.predict(X[rows]) for net, (_, rows) in zip(self.networks, self.folds, strict=True)]
         found = np.zeros((len(X), *parts[0].shape[1:]), parts[0].dtype)
         for (_, rows), part in zip(self.folds, parts, strict=True):
@@ -206,6 +209,12 @@ def _folds_of(k: Any, y: np.ndarray, seed: int, net: FullyConnectedNet) -> list[
     folds = [tuple(_checked_rows(rows, n) for rows in pair) for pair in k]
     if not folds or any(len(pair) != 2 for pair in folds):
         raise ValueError("k: expected a number, or pairs of row numbers to train on and to score")
+    for train, test in folds:
+        both = np.intersect1d(train, test)
+        if both.size > 0:
+            raise ValueError(
+                f"k: expected rows to score that are not trained on, got {both[0]} in both parts of a fold"
+            )
     return [(first, second) for first, second in folds]
 
 
