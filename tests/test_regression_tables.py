@@ -78,7 +78,8 @@ def test_rule(values, rows, task, is_clear):
 
 def test_load_dataset_reads_numbers_only_when_asked(prices):
     path, X, y = prices
-    with pytest.raises(ValueError, match=r"target for regression.*task='regression' \(fastfc train --task regression\)"):
+    advice = r"target for regression.*task='regression' \(fastfc train --task regression\)"
+    with pytest.raises(ValueError, match=advice):
         load_dataset(path)
     for task in ("auto", "regression"):
         data = load_dataset(path, task=task)

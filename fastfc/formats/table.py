@@ -124,8 +124,8 @@ def _labels(
         raise ValueError(
             f"{view.path}, line {rows.lines[odd]}, column {label + 1}: expected a whole number or a name as label, "
             f"found {texts[odd]!r:.40}: {view.title(label)} has {len(texts)} distinct numbers in {len(rows.codes)} "
-            f"rows, a target for regression. {TARGET}; task='regression' (fastfc train --task regression) predicts numbers, and "
-            "task='classification' takes them for classes all the same"
+            f"rows, a target for regression. {TARGET}; task='regression' (fastfc train --task regression) predicts "
+            "numbers, and task='classification' takes them for classes all the same"
         )
     if fits and whole != texts:
         view.notes.append(f"classes in {view.title(label)} are whole numbers written as floats")

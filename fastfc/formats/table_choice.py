@@ -83,8 +83,9 @@ def choose_to_train(view: View, options: TableOptions) -> Choice:
 
 def no_labels(view: View, label: int, fault: str) -> ValueError:
     return ValueError(
-        f"{view.path}: {view.title(label)} would be the labels, but it {fault}. {TARGET}; task='regression' (--task "
-        "regression) predicts numbers, and task='classification' takes them for classes all the same"
+        f"{view.path}: {view.title(label)} would be the labels, but it {fault}. {TARGET}; task='regression' "
+        "(fastfc train --task regression) predicts numbers, and task='classification' takes them for classes all the "
+        "same"
     )
 
 
