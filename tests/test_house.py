@@ -15,7 +15,6 @@ MOST_LINES_OF_A_FUNCTION = 60  # without its docstring
 
 # Each of these has a reason; one that is no longer needed fails a test below.
 LONG_FILES = {
-    "kernels/optim.py": "every update rule's kernel, one after the other",
     "layers.py": "the course's functions, whose module names are in pickles; two thirds are docstrings",
     "solver.py": "the course's class; two fifths are docstrings",
 }

@@ -1,6 +1,6 @@
 """Update rules, one pass over the parameters each. See :mod:`fastfc.optim` for the formulas.
 
-The span helpers change w and the state in place; every array is (n,) and contiguous.
+The ``*_chunk`` helpers change w and the state in place; every array is (n,) and contiguous.
 
 The compiled run calls the ``*_rule`` helpers, all of one signature: w and dw (n,), state (any,) with the rule's arrays
 `stride` values apart, hyper (MOST_HYPERPARAMETERS,) in the order of the rule's record, with the count of steps as
@@ -370,46 +370,13 @@ def _one_of(names, number=0):
 apply_rule = _one_of(RUN_KERNELS)
 
 
-@kernel
-def _sgd(w, dw, rate):
-    sgd_chunk(w, dw, rate)
-
-
-@kernel
-def _sgd_momentum(w, dw, velocity, rate, momentum):
-    sgd_momentum_chunk(w, dw, velocity, rate, momentum)
-
-
-@kernel
-def _nesterov(w, dw, velocity, rate, momentum):
-    nesterov_chunk(w, dw, velocity, rate, momentum)
-
-
-@kernel
-def _rmsprop(w, dw, cache, rate, decay_rate, epsilon):
-    rmsprop_chunk(w, dw, cache, rate, decay_rate, epsilon)
-
-
-@kernel
-def _adagrad(w, dw, cache, rate, epsilon):
-    adagrad_chunk(w, dw, cache, rate, epsilon)
-
-
-@kernel
-def _adam(w, dw, m, v, rate, beta1, beta2, epsilon, m_correction, v_correction, shrinkage):
-    adam_chunk(w, dw, m, v, rate, beta1, beta2, epsilon, m_correction, v_correction, shrinkage)
-
-
-@kernel
-def _adam_amsgrad(w, dw, m, v, v_max, rate, beta1, beta2, epsilon, m_correction, v_correction, shrinkage):
-    adam_amsgrad_chunk(w, dw, m, v, v_max, rate, beta1, beta2, epsilon, m_correction, v_correction, shrinkage)
-
-
-@kernel
-def _nadam(w, dw, m, v, rate, beta1, beta2, epsilon, of_dw, of_m, v_correction):
-    nadam_chunk(w, dw, m, v, rate, beta1, beta2, epsilon, of_dw, of_m, v_correction)
-
-
-@kernel
-def _lion(w, dw, m, rate, beta1, beta2, shrinkage):
-    lion_chunk(w, dw, m, rate, beta1, beta2, shrinkage)
+# The kernels that the operations call: the helpers by themselves.
+_sgd = kernel(sgd_chunk)
+_sgd_momentum = kernel(sgd_momentum_chunk)
+_nesterov = kernel(nesterov_chunk)
+_rmsprop = kernel(rmsprop_chunk)
+_adagrad = kernel(adagrad_chunk)
+_adam = kernel(adam_chunk)
+_adam_amsgrad = kernel(adam_amsgrad_chunk)
+_nadam = kernel(nadam_chunk)
+_lion = kernel(lion_chunk)
