@@ -180,3 +180,13 @@ def test_names_in_a_report_are_text(capsys, shop):
 def test_wrong_reports(capsys):
     assert "expected a name that ends in .html" in error_of(capsys, "train", "--report", "report.pdf")
     assert "this is where --out saves the model" in error_of(capsys, "train", "--report", "a.html", "--out", "a.html")
+
+
+@pytest.mark.parametrize("out", ["model.py", "other.py", "model.npz", "other.c"])
+def test_a_model_of_a_table_is_not_exported(capsys, out):
+    """Its network would be given raw columns, and model.py has its weights in model.npz."""
+    run(capsys, "train", "--data", "shop.csv", "--epochs", "1", "--out", "model.npz")
+    before = Path("model.npz").read_bytes()
+    assert "prepares the columns of a table" in error_of(capsys, "export", "model.npz", out)
+    assert Path("model.npz").read_bytes() == before
+    assert out == "model.npz" or not Path(out).exists()

@@ -8,12 +8,17 @@ from typing import Any
 
 from fastfc.cli._common import reported
 
+# Exported, its network would be given raw columns without a word; and `model.py` would replace `model.npz`.
+_TABLE = (
+    "prepares the columns of a table before its network, which no other format can say; predict with fastfc predict"
+)
+
 _EPILOG = """\
 examples:
   fastfc export model.npz predict.py
   fastfc export model.npz model.c
 
-The end of the new file's name says the format:
+The extension of the new file selects the format:
   .py         a Python module that needs NumPy only; its weights are in an .npz file beside it
   .c or .h    both of them: C99 that calls nothing but math.h
   .onnx       an ONNX model: X in, label and probabilities out
@@ -41,8 +46,11 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from fastfc.formats.export import export, load_exported
+    from fastfc.tabular._model import has_table
 
     with reported(ImportError, OSError, ValueError, MemoryError):
+        if has_table(args.model):
+            raise ValueError(f"{args.model}: this model {_TABLE}")
         files = export(load_exported(args.model), args.out, input_dtype=args.input_dtype)
     print(", ".join(files), file=sys.stderr)
     return 0
