@@ -175,3 +175,53 @@ def test_targets_and_weights_are_checked():
         Fit(net_of("squared"), X, y, weights=-np.ones(30), **options)
     with pytest.raises(ValueError, match="weights: expected shape"):
         Fit(net_of("squared"), X, y, weights=np.ones(29), **options)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("sampler", ["order", "permutation"])
+def test_row_numbers_are_those_rows_copied(sampler, threads):
+    """The same bits; a short last batch, weights by row, and data that are replaced later, included."""
+    X, y = data_of(60, "squared")
+    weights = np.random.default_rng(2).random(60) + 0.1
+    rows = np.random.default_rng(3).permutation(60)[:33]
+    nets = [net_of("squared"), net_of("squared")]
+    options = {
+        "rule": optim.adam, "batch_size": 10, "sampler": sampler, "threads": threads, "average_decay": 0.9,
+        "reg_of_batch": True,
+    }  # fmt: skip
+    with (
+        Fit(nets[0], X, y, weights=weights, indices=rows, stream=np.random.RandomState(4), **options) as fit,
+        Fit(nets[1], X[rows], y[rows], weights=weights[rows], stream=np.random.RandomState(4), **options) as copied,
+    ):
+        np.testing.assert_array_equal(fit.epochs(EPOCHS), copied.epochs(EPOCHS))
+        fit.set_data(X, y, weights, rows[:12])
+        copied.set_data(X[rows[:12]], y[rows[:12]], weights[rows[:12]])
+        assert fit.steps_per_epoch == copied.steps_per_epoch == 2
+        np.testing.assert_array_equal(fit.epochs(1), copied.epochs(1))
+    np.testing.assert_array_equal(nets[0].params.flat, nets[1].params.flat)
+
+
+@pytest.mark.parametrize(
+    ("indices", "message"),
+    [
+        ([], "at least one row"),
+        ([[1, 2]], "at least one row"),
+        ([0.5], "dtype float64"),
+        ([True, False], "dtype bool"),
+        ([0, 30], "from 0 to 29, got 0 to 30"),
+        ([-1, 3], "from 0 to 29, got -1 to 3"),
+    ],
+)
+def test_row_numbers_are_checked(indices, message):
+    X, y = data_of(30, "squared")
+    with pytest.raises(ValueError, match=f"indices: expected row numbers .*{message}"):
+        Fit(net_of("squared"), X, y, indices=indices, rule=optim.sgd, batch_size=10, stream=np.random.RandomState(0))
+
+
+def test_draws_with_replacement_are_from_all_rows():
+    X, y = data_of(30, "squared")
+    with pytest.raises(ValueError, match="indices: expected None with sampler='replacement'"):
+        Fit(
+            net_of("squared"), X, y, indices=[1, 2], rule=optim.sgd, batch_size=2, sampler="replacement",
+            stream=np.random.RandomState(0),
+        )  # fmt: skip

@@ -17,7 +17,6 @@ from fastfc.losses import score_of
 from fastfc.ops.losses import LOSSES
 from fastfc.sweeps._data import MissingDataError, StoredData, targets_of
 from fastfc.sweeps._options import plain, split
-from fastfc.sweeps._rows import FitOnRows
 from fastfc.training.fit import Fit
 from fastfc.training.predict import predict_scores
 
@@ -179,8 +178,8 @@ def train_network(work: Work, data: Mapping[str, Any], stop: threading.Event | N
         _restore_network(net, work.state)
     with (
         np.errstate(all="ignore"),
-        FitOnRows(
-            rows, net, data["X_train"], targets["y_train"], rule=optim.rule_of(options["update_rule"]),
+        Fit(
+            net, data["X_train"], targets["y_train"], indices=rows, rule=optim.rule_of(options["update_rule"]),
             config=options["optim_config"], batch_size=batch, sampler=options["sampler"],
             stream=stream, threads=1, max_norm=options["max_norm"] or 0.0, max_value=options["max_value"] or 0.0,
         ) as fit,

@@ -65,6 +65,8 @@ class Fit:
         As the network's loss takes it.
     weights : array (N,), optional
         Of the examples, in the loss.
+    indices : array (n,) of integers, optional
+        Row numbers of the examples that an epoch is over, in their order; nothing is copied. None for all of them.
     rule : function
         An update rule of :mod:`fastfc.optim`.
     config : dict
@@ -72,7 +74,8 @@ class Fit:
     configs : dict of dict, optional
         Other hyperparameters by the names of parameters.
     batch_size : int
-        At most N rows; the last batch of an epoch has what is left, unless batches are drawn with replacement.
+        At most N rows, or as many as there are indices; the last batch of an epoch has what is left, unless batches
+        are drawn with replacement.
     sampler : {"permutation", "order", "replacement"}
         How batches are drawn.
     stream : numpy.random.RandomState
@@ -108,6 +111,7 @@ class Fit:
         batch_size: int,
         stream: np.random.RandomState,
         weights: Any = None,
+        indices: Any = None,
         config: Mapping[str, float] | None = None,
         configs: Mapping[str, Mapping[str, float]] | None = None,
         sampler: str = "permutation",
@@ -120,7 +124,7 @@ class Fit:
         stores_gradients: bool = False,
     ) -> None:
         self.net, self._rule, self._stream, self._sampler = net, rule, stream, sampler
-        self._batch = min(batch_size, len(X))
+        self._batch = min(batch_size, len(X) if indices is None else len(checked_indices(indices, len(X))))
         self._team = Team(threads_for(net, self._batch, threads))
         self.plan: Plan = make_plan(
             net, self._batch, self._team.threads, rule, self._team.barrier, stores_gradients or max_norm > 0
@@ -135,7 +139,7 @@ class Fit:
         }
         self._short: Plan | None = None
         self.set_hyperparameters(config or {}, configs or {})
-        self.set_data(X, y, weights)
+        self.set_data(X, y, weights, indices)
         self.set_options()
         for view, values in checked_statistics(self.plan, net):
             view[:] = values
@@ -169,26 +173,30 @@ class Fit:
             name: {**defaults, **config, **(configs or {}).get(name, {})} for name in self.net.params.shapes
         }
 
-    def set_data(self, X: np.ndarray, y: Any, weights: Any = None) -> None:
-        """Use these data from now on; an epoch is over them."""
+    def set_data(self, X: np.ndarray, y: Any, weights: Any = None, indices: Any = None) -> None:
+        """Use these data from now on; an epoch is over them, or over those of some row numbers."""
         net, dtype = self.net, self.plan.dtype
+        drawn = self._sampler == "replacement"
+        rows = None if indices is None else checked_indices(indices, len(X))
+        if drawn and rows is not None:
+            raise ValueError("indices: expected None with sampler='replacement', which draws from all rows")
         loss = LOSSES[net.loss_name]
         if not readable(X):
             X = np.ascontiguousarray(X, dtype)
         # Kept alive: compiled code knows their addresses.
         self._X = in_rows(X)
         self._examples = examples_of(self._X, dtype)
-        self._count = len(X)
+        # An epoch's rows. Compiled code takes permutations and the order of the data from `order`.
+        self._count = len(X) if rows is None else len(rows)
         targets = checked_targets(loss, "y", y, len(X), net.dims[-1], dtype)
         no_reals = net.params.flat[:0]
         self._y = targets if loss.labels else NO_INTEGERS
         self._targets = no_reals if loss.labels else targets.reshape(-1)
         self._weights = no_reals if weights is None else checked_weights("weights", weights, len(X)).astype(dtype)
-        drawn = self._sampler == "replacement"
         self._steps_per_epoch = max(self._count // self._batch, 1) if drawn else -(-self._count // self._batch)
         rest = 0 if drawn else self._count % self._batch
         for thread in self.plan.threads:
-            thread.order = NO_INTEGERS if drawn else np.arange(self._count)
+            thread.order = NO_INTEGERS if drawn else np.arange(self._count) if rows is None else rows.copy()
         self._short = shortened(self.plan, rest) if rest else None
 
     def set_options(self) -> None:
@@ -316,6 +324,18 @@ class Fit:
         words = self.plan.threads[0].stream
         gaussian = cast(tuple, self._stream.get_state(legacy=True))[3:]
         self._stream.set_state(("MT19937", words[:624], int(words[624]), *gaussian))
+
+
+def checked_indices(indices: Any, count: int) -> np.ndarray:
+    """Row numbers (n,) of `count` rows, int64; an error that names the argument for anything else."""
+    found = np.asarray(indices)
+    if found.ndim != 1 or found.dtype.kind not in "iu" or found.size == 0:
+        raise ValueError(
+            f"indices: expected row numbers of at least one row, (n,), got shape {found.shape}, dtype {found.dtype}"
+        )
+    if found.min() < 0 or found.max() >= count:
+        raise ValueError(f"indices: expected row numbers from 0 to {count - 1}, got {found.min()} to {found.max()}")
+    return found.astype(np.int64)
 
 
 def _words_of(stream: np.random.RandomState) -> np.ndarray:
