@@ -38,14 +38,14 @@ class Schedule:
 
 
 def val_fraction(rows: int) -> float:
-    """Share to hold out for validation: 200 rows, but from 5 to 20 %."""
+    """Share to hold out for validation: 200 rows, clamped to 5..20 %."""
     return min(LARGEST_VAL, max(SMALLEST_VAL, VAL_ROWS / rows))
 
 
 def schedule(rows: int, batch_size: int | None, epochs: int | None, lr_decay: float | None) -> Schedule:
     """The schedule for this many rows to train on; what is not None was asked for.
 
-    A batch is a tenth of the rows, from 16 to 100 of them, and no more than there are. There are 20 epochs, or as many
+    A batch is a tenth of the rows, clamped to 16..100, and no more than there are. There are 20 epochs, or as many
     as make 500 steps; with more of them the learning rate falls as slowly as to end where 20 epochs would end.
     """
     batch = min(rows, batch_size or max(SMALLEST_BATCH, min(BATCH_SIZE, rows // 10)))

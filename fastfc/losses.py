@@ -123,7 +123,7 @@ def checked_parameter(record: Loss, value: Any) -> float:
     """The number that a loss depends on, its default for None; an error that names it for one out of range."""
     parameter = record.parameter
     if parameter is None:
-        if value not in (None, 0.0):
+        if value is not None and number("loss_parameter", value) != 0:
             raise ValueError(f"loss: the loss {record.name!r} has no parameter, got {value!r}")
         return 0.0
     if value is None:

@@ -231,6 +231,13 @@ def test_options_that_there_are_not(options, message):
         FullyConnectedNet(HIDDEN, FEATURES, OUTPUTS, **options)
 
 
+@pytest.mark.parametrize("loss", ["squared", "huber", "softmax"])
+@pytest.mark.parametrize("value", [False, True, "1"])
+def test_a_parameter_of_a_loss_is_a_number(loss, value):
+    with pytest.raises(TypeError, match="expected a number"):
+        FullyConnectedNet(HIDDEN, FEATURES, OUTPUTS, loss=loss, loss_parameter=value)
+
+
 @pytest.mark.parametrize("option", ["max_norm", "max_value"])
 @pytest.mark.parametrize("value", [0, -1.0, np.inf, np.nan, "much"])
 def test_bounds_that_are_none(option, value):

@@ -1,5 +1,7 @@
 """fastfc.sklearn: the options that scikit-learn's estimators do not have."""
 
+import pickle
+
 import numba
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import pytest
 pytest.importorskip("sklearn")
 
 from sklearn.datasets import load_iris
+from sklearn.exceptions import NotFittedError
 from sklearn.metrics import log_loss, mean_absolute_error
 from sklearn.utils.class_weight import compute_sample_weight
 
@@ -244,6 +247,78 @@ def test_wrong_labels_and_weights():
     model = MLPRegressor(max_iter=1, warm_start=True).fit(X, NUMBERS)
     with pytest.raises(ValueError, match="normalization"):
         model.set_params(normalization="layernorm").fit(X, NUMBERS)
+
+
+def test_a_fit_that_fails_leaves_the_estimator_as_it_was():
+    failing = [
+        {"early_stopping": True, "given": {"X_val": X[:, :2], "y_val": LABELS}},
+        {"early_stopping": True, "given": {"X_val": X, "y_val": np.full(150, "rose")}},
+        {"early_stopping": True, "given": {"X_val": X, "y_val": LABELS, "sample_weight_val": [1.0]}},
+        {"class_weight": {"rose": 2.0}, "given": {}},
+        {"given": {"sample_weight": np.ones(3)}},
+        {"solver": "sgd", "learning_rate_init": 1e300, "given": {}},
+        {
+            "activation": "tanh",
+            "dropout": 0.5,
+            "alpha": 1.0,
+            "label_smoothing": 0.5,
+            "schedule": "none such",
+            "given": {},
+        },
+    ]
+    for warm_start in (False, True):
+        model = MLPClassifier((5,), max_iter=3, random_state=0, normalization="batchnorm", warm_start=warm_start)
+        model.fit(X, LABELS)
+        before, options = pickle.dumps(model), model.get_params()
+        for change in failing:
+            given = change["given"]
+            model.set_params(**{name: value for name, value in change.items() if name != "given"})
+            with np.errstate(all="ignore"), pytest.raises(ValueError, match=r"."):
+                model.fit(X, LABELS, **given)
+            model.set_params(**options)
+            assert pickle.dumps(model) == before, change
+        unfitted = MLPClassifier(warm_start=warm_start, random_state=0)
+        with pytest.raises(ValueError, match="sample_weight"):
+            unfitted.fit(X, LABELS, np.full(150, -1.0))
+        with pytest.raises(NotFittedError):
+            unfitted.predict(X)
+
+
+def test_a_step_of_partial_fit_that_fails_is_taken_back():
+    model = MLPRegressor(hidden_layer_sizes=(5,), solver="sgd", batch_size=15, random_state=0).partial_fit(X, NUMBERS)
+    expected = pickle.loads(pickle.dumps(model)).partial_fit(X, NUMBERS)
+    with np.errstate(all="ignore"), pytest.raises(ValueError, match="non-finite"):
+        model.partial_fit(X, 1e300 * NUMBERS)
+    same(model.partial_fit(X, NUMBERS), expected, 0)
+
+
+@pytest.mark.parametrize("y", [LABELS, LABELS == 1, np.array(["a", "b", "c"])[LABELS]], ids=["three", "two", "words"])
+def test_hinge(y):
+    model = MLPClassifier((10,), loss="hinge", max_iter=100, batch_size=15, random_state=0).fit(X, y)
+    scores = model.network_.loss(X)
+    assert model.score(X, y) > 0.9
+    np.testing.assert_array_equal(model.predict(X), model.classes_[scores.argmax(axis=1)])
+    decided = model.decision_function(X)
+    if len(model.classes_) == 2:
+        np.testing.assert_array_equal(decided, scores[:, 1] - scores[:, 0])
+    else:
+        np.testing.assert_array_equal(decided, scores)
+    for method in ("predict_proba", "predict_log_proba"):
+        assert not hasattr(model, method)
+    with pytest.raises(AttributeError) as refused:
+        model.predict_proba(X)
+    assert "use decision_function" in str(refused.value.__cause__)
+    assert not hasattr(MLPClassifier(), "decision_function")
+
+
+def test_hinge_is_of_one_label_and_is_not_smoothed():
+    with pytest.raises(ValueError, match="one label for each row"):
+        MLPClassifier(loss="hinge").fit(X, np.eye(3, dtype=int)[LABELS])
+    with pytest.raises(ValueError, match="label_smoothing"):
+        MLPClassifier(loss="hinge", label_smoothing=0.1).fit(X, LABELS)
+    reference = start_of(MLPClassifier, LABELS, loss="hinge")
+    expected, _ = losses.svm_loss(reference.loss(X), LABELS)
+    assert MLPClassifier(loss="hinge", **ONE_STEP).fit(X, LABELS).loss_ == pytest.approx(expected, rel=BOUND)
 
 
 def test_the_global_stream_stays_where_it_is():

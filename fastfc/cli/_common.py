@@ -167,7 +167,7 @@ def add_table_options(parser: Any) -> None:
         help="columns of a table to leave out, such as an id, by name or by number from 0, with commas between them",
     )
     parser.add_argument(
-        "--header", choices=["yes", "no"], help="whether the first line names the columns (default: it is looked at)"
+        "--header", choices=["yes", "no"], help="whether the first line names the columns (default: it is detected)"
     )
     parser.add_argument(
         "--separator", type=_separator, metavar="CHAR", help="between columns, or tab (default: it is looked for)"

@@ -58,13 +58,13 @@ def add_data_options(group: Any) -> None:
         type=fraction,
         metavar="FRACTION",
         help="share of the training data to hold out if the data has no validation part, of each class alike "
-        "(default: 200 rows, but from 0.05 to 0.2: 0.2 below 1000 rows)",
+        "(default: 200 rows, clamped to 0.05..0.2: 0.2 below 1000 rows)",
     )
     group.add_argument(
         "--standardize",
         action=argparse.BooleanOptionalAction,
-        help="bring every feature to mean 0 and deviation 1 over the training data (default: tables only; pictures, "
-        "which are bytes or a table of 64 or more columns of whole numbers up to 255, lose their mean picture and are "
+        help="bring every feature to mean 0 and deviation 1 over the training data (default: tables only; images, "
+        "which are bytes or a table of 64 or more columns of whole numbers up to 255, lose their mean image and are "
         "divided by 255; other data is used as it is)",
     )
 
@@ -157,7 +157,7 @@ def add_rule_options(group: Any) -> None:
         "--batch-size",
         type=count,
         metavar="N",
-        help="examples a step, no more than there are (default: a tenth of those to train on, but from 16 to 100: 100 "
+        help="examples a step, no more than there are (default: a tenth of those to train on, clamped to 16..100: 100 "
         "from 1000 on)",
     )
     group.add_argument("--seed", type=seed, metavar="N", default=0, help="of all random numbers (default: %(default)s)")

@@ -104,7 +104,7 @@ def _add_output(group: Any) -> None:
         "--out", metavar="FILE", default="sweep.jsonl", help="the sweep's file, to go on from (default: %(default)s)"
     )
     group.add_argument("--csv", metavar="FILE", help="where to write a table of all trainings")
-    group.add_argument("--plot", metavar="FILE", help="where to save a picture: .png, .pdf, .svg; needs fastfc[plot]")
+    group.add_argument("--plot", metavar="FILE", help="where to save a chart: .png, .pdf, .svg; needs fastfc[plot]")
     group.add_argument("--quiet", action="store_true", help="show no progress")
 
 

@@ -65,7 +65,7 @@ def add_parser(commands: Any) -> None:
         "train",
         help="train a network and save it",
         description="Train a fully connected network and save it. Without options it trains on the subset of\n"
-        "Fashion-MNIST that comes with the package: 4000 pictures to train, 1000 to test.",
+        "Fashion-MNIST that comes with the package: 4000 images to train, 1000 to test.",
         epilog=_EPILOG,
     )
     train.set_defaults(run=run)

@@ -29,6 +29,7 @@ from fastfc.sklearn._networks import (
     copied,
     drawn_network,
     load_arrays,
+    restore,
     snapshot,
     weights_of,
 )
@@ -47,6 +48,8 @@ except ImportError:
 
 
 SPARSE = ["csr", "csc"]
+# The attributes of a network that a fit sets from the estimator's options.
+_DESCRIPTION = ("activation", "loss_name", "loss_parameter", "reg", "use_dropout", "dropout_param")
 
 
 class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
@@ -135,6 +138,38 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         validation: tuple[Any, Any, Any] = (None, None, None),
         hooks: Callable[..., Any] | None = None,
     ) -> Any:
+        with self._unchanged_by_failure():
+            return self._fit_or_fail(X, y, sample_weight, incremental, validation, hooks)
+
+    @contextlib.contextmanager
+    def _unchanged_by_failure(self) -> Iterator[None]:
+        """Within it, a fit that fails leaves the estimator as it was: what it has learnt, and how it would go on."""
+        # A fit appends to lists and steps the rule's state; it replaces all other attributes.
+        before: dict[str, Any] = {
+            name: copy.copy(value) if isinstance(value, list | OptimizerState) else value
+            for name, value in vars(self).items()
+        }
+        net: FullyConnectedNet | None = before.get("_net")
+        kept = None if net is None else (snapshot(net), {name: getattr(net, name) for name in _DESCRIPTION})
+        try:
+            yield
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            if net is not None and kept is not None:
+                restore(net, kept[0])
+                vars(net).update(kept[1])
+            raise
+
+    def _fit_or_fail(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        incremental: bool,
+        validation: tuple[Any, Any, Any],
+        hooks: Callable[..., Any] | None,
+    ) -> Any:
         check_together(self, incremental)
         check_validation(self, *validation)
         hidden = _widths(self.hidden_layer_sizes)
@@ -155,7 +190,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         self._describe(net)
         data = Data(X, targets, weights)
         # The squared error and its like are means over the outputs, as scikit-learn states them.
-        loss_scale = 1.0 / self.n_outputs_ if self.out_activation_ == "identity" else 1.0
+        loss_scale = 1.0 / self.n_outputs_ if self.out_activation_ == "identity" and not is_classifier(self) else 1.0
         if self.solver == "lbfgs":
             _lbfgs.train(self, net, self._trained_on(data, y), hooks, loss_scale)
         else:

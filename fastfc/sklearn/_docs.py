@@ -80,6 +80,13 @@ _PARAMETERS = {
         Of the parameters; None is that of X if it is float32, else float64.""",
 }
 
+#: Parameters that the classifier has in another form.
+_OF_CLASSIFIERS = {
+    "loss": """{{"log_loss", "hinge"}}
+        ``"hinge"`` is the multiclass hinge loss, of one label a row; with it there is :meth:`decision_function` in the
+        place of :meth:`predict_proba`.""",
+}
+
 _REST = """
 Attributes
 ----------
@@ -162,15 +169,17 @@ _METHODS = {
     "predict": "Predictions for X (n, features), in the form of y.\n",
     "predict_proba": "Probabilities (n, classes), in the order of ``classes_``; of several labels, each one's own.\n",
     "predict_log_proba": "Logarithms of the probabilities.\n",
+    "decision_function": 'Scores (n, classes), with ``loss="hinge"``; of two classes (n,), above 0 for the second.\n',
 }
 
 
 def documented(estimator: type) -> Any:
     """Give an estimator and its methods their docstrings."""
     name = estimator.__name__
+    texts = _PARAMETERS | (_OF_CLASSIFIERS if "Classifier" in name else {})
     lines = []
     for parameter in list(inspect.signature(estimator).parameters):
-        text = _PARAMETERS[parameter].format(activations=", ".join(ACTIVATIONS))
+        text = texts[parameter].format(activations=", ".join(ACTIVATIONS))
         lines.append(f"{parameter} : {text}".replace("\n        ", "\n    "))
     classes = "classes_ : array\n    The labels.\n" if "Classifier" in name else ""
     rest = _REST.format(name=name, classes=classes, example=_EXAMPLES[name])

@@ -19,7 +19,7 @@ from fastfc.ops.losses import LOSSES
 from fastfc.sklearn._base import SPARSE, BaseMLP, with_callbacks
 from fastfc.sklearn._data import Data
 from fastfc.sklearn._docs import documented
-from fastfc.sklearn._options import CONSTRAINTS, REGRESSOR_LOSSES
+from fastfc.sklearn._options import CLASSIFIER_LOSSES, CONSTRAINTS, REGRESSOR_LOSSES
 
 _FLOATS = (np.float64, np.float32)
 
@@ -30,8 +30,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         **CONSTRAINTS,
         "class_weight": [dict, list, StrOptions({"balanced"}), None],
         "label_smoothing": [Interval(Real, 0, 1, closed="left")],
+        "loss": [StrOptions(set(CLASSIFIER_LOSSES))],
     }
-    loss = "log_loss"
 
     def __init__(
         self,
@@ -59,6 +59,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
+        loss: str = "log_loss",
         normalization: str | None = None,
         dropout: float = 0.0,
         class_weight: Any = None,
@@ -91,32 +92,53 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     @available_if(lambda est: est._check_solver())
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> "MLPClassifier":
-        if _check_partial_fit_first_call(self, classes):
-            self._label_binarizer = LabelBinarizer().fit(y if type_of_target(y).startswith("multilabel") else classes)
-        return self._fit(X, y, sample_weight, True)
+        with self._unchanged_by_failure():
+            if _check_partial_fit_first_call(self, classes):
+                labels = y if type_of_target(y).startswith("multilabel") else classes
+                self._label_binarizer = LabelBinarizer().fit(labels)
+            return self._fit(X, y, sample_weight, True)
 
     def predict(self, X: Any) -> Any:
         X = self._checked(X)
         return self._labels_of(self._scores(X))
 
+    @available_if(lambda est: est._check_probabilities())
     def predict_proba(self, X: Any) -> np.ndarray:
         X = self._checked(X)
         return self._scores(X, self._linked().predict_proba)
 
+    @available_if(lambda est: est._check_probabilities())
     def predict_log_proba(self, X: Any) -> np.ndarray:
         found = self.predict_proba(X)
         return np.log(found, out=found)
 
+    @available_if(lambda est: est.loss == "hinge")
+    def decision_function(self, X: Any) -> np.ndarray:
+        X = self._checked(X)
+        scores = self._scores(X)
+        return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores
+
+    def _check_probabilities(self) -> bool:
+        if self.loss == "hinge":
+            raise AttributeError("loss='hinge' gives no probabilities; use decision_function, or loss='log_loss'")
+        return True
+
     def _loss_of_network(self) -> tuple[str, float | None]:
+        if self.loss == "hinge":
+            return CLASSIFIER_LOSSES[self.loss], None
         return ("softmax", self.label_smoothing) if self._output() == "softmax" else ("logistic", None)
 
     def _output(self) -> str:
+        if self.loss == "hinge":
+            return "identity"
         return "softmax" if self._label_binarizer.y_type_ == "multiclass" else "logistic"
 
     def _validated(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Any]:
         X, y = validate_data(self, X, y, accept_sparse=SPARSE, multi_output=True, dtype=_FLOATS, reset=reset)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
+        if self.loss == "hinge" and (issparse(y) or y.ndim == 2):
+            raise ValueError("y: expected one label for each row with loss='hinge', got several")
         if not hasattr(self, "classes_") or (not self.warm_start and not incremental):
             self._label_binarizer = LabelBinarizer().fit(y)
             self.classes_ = self._label_binarizer.classes_
@@ -155,9 +177,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _labels_of(self, scores: np.ndarray) -> Any:
         binarizer = self._label_binarizer
-        found = predictions_of(
-            LOSSES["softmax" if scores.shape[1] > 1 and self._output() == "softmax" else "logistic"], scores
-        )
+        found = predictions_of(LOSSES[self._loss_of_network()[0] if scores.shape[1] > 1 else "logistic"], scores)
         if binarizer.y_type_.startswith("multilabel"):
             return csr_matrix(found) if binarizer.sparse_input_ else found
         # The binarizer gives a single class the score of none.

@@ -15,7 +15,7 @@ from fastfc._runtime.threads import get_num_threads
 from fastfc.ops.activations import ACTIVATIONS
 
 #: Names of losses as the estimators take them -> the package's.
-CLASSIFIER_LOSSES = {"log_loss": "softmax"}
+CLASSIFIER_LOSSES = {"log_loss": "softmax", "hinge": "svm"}
 REGRESSOR_LOSSES = {
     "squared_error": "squared",
     "poisson": "poisson",
@@ -141,6 +141,8 @@ def check_together(estimator: Any, incremental: bool) -> None:
             raise ValueError("normalization: expected None or 'layernorm' with solver='lbfgs', got 'batchnorm'")
     if estimator.solver == "sgd" and estimator.weight_decay > 0:
         raise ValueError(f"weight_decay: expected 0 unless solver='adam', got {estimator.weight_decay}; use alpha")
+    if getattr(estimator, "label_smoothing", 0) > 0 and estimator.loss == "hinge":
+        raise ValueError(f"label_smoothing: expected 0 with loss='hinge', got {estimator.label_smoothing}")
     if estimator.schedule is not None:
         schedules.get(estimator.schedule)
         if estimator.solver == "sgd" and estimator.learning_rate != "constant":

@@ -106,13 +106,13 @@ def fit_table(
     drop : sequence of str or int
         Columns to leave out.
     val_fraction : float, optional
-        Share of the rows for validation; by default 200 rows, but from 5 to 20 %.
+        Share of the rows for validation; by default 200 rows, clamped to 5..20 %.
     hidden_dims, normalization, dropout_keep_ratio, activation, dtype
         The network: see :class:`fastfc.FullyConnectedNet`.
     update_rule, learning_rate, threads
         The training: see :class:`fastfc.Solver`.
     batch_size, num_epochs : int, optional
-        By default a tenth of the rows, from 16 to 100; and 20 epochs, or as many as make 500 steps.
+        By default a tenth of the rows, clamped to 16..100; and 20 epochs, or as many as make 500 steps.
     early_stopping : bool, optional
         Whether the epoch with the best validation score counts, and the training ends some epochs after it; by default
         if there are 200 rows for validation, as fewer tell too little.
