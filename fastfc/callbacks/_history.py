@@ -125,8 +125,8 @@ class History(Callback):
         return pandas.DataFrame(self.values or {"epoch": []}).set_index("epoch")
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> "Figure":
-        """Losses and accuracies by epoch: see :func:`fastfc.vis_utils.plot_history`; ImportError without matplotlib."""
-        from fastfc.vis_utils import plot_history
+        """Losses and accuracies by epoch: see :func:`fastfc.plots.plot_history`; ImportError without matplotlib."""
+        from fastfc.plots import plot_history
 
         loss, train_acc, val_acc = (self.values.get(name, []) for name in ("loss", "train_acc", "val_acc"))
         return plot_history(loss, train_acc, val_acc, path)
