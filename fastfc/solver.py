@@ -17,7 +17,7 @@ from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.formats.atomic import rehearse
 from fastfc.formats.checkpoint import load_checkpoint, write_checkpoint
 from fastfc.formats.training import require_savable, resumed, save_training
-from fastfc.losses import checked_targets, score_of
+from fastfc.losses import checked_targets, checked_weights, score_of
 from fastfc.ops.losses import LOSSES, Loss
 from fastfc.training import refusal, threads_for
 from fastfc.training.capability import Methods
@@ -61,7 +61,10 @@ class Solver:
         See above; for instance :class:`fastfc.FullyConnectedNet`.
     data : dict
         ``X_train`` (N, ...), ``y_train`` (N,), ``X_val`` (M, ...), ``y_val`` (M,); for a network with a loss of
-        numbers the targets are (N,) or (N, K), and what is called accuracy is the coefficient R^2.
+        numbers the targets are (N,) or (N, K), and what is called accuracy is the coefficient R^2. On request
+        ``weights_train`` (N,), the weights of the training examples: a step's loss is
+        ``sum(weights * losses) / sum(weights)`` over its batch, and a model of one's own gets them as
+        ``loss(X, y, weights)``. Accuracies have no weights.
     update_rule : str
         The name of a function in :mod:`fastfc.optim`. Default ``"sgd"``.
     optim_config : dict
@@ -170,6 +173,7 @@ class Solver:
     # The loss from which on a training has diverged, when its first one is known. Of the class too, for solvers
     # that were pickled before they had it.
     _bound: float | None = None
+    weights_train: np.ndarray | None = None
 
     def __init__(self, model: Any, data: dict[str, np.ndarray], **kwargs: Any) -> None:
         self.model = model
@@ -178,6 +182,7 @@ class Solver:
                 raise ValueError(f"data: expected the keys {', '.join(SPLITS)}; missing {key}")
         self.X_train, self.y_train = data["X_train"], data["y_train"]
         self.X_val, self.y_val = data["X_val"], data["y_val"]
+        self.weights_train = data.get("weights_train")
 
         options = options_from(kwargs)
         require_mapping("optim_config", options["optim_config"])
@@ -194,6 +199,8 @@ class Solver:
         loss = self._loss()
         for name, array in checked_data(data, loss, self.model.dims[-1] if loss is not None else 0).items():
             setattr(self, name, array)
+        if self.weights_train is not None:
+            self.weights_train = checked_weights("weights_train", self.weights_train, len(self.X_train))
         if isinstance(self.callback, (Callback, list, tuple)):
             self.callback = adapt(self.callback)
         check_options({name: getattr(self, name) for name in OPTIONS})
@@ -242,7 +249,8 @@ class Solver:
         """Make a single gradient update; called by :meth:`train`."""
         start = perf_counter()
         batch_mask = np.random.choice(len(self.X_train), self.batch_size)
-        loss, grads = self.model.loss(self.X_train[batch_mask], self.y_train[batch_mask])
+        weights = () if self.weights_train is None else (self.weights_train[batch_mask],)
+        loss, grads = self.model.loss(self.X_train[batch_mask], self.y_train[batch_mask], *weights)
         self.loss_history.append(loss)
         grads = clipped(grads, self.max_norm or 0.0, self.max_value or 0.0)
         factors = self._factors(1)

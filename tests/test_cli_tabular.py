@@ -102,8 +102,8 @@ def test_parquet_groups_time_and_weights(capsys, shop):
     assert any(f"{size} validation" in out for size in sizes)
     assert not any("city" in name for name in load_model("model.npz").feature_names)
     out, err = run(capsys, "train", "--data", "shop.csv", "--quiet", "--epochs", 1, "--class-weight", "yes=3")
-    assert "class weights" in err
-    assert "400 train" not in out
+    assert "class weights: from 1 to 3, in the loss" in err
+    assert "400 train" in out
 
 
 def test_numbers_of_a_mixed_table(capsys, shop):

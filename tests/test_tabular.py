@@ -10,6 +10,8 @@ import pytest
 
 pd = pytest.importorskip("pandas")
 
+from sklearn.utils.class_weight import compute_sample_weight  # noqa: E402
+
 from fastfc import load_model, tolerance  # noqa: E402
 from fastfc.tabular import TableModel, fit_table, load_table_model  # noqa: E402
 from fastfc.tabular._columns import describe, fitted  # noqa: E402
@@ -17,7 +19,7 @@ from fastfc.tabular._encode import encoded, feature_names  # noqa: E402
 from fastfc.tabular._prepare import SplitOptions, prepare  # noqa: E402
 from fastfc.tabular._preset import CosLog, smooth_clip_of, smooth_clipped  # noqa: E402
 from fastfc.tabular._report import permutation_importances  # noqa: E402
-from fastfc.tabular._split import held_out_groups, held_out_last, strata_of, weighted_rows  # noqa: E402
+from fastfc.tabular._split import held_out_groups, held_out_last, strata_of, weights_of_rows  # noqa: E402
 
 trains = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="hundreds of interpreted steps take minutes")
 
@@ -183,20 +185,33 @@ def test_numbers_have_their_share_of_each_tenth():
 
 
 @pytest.mark.parametrize(
-    ("weights", "counts"),
-    [("balanced", [90, 90]), ({"b": 3}, [90, 30]), ({"a": 0.5}, [90, 20]), ({"a": 2, "b": 3}, [90, 15])],
+    ("weights", "expected"),
+    [("balanced", [100 / 180, 5.0]), ({"b": 3}, [1, 3]), ({"a": 0.5}, [0.5, 1]), ({"a": 2, "b": 3}, [2, 3])],
 )
-def test_weights_of_classes(weights, counts):
+def test_weights_of_classes(weights, expected):
     y = np.repeat([0, 1], [90, 10])
-    rows = weighted_rows(y, weights, ["a", "b"], 0)
-    assert np.bincount(y[rows]).tolist() == counts
-    assert set(rows) == set(range(100))
+    found = weights_of_rows(y, weights, ["a", "b", "none"])
+    np.testing.assert_array_equal(found, np.array(expected)[y])
+    names = np.array(["a", "b"])[y]
+    given = weights if weights == "balanced" else {name: weights.get(name, 1) for name in "ab"}
+    np.testing.assert_array_equal(found, compute_sample_weight(given, names))
+
+
+@trains
+def test_the_weights_of_classes_are_those_of_the_loss():
+    frame = shop(300)
+    options = {"num_epochs": 1, "batch_size": 240, "hidden_dims": (8,), "normalization": None, "dropout_keep_ratio": 1}
+    found = [fit_table(frame, "bought", class_weight=w, **options).history["loss"] for w in (None, {"yes": 5.0})]
+    prepared = prepare(frame, "bought", class_weight={"yes": 5.0})
+    assert len(prepared.data["X_train"]) == len(prepare(frame, "bought").data["X_train"])
+    assert set(prepared.data["weights_train"]) == {1.0, 5.0}
+    assert found[0][0] != found[1][0]
 
 
 @pytest.mark.parametrize("weights", [{"c": 1}, {"a": 0}, {"a": np.inf}, "heavy"])
 def test_wrong_weights(weights):
     with pytest.raises(ValueError, match="class_weight"):
-        weighted_rows(np.array([0, 1]), weights, ["a", "b"], 0)
+        weights_of_rows(np.array([0, 1]), weights, ["a", "b"])
 
 
 # ---------------------------------------------------------------------------------------------- training

@@ -108,18 +108,17 @@ def _hold_out(data: dict[str, Any], share: float, seed: int) -> None:
 
 
 def _weigh(args: argparse.Namespace, data: dict[str, Any]) -> None:
-    """Repeat the rows of classes with larger weights, of which batches are drawn."""
+    """Weights of the rows to train on, by their classes."""
     class_weight = getattr(args, "class_weight", None)
     if class_weight is None:
         return
     if "class_names" not in data:
         raise CommandError("--class-weight is for classes; this training predicts numbers")
-    from fastfc.tabular._split import weighted_rows
+    from fastfc.tabular._split import weights_of_rows
 
-    with reported(ValueError, MemoryError, what="--class-weight"):
-        rows = weighted_rows(data["y_train"], class_weight, data["class_names"], args.seed)
-        data["X_train"], data["y_train"] = data["X_train"][rows], data["y_train"][rows]
-    data.setdefault("notes", []).append("class weights: rows to train on are there as many times as their weights say")
+    with reported(ValueError, what="--class-weight"):
+        weights = data["weights_train"] = weights_of_rows(data["y_train"], class_weight, data["class_names"])
+    data.setdefault("notes", []).append(f"class weights: from {weights.min():.3g} to {weights.max():.3g}, in the loss")
 
 
 def is_table(args: argparse.Namespace) -> bool:

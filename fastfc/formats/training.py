@@ -120,7 +120,8 @@ def resumed(
         solver = kind(training.model, data, **{**arguments, **changes})
     except TypeError as error:
         raise ValueError(f"{source}: cannot make its Solver ({error})") from error
-    other = [name for name, digest in _digests(solver).items() if digest != training.digests.get(name)]
+    digests = _digests(solver)
+    other = [name for name in training.digests | digests if digests.get(name) != training.digests.get(name)]
     if other:
         raise ValueError(f"data: expected what {source} was trained on; {', '.join(other)} differ")
     for name, value in training.attributes.items():
@@ -297,7 +298,7 @@ def _kinds(name: str) -> str | None:
 def _digests(solver: Trainer) -> dict[str, str]:
     """A digest of each array of the solver's data: of its shape, its dtype, and the values of some rows."""
     found = {}
-    for name in SPLITS:
+    for name in (*SPLITS, *(["weights_train"] if solver.weights_train is not None else [])):
         array = getattr(solver, name)
         rows = np.unique(np.linspace(0, max(len(array) - 1, 0), _DIGESTED_ROWS).astype(np.int64))[: len(array)]
         sample = np.ascontiguousarray(array[rows])

@@ -102,7 +102,7 @@ def fit_table(
     time : str, optional
         A column of dates or numbers: the latest rows are the validation part.
     class_weight : "balanced" or dict, optional
-        Weights of the classes, by name; ``"balanced"`` weighs them all alike. Rows are drawn that many times as often.
+        Weights of the classes, by name; ``"balanced"`` weighs them all alike. They are weights of the rows in the loss.
     drop : sequence of str or int
         Columns to leave out.
     val_fraction : float, optional

@@ -14,7 +14,7 @@ from fastfc.formats.table_text import shown
 from fastfc.tabular._cells import dates_of, is_numeric, looks_numeric, numbers_of, texts_of
 from fastfc.tabular._columns import describe, fitted, kind_of_column
 from fastfc.tabular._encode import encoded, feature_names
-from fastfc.tabular._split import held_out, held_out_groups, held_out_last, weighted_rows
+from fastfc.tabular._split import held_out, held_out_groups, held_out_last, weights_of_rows
 
 __all__ = ["Prepared", "SplitOptions", "prepare"]
 
@@ -92,12 +92,11 @@ def prepare(
     train, val = _parts(frame, y, split)
     columns = [fitted(column, frame[column["name"]].iloc[train]) for column in columns]
     X, _ = encoded(columns, frame)
-    rows = train
+    data = {"X_train": X[train], "y_train": y[train], "X_val": X[val], "y_val": y[val], "notes": notes}
     if class_weight is not None:
         if names is None:
             raise ValueError("class_weight is for classes; this target has numbers to predict")
-        rows = train[weighted_rows(y[train], class_weight, names, split.seed)]
-    data = {"X_train": X[rows], "y_train": y[rows], "X_val": X[val], "y_val": y[val], "notes": notes}
+        data["weights_train"] = weights_of_rows(y[train], class_weight, names)
     data |= {"feature_names": feature_names(columns), "target_name": target}
     if names is not None:
         data["class_names"] = names

@@ -1,4 +1,4 @@
-"""Which rows are held out for validation, and how often each of the others is drawn."""
+"""Which rows are held out for validation, and the weights of the others."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 
 from fastfc.data_utils import split_validation
 
-__all__ = ["held_out", "held_out_groups", "held_out_last", "strata_of", "weighted_rows"]
+__all__ = ["held_out", "held_out_groups", "held_out_last", "strata_of", "weights_of_rows"]
 
 Rows = tuple[np.ndarray, np.ndarray]
 
@@ -62,17 +62,15 @@ def held_out_last(times: np.ndarray, share: float) -> Rows:
     return np.flatnonzero(~late), np.flatnonzero(late)
 
 
-def weighted_rows(y: np.ndarray, class_weight: str | Mapping[Any, float], names: list[str], seed: int) -> np.ndarray:
-    """The numbers of the rows to train on, those of a class as many times as its weight says.
-
-    Batches are drawn from the rows with replacement, so that this is the loss weighted by classes, in expectation.
-    The least weight counts as 1; of a fraction, a part of the rows is drawn once more.
+def weights_of_rows(y: np.ndarray, class_weight: str | Mapping[Any, float], names: list[str]) -> np.ndarray:
+    """The weights (N,) of rows in the loss, by their classes: as scikit-learn's ``compute_sample_weight``.
 
     Parameters
     ----------
     y : integer array (N,)
     class_weight : "balanced", or dict
-        Class name -> weight, 1 for those that are missing; ``"balanced"`` is one over the class's number of rows.
+        Class name -> weight, 1 for those that are missing; ``"balanced"`` is the number of rows over the number of
+        classes that they have, over the class's number of rows.
     names : list of str
         The classes.
 
@@ -81,7 +79,6 @@ def weighted_rows(y: np.ndarray, class_weight: str | Mapping[Any, float], names:
     ValueError
         For a name that is no class, or a weight that is not positive and finite.
     """
-    counts = np.bincount(y, minlength=len(names))
     if isinstance(class_weight, Mapping):
         given = {str(name): float(weight) for name, weight in class_weight.items()}
         unknown = [name for name in given if name not in names]
@@ -91,15 +88,8 @@ def weighted_rows(y: np.ndarray, class_weight: str | Mapping[Any, float], names:
         if not ((weights > 0) & np.isfinite(weights)).all():
             raise ValueError(f"class_weight: expected positive numbers, got {dict(class_weight)}")
     elif class_weight == "balanced":
-        weights = 1 / np.maximum(counts, 1)
+        counts = np.bincount(y, minlength=len(names))
+        weights = len(y) / (np.count_nonzero(counts) * np.maximum(counts, 1))
     else:
         raise ValueError(f'class_weight: expected "balanced" or a dictionary, got {class_weight!r:.80}')
-    times = weights / weights[counts > 0].min()
-    random = np.random.RandomState(seed)
-    rows = []
-    for k in np.flatnonzero(counts):
-        of_class = np.flatnonzero(y == k)
-        whole = int(times[k])
-        more = round((times[k] - whole) * len(of_class))
-        rows += [np.tile(of_class, whole), random.permutation(of_class)[:more]]
-    return np.sort(np.concatenate(rows))
+    return weights[y]

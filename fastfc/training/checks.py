@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from fastfc._arguments import by_position, class_labels, stacklevel_outside
-from fastfc.losses import checked_targets
+from fastfc.losses import checked_targets, checked_weights
 from fastfc.ops.losses import Loss
+from fastfc.training.engine import Trainer
 from fastfc.training.state import SPLITS
 
-__all__ = ["checked_data", "comparable_labels"]
+__all__ = ["checked_data", "comparable_labels", "weights_of"]
 
 
 def checked_data(data: Mapping[str, Any], loss: Loss | None, outputs: int) -> dict[str, Any]:
@@ -46,6 +47,13 @@ def checked_data(data: Mapping[str, Any], loss: Loss | None, outputs: int) -> di
     if len(found["X_train"]) == 0:
         raise ValueError("data: expected at least one training example, got none")
     return found
+
+
+def weights_of(solver: Trainer, dtype: Any) -> np.ndarray:
+    """The weights (N,) of a Solver's training examples; (0,) if it has none."""
+    if solver.weights_train is None:
+        return np.zeros(0, dtype)
+    return checked_weights("weights_train", solver.weights_train, len(solver.X_train)).astype(dtype)
 
 
 def comparable_labels(name: str, y: Any, classifies: bool) -> np.ndarray:

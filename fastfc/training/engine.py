@@ -62,6 +62,7 @@ class Trainer(Protocol):
     model: Any
     X_train: Any
     y_train: Any
+    weights_train: Any
     X_val: Any
     y_val: Any
     update_rule: Callable[..., Any]

@@ -16,6 +16,7 @@ from fastfc.optim import DEFAULTS, STATE, checked_config, complete_config
 from fastfc.params import aligned_zeros
 from fastfc.training.booking import Call, booked
 from fastfc.training.capability import are_same, entries_of, frame_of, refusal
+from fastfc.training.checks import weights_of
 from fastfc.training.compiling import calls_blas, kernel
 from fastfc.training.job import NO_INTEGERS, NO_NUMBERS, training_job
 from fastfc.training.memory import (
@@ -135,6 +136,7 @@ class CompiledRun:
         self._no_reals = np.zeros(0, plan.dtype)
         self._y: np.ndarray = found if loss.labels else NO_INTEGERS
         self._targets: np.ndarray = self._no_reals if loss.labels else found.reshape(-1)
+        self._weights = weights_of(solver, plan.dtype)
         self._checks = None
         self._check_seconds = {"train": float("inf"), "val": float("inf")}
         set_training_options(plan, model)
@@ -276,6 +278,7 @@ class CompiledRun:
             count=len(solver.X_train),
             y=self._y,
             targets=self._targets,
+            weights=self._weights,
             progress=call.progress,
             before=before,
             epoch=epoch,
