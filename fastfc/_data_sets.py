@@ -18,6 +18,7 @@ from fastfc.formats.folders import named_by_prefix, read_folder
 from fastfc.formats.idx import has_idx_files, load_idx, read_idx_folder
 from fastfc.formats.npz import read_npz
 from fastfc.formats.npz_data import read_npz_data
+from fastfc.formats.pictures import unpacked_pictures
 from fastfc.formats.table import ModelColumns, TableOptions, has_table_suffix, read_table
 
 Array = NDArray[Any]
@@ -91,7 +92,7 @@ def _find_fashion_mnist() -> Path:
 # ---------------------------------------------------------------------------------- one form for all
 
 _SPLITS = ("train", "val", "test")
-_EMBEDDED_KINDS = dict.fromkeys(("X_train", "y_train", "X_test", "y_test"), "biuf") | {"class_names": "U"}
+_EMBEDDED_KINDS = dict.fromkeys(("rows_train", "y_train", "rows_test", "y_test"), "biuf") | {"class_names": "U"}
 
 
 def _as_integers(y: Array, source: object) -> Array:
@@ -166,6 +167,8 @@ def embedded() -> dict[str, Any]:
     """The subset of Fashion-MNIST that comes with the package; see :func:`fastfc.data_utils.embedded_fashion_mnist`."""
     with resources.files("fastfc.datasets").joinpath("fashion_mnist_5k.npz").open("rb") as f:
         raw = read_npz(f, "fashion_mnist_5k.npz", _EMBEDDED_KINDS.get)  # type: ignore[arg-type]
+    for split in ("train", "test"):
+        raw[f"X_{split}"] = unpacked_pictures(raw.pop(f"rows_{split}"))
     return _finish(raw, raw["class_names"].tolist(), "fashion_mnist_5k.npz")
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from fastfc import data_utils
 from fastfc.datasets import make_fashion_mnist as script
+from fastfc.formats.pictures import packed_pictures, quantized, unpacked_pictures
 
 FULL = Path("/usr/share/datasets/fashion-mnist")
 
@@ -49,6 +50,32 @@ def test_file_is_the_same_byte_for_byte(tmp_path):
         assert got["y_train"].dtype == np.uint8
 
 
+def test_pictures_come_back_in_the_nearest_of_16_grey_values(tmp_path):
+    small = {"X_train": np.random.RandomState(0).randint(0, 256, (3, 28, 28)).astype(np.uint8)}
+    small["X_train"][0, 0] = 7, *range(25), 254, 255
+    script.write_npz(tmp_path / "a.npz", script.contents(small))
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as got:
+        assert got["rows_train"].shape == (3, 14, 28)
+        X = unpacked_pictures(got["rows_train"])
+    assert X.dtype == np.uint8
+    assert set(np.unique(X)) == set(range(0, 256, 17))
+    assert np.abs(X.astype(int) - small["X_train"]).max() == 8
+    np.testing.assert_array_equal(quantized(X), X)
+    np.testing.assert_array_equal(unpacked_pictures(packed_pictures(X)), X)
+
+
+@pytest.mark.parametrize("X", [np.ones((2, 4, 4), np.uint8), np.zeros((2, 3, 4), np.uint8), np.zeros((4, 4), np.uint8)])
+def test_pictures_that_cannot_be_packed(X):
+    with pytest.raises(ValueError, match=r"X: expected quantized pictures \(N, H, W\)"):
+        packed_pictures(X)
+
+
+@pytest.mark.parametrize("rows", [np.ones((2, 4, 4)), np.zeros((2, 3), np.uint8)])
+def test_rows_that_are_no_packed_pictures(rows):
+    with pytest.raises(ValueError, match="expected bytes"):
+        unpacked_pictures(rows)
+
+
 def test_licence_goes_with_the_data():
     text = Path(script.__file__).with_name("fashion_mnist_LICENSE.txt").read_text(encoding="utf-8")
     assert "Copyright (c) 2017 Zalando SE, https://tech.zalando.com" in text
@@ -62,7 +89,7 @@ def test_embedded_file_comes_from_the_full_set(tmp_path, capsys):
     assert str(out) in capsys.readouterr().out
     embedded = Path(script.__file__).with_name("fashion_mnist_5k.npz")
     with np.load(out, allow_pickle=False) as made, np.load(embedded, allow_pickle=False) as shipped:
-        assert made.files == shipped.files == ["X_train", "y_train", "X_test", "y_test", "class_names"]
+        assert made.files == shipped.files == ["rows_train", "y_train", "rows_test", "y_test", "class_names"]
         for key in made.files:
             np.testing.assert_array_equal(made[key], shipped[key])
             assert made[key].dtype == shipped[key].dtype

@@ -1,7 +1,8 @@
 """Make the embedded subset of Fashion-MNIST from the full set: python -m fastfc.datasets.make_fashion_mnist.
 
 The full set is Debian's package dataset-fashion-mnist, or any folder with the four idx files (--source). The same
-source and seed give the same arrays everywhere, and with the same zlib the same file byte for byte.
+source and seed give the same arrays everywhere, and with the same zlib the same file byte for byte. The 256 grey values
+are brought to 16, which makes the file 0.9 MB instead of 2.2 MB.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastfc.data_utils import FASHION_MNIST_CLASSES, load_dataset
+from fastfc.formats.pictures import packed_pictures, quantized
 
 PER_CLASS = {"train": 400, "test": 100}
 SEED = 231
@@ -41,6 +43,14 @@ def subset(data: dict[str, Any], seed: int = SEED) -> dict[str, NDArray[Any]]:
     return small | {"class_names": np.array(FASHION_MNIST_CLASSES)}
 
 
+def contents(small: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The entries of the file: the pictures packed, as `rows_train` and `rows_test`, and the rest as it is."""
+    return {
+        key.replace("X_", "rows_"): packed_pictures(quantized(values)) if key.startswith("X_") else values
+        for key, values in small.items()
+    }
+
+
 def write_npz(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
     """Write what `np.savez_compressed` would, with a fixed time stamp."""
     with zipfile.ZipFile(path, "w") as archive:
@@ -57,7 +67,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--source", default="fashion-mnist-full", help="folder with the four idx files")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("fashion_mnist_5k.npz"))
     arguments = parser.parse_args(argv)
-    write_npz(arguments.out, subset(load_dataset(arguments.source)))
+    write_npz(arguments.out, contents(subset(load_dataset(arguments.source))))
     print(f"{arguments.out}: {arguments.out.stat().st_size} bytes")
 
 
