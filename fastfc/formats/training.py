@@ -21,7 +21,7 @@ from fastfc.training.engine import Trainer
 from fastfc.training.options import CHANGEABLE, OPTIONS, SAVED, check_options
 from fastfc.training.state import HISTORIES, SPLITS, TrainingState, stream_state
 
-__all__ = ["require_savable", "resumed", "save_training"]
+__all__ = ["digests_of", "require_savable", "resumed", "save_training"]
 
 _FILE_FORMAT = "fastfc training 1"
 _MODELS = {kind.__name__: kind for kind in (FullyConnectedNet, TwoLayerNet)}
@@ -80,7 +80,7 @@ def save_training(
         "iterations": state.iterations,
         "best_val_acc": float(solver.best_val_acc),
         "stream": [int(position), int(has_gauss), float(gauss)],
-        "data": _digests(solver),
+        "data": digests_of(solver),
         "ran": state.ran,
     }
     options["arrays"] = sorted(arrays)
@@ -120,7 +120,7 @@ def resumed(
         solver = kind(training.model, data, **{**arguments, **changes})
     except TypeError as error:
         raise ValueError(f"{source}: cannot make its Solver ({error})") from error
-    digests = _digests(solver)
+    digests = digests_of(solver)
     other = [name for name in training.digests | digests if digests.get(name) != training.digests.get(name)]
     if other:
         raise ValueError(f"data: expected what {source} was trained on; {', '.join(other)} differ")
@@ -295,7 +295,7 @@ def _kinds(name: str) -> str | None:
     return "biuf" if name in _ARRAYS or name.startswith(_PREFIXES) else None
 
 
-def _digests(solver: Trainer) -> dict[str, str]:
+def digests_of(solver: Trainer) -> dict[str, str]:
     """A digest of each array of the solver's data: of its shape, its dtype, and the values of some rows."""
     found = {}
     for name in (*SPLITS, *(["weights_train"] if solver.weights_train is not None else [])):

@@ -36,7 +36,7 @@ def backward(plan, thread, step):
     squares = 0.0
     for index in range(plan.depth - 1, -1, -1):
         if index > 0:
-            _back_to_hidden(plan, thread, index)
+            back_to_hidden(plan, thread, index)
         # everybody has read the layer's weights, and every row of its gradient is there
         if not barrier_wait(plan.barrier, plan.num_threads):
             return False
@@ -44,11 +44,11 @@ def backward(plan, thread, step):
         # Rows that are in a near cache are best taken at once, others just before their product.
         near = normalized and _is_near(plan, thread, index - 1)
         if near:
-            _back_through_batchnorm(plan, thread, index - 1)
+            back_through_batchnorm(plan, thread, index - 1)
         squares += update_weights(plan, thread, index, step)
         update_units(plan, thread, index, step)
         if normalized and not near:
-            _back_through_batchnorm(plan, thread, index - 1)
+            back_through_batchnorm(plan, thread, index - 1)
     sums_of(thread, step)[memory.SQUARES] = squares
     if plan.stores_gradients and plan.updates:
         if not barrier_wait(plan.barrier, plan.num_threads):
@@ -65,7 +65,7 @@ call_backward = backward.caller(lambda plan, *_: np.dtype(plan.dtype.name))
 
 
 @glue
-def _back_to_hidden(plan, thread, index):
+def back_to_hidden(plan, thread, index):
     """The thread's rows of the gradient, from the layer's affine output back to the one before.
 
     Batch normalization stops half way, at its output: what follows needs all threads' sums.
@@ -104,7 +104,7 @@ def _is_near(plan, thread, index):
 
 
 @glue
-def _back_through_batchnorm(plan, thread, index):
+def back_through_batchnorm(plan, thread, index):
     """The thread's rows of the gradient, from batch normalization's output back to its input."""
     layer, share, rows = nth(plan.layers, index), nth(thread.shares, index), thread.end - thread.first
     dx = rows_of(layer.dout, thread.first, rows, layer.d_out)

@@ -7,15 +7,16 @@ import numpy as np
 
 from fastfc import optim
 from fastfc._runtime.constants import keep_threshold
+from fastfc._runtime.record import Table
 from fastfc.params import FlatParameters, aligned_zeros
 from fastfc.training.compiling import kernel
 from fastfc.training.job import NO_INTEGERS
-from fastfc.training.memory import Call, Plan, Predictions
+from fastfc.training.memory import Call, Layer, Plan, Predictions, Thread
 from fastfc.training.network import Network
 from fastfc.training.parts import ALL_BLOCKS
 from fastfc.training.plan import examples_of, make_plan, parameters_of, shortened
 
-__all__ = ["FEW_ROWS", "Calls", "Inference", "Pass", "new_call", "plan_of"]
+__all__ = ["FEW_ROWS", "Calls", "Inference", "Pass", "new_call", "plan_of", "plan_of_rows"]
 
 #: Rows up to which scores in test mode take memory that is kept.
 FEW_ROWS = 64
@@ -144,6 +145,39 @@ def plan_of(net: Network, grads: FlatParameters, rows: int, rule: Callable[..., 
     for name, parameter in parameters_of(plan, net):
         parameter.gradient = grads[name].reshape(-1)
     return plan
+
+
+def plan_of_rows(plan: Plan, thread: int) -> Plan:
+    """A plan for the rows of one of a plan's threads as a batch of their own, in the same memory, with one thread.
+
+    It stores gradients, and does not update by itself.
+    """
+    own = plan.threads[thread]
+    first, rows = own.first, own.end - own.first
+
+    def of_rows(values: np.ndarray, width: int) -> np.ndarray:
+        return values[first * width : (first + rows) * width]
+
+    layers = [
+        {
+            **{name: getattr(layer, name) for name in Layer.fields},
+            "x": of_rows(layer.x, layer.in_row),
+            **{name: of_rows(getattr(layer, name), layer.d_out) for name in ("x_hat", "out", "slope", "dout")},
+            "row_inv_std": of_rows(layer.row_inv_std, 1),
+        }
+        for layer in plan.layers
+    ]
+    threads = [{**{name: getattr(own, name) for name in Thread.fields}, "index": 0, "first": 0, "end": rows}]
+    changed = {
+        "batch": rows,
+        "num_threads": 1,
+        "by_features": False,
+        "stores_gradients": True,
+        "updates": False,
+        "layers": Table(Layer, plan.dtype, layers),
+        "threads": Table(Thread, plan.dtype, threads),
+    }
+    return Plan(plan.dtype, **{**{name: getattr(plan, name) for name in Plan.fields}, **changed})
 
 
 def new_call(dtype: np.dtype, **given: Any) -> Call:

@@ -32,6 +32,7 @@ from fastfc.training.forward import (
 )
 from fastfc.training.inference import call_predict, predict_rows
 from fastfc.training.memory import Plan, Steps
+from fastfc.training.ranks import backward_part, forward_part
 
 
 @standalone(types.void, lambda dtype: (reference_to(Plan, dtype), types.int64, reference_to(Steps, dtype)))
@@ -229,7 +230,10 @@ def standalone_kernel(name, dtype):
     """The :class:`fastfc.kernels.compiler.standalone.Standalone` of a name and a dtype."""
     if name == "product":
         return PRODUCTS[np.dtype(dtype)]
-    kernels = train_steps, backward, predict_rows, forward_rows, backward_from, apply_update, average_parameters
+    kernels = (
+        train_steps, backward, predict_rows, forward_rows, backward_from, apply_update, average_parameters,
+        forward_part, backward_part,
+    )  # fmt: skip
     return {kernel.name: kernel for kernel in kernels}[name]
 
 

@@ -131,7 +131,7 @@ def affine_of_batch(plan, thread, index):
 
 
 @glue
-def _publish_statistics(thread, layer, share):
+def publish_statistics(thread, layer, share):
     """The statistics of the thread's rows, for the others to read."""
     x = rows_of(layer.out, thread.first, thread.end - thread.first, layer.d_out)
     if x.shape[0] > 0:
@@ -140,7 +140,7 @@ def _publish_statistics(thread, layer, share):
 
 
 @glue
-def _merge_statistics(plan, thread, index):
+def merge_statistics(plan, thread, index):
     """The batch's statistics from those of the threads' rows, each thread for itself."""
     layer, share, of_first = nth(plan.layers, index), nth(thread.shares, index), share_of_layer(plan, 0, index)
     # Until it is needed itself, inv_std has the place of the variance.
@@ -168,7 +168,7 @@ def share_of_layer(plan, thread, index):
 
 
 @glue
-def _hidden_output(plan, thread, index):
+def hidden_output(plan, thread, index):
     """The thread's rows of a hidden layer from the affine output on: norm - activation - dropout."""
     layer, rows = nth(plan.layers, index), thread.end - thread.first
     x_hat = rows_of(layer.x_hat, thread.first, rows, layer.d_out)
@@ -235,11 +235,11 @@ def hidden_layers(plan, thread):
     for index in range(plan.depth - 1):
         affine_of_batch(plan, thread, index)
         if plan.norm == memory.BATCH_NORM:
-            _publish_statistics(thread, nth(plan.layers, index), nth(thread.shares, index))
+            publish_statistics(thread, nth(plan.layers, index), nth(thread.shares, index))
             if not barrier_wait(plan.barrier, plan.num_threads):
                 return False
-            _merge_statistics(plan, thread, index)
-        _hidden_output(plan, thread, index)
+            merge_statistics(plan, thread, index)
+        hidden_output(plan, thread, index)
     return True
 
 

@@ -233,6 +233,15 @@ class Steps(Record):
 
 
 @record
+class StepPart(Record):
+    """A part of a step whose batch is spread over several processes, as one of them carries it out."""
+
+    steps: Steps
+    own: Plan  # of the process's rows alone, in the same memory
+    layer: int  # at which the part begins
+
+
+@record
 class Call(Record):
     """A call of a single pass in somebody else's loop, and what it takes beside the plan."""
 

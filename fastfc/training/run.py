@@ -19,14 +19,7 @@ from fastfc.training.capability import are_same, entries_of, frame_of, refusal
 from fastfc.training.checks import weights_of
 from fastfc.training.compiling import calls_blas, kernel
 from fastfc.training.job import NO_INTEGERS, NO_NUMBERS, training_job
-from fastfc.training.memory import (
-    CHECK_TICKS,
-    LINE,
-    PROGRESS,
-    TICKS,
-    Check,
-    Predictions,
-)
+from fastfc.training.memory import CHECK_TICKS, LINE, PROGRESS, TICKS, Check, Plan, Predictions
 from fastfc.training.parts import ALL_BLOCKS, PART_SECONDS, predict_in_parts
 from fastfc.training.plan import (
     examples_of,
@@ -57,17 +50,16 @@ class CompiledRun:
         Whether this run can go on with what the last :meth:`take_back` found.
     """
 
+    _KERNEL = "train_steps"
+
     def __init__(self, solver: Any, threads: int) -> None:
         self.solver = solver
         self.fits = True
         self._model = solver.model
         self._made_for = frame_of(solver)
         self._team = Team(threads)
-        self._plan = make_plan(
-            self._model, int(solver.batch_size), threads, solver.update_rule, self._team.barrier,
-            stores_gradients=solver.max_norm is not None,
-        )  # fmt: skip
-        self._train_steps = kernel("train_steps", self._plan.dtype)
+        self._plan = self._made_plan()
+        self._train_steps = kernel(self._KERNEL, self._plan.dtype)
         self._predict_rows = kernel("predict_rows", self._plan.dtype)
         # NumPy's generator keeps the second of two Gaussians that it draws at once.
         self._gaussian: tuple[int, float] = (0, 0.0)
@@ -78,10 +70,17 @@ class CompiledRun:
         self._checks: Table[Check] | None = None
         self._adopt()
         # A search for its libraries takes longer than a small training.
-        self._limit = single_threaded() if calls_blas("train_steps", self._plan.dtype) else contextlib.nullcontext()
+        self._limit = single_threaded() if calls_blas(self._KERNEL, self._plan.dtype) else contextlib.nullcontext()
         self._closed = False
         self._seconds_per_step = float("inf")
         self._call: Call | None = None
+
+    def _made_plan(self) -> Plan:
+        solver = self.solver
+        return make_plan(
+            self._model, int(solver.batch_size), self._team.threads, solver.update_rule, self._team.barrier,
+            stores_gradients=solver.max_norm is not None,
+        )  # fmt: skip
 
     def __enter__(self) -> "CompiledRun":
         try:
@@ -254,38 +253,15 @@ class CompiledRun:
         count = int(min(limit, max(1, PART_SECONDS / self._seconds_per_step)))
         epoch = iterations_per_epoch or limit + before + 1
         checks = (before + count) // epoch - before // epoch + (before == 0)
-        configs, counted = solver.optim_configs, "t" in DEFAULTS[solver.update_rule.__name__]
-        call = Call(
-            losses=np.full(count, np.nan),
-            progress=np.zeros(PROGRESS, np.int64),
-            accuracies=np.empty(2 * checks),
-            iterations=before,
-            iterations_per_epoch=epoch,
-            lr_decay=solver.lr_decay,
-            histories=tuple(map(len, (solver.loss_history, solver.train_acc_history, solver.val_acc_history))),
-            epoch=solver.epoch,
-            rates={name: config["learning_rate"] for name, config in configs.items()},
-            # A key that another rule has left, or a person given, is none of this rule's.
-            taken={name: config["t"] for name, config in configs.items()} if counted else {},
-            best_params=self._best_params,
-        )
+        call = self._new_call(count, before, epoch, checks)
         inside, factors = iterations_per_epoch > 0, solver._factors(count)
         job = training_job(
-            plan,
-            examples=self._examples["train"],
-            params=self._model.params.flat,
-            losses=call.losses,
-            count=len(solver.X_train),
-            y=self._y,
-            targets=self._targets,
-            weights=self._weights,
-            progress=call.progress,
-            before=before,
-            epoch=epoch,
-            lr_decay=call.lr_decay,
+            plan, examples=self._examples["train"], params=self._model.params.flat, losses=call.losses,
+            count=len(solver.X_train), y=self._y, targets=self._targets, weights=self._weights,
+            progress=call.progress, before=before, epoch=epoch, lr_decay=call.lr_decay,
             rates=NO_NUMBERS if factors is None else np.ascontiguousarray(factors, np.float64),
             **(self._checks_inside(call) if inside else {}),
-        )
+        )  # fmt: skip
         self._call = call
         start = perf_counter()
         self._team.run(lambda thread: self._train_steps(plan, thread, job))
@@ -300,6 +276,25 @@ class CompiledRun:
         if inside and (before + len(losses)) % epoch == 0:
             self._model._set_mode("test")
         return len(losses)
+
+    def _new_call(self, count: int, before: int, epoch: int, checks: int) -> Call:
+        """The booking of `count` steps after `before` iterations, with so many accuracy checks; none is done yet."""
+        solver = self.solver
+        configs, counted = solver.optim_configs, "t" in DEFAULTS[solver.update_rule.__name__]
+        return Call(
+            losses=np.full(count, np.nan),
+            progress=np.zeros(PROGRESS, np.int64),
+            accuracies=np.empty(2 * checks),
+            iterations=before,
+            iterations_per_epoch=epoch,
+            lr_decay=solver.lr_decay,
+            histories=tuple(map(len, (solver.loss_history, solver.train_acc_history, solver.val_acc_history))),
+            epoch=solver.epoch,
+            rates={name: config["learning_rate"] for name, config in configs.items()},
+            # A key that another rule has left, or a person given, is none of this rule's.
+            taken={name: config["t"] for name, config in configs.items()} if counted else {},
+            best_params=self._best_params,
+        )
 
     def _book(self) -> np.ndarray:
         """Enter what the last call has done into the Solver's lists and dictionaries; returns its losses."""
@@ -382,13 +377,18 @@ class CompiledRun:
         predictions = np.empty(n if loss.labels else 0, np.int64)
         job = self._predictions(split, subset, predictions, scores)
         start = perf_counter()
-        predict_in_parts(plan, job, lambda: self._team.run(lambda thread: self._predict_rows(plan, thread, job)))
+        self._predict(job)
         self._check_seconds[split] = perf_counter() - start
         if plan.seeded:
             # Dropout layers seed the stream in test mode too.
             for thread in plan.threads:
                 thread.stream[:] = plan.seeded_stream
         return np.mean(predictions == y) if loss.labels else score_of(loss, scores, y)
+
+    def _predict(self, job: Predictions) -> None:
+        """Carry out a job with all threads."""
+        plan = self._plan
+        predict_in_parts(plan, job, lambda: self._team.run(lambda thread: self._predict_rows(plan, thread, job)))
 
 
 def _count(n: int, num_samples: int | None) -> int:
