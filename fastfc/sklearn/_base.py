@@ -22,6 +22,7 @@ from fastfc.losses import checked_parameter
 from fastfc.ops.losses import LOSSES
 from fastfc.sklearn import _lbfgs, _training
 from fastfc.sklearn._data import Data, scores_of
+from fastfc.sklearn._members import fit_members
 from fastfc.sklearn._networks import (
     Snapshot,
     biases_of,
@@ -56,6 +57,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
     """The base of :class:`MLPClassifier` and :class:`MLPRegressor`."""
 
     _parameter_constraints: ClassVar[dict[str, Any]] = CONSTRAINTS
+    members_: list[Any]
     coefs_: list[np.ndarray]
     intercepts_: list[np.ndarray]
     _net: FullyConnectedNet
@@ -70,6 +72,11 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
     def network_(self) -> FullyConnectedNet:
         """The fitted network, which :mod:`fastfc` saves and exports; its arrays are the estimator's."""
         check_is_fitted(self)
+        if hasattr(self, "members_"):
+            raise AttributeError(
+                f"network_: expected an estimator with one network, got one with {len(self.members_)} members; each of"
+                " its members_ has its own"
+            )
         return self._linked()
 
     @abstractmethod
@@ -173,6 +180,12 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         check_together(self, incremental)
         check_validation(self, *validation)
         hidden = _widths(self.hidden_layer_sizes)
+        if self.n_members > 1:
+            if hooks is not None:
+                raise ValueError(f"n_members: expected 1 with callbacks of scikit-learn, got {self.n_members}")
+            fit_members(self, X, y, sample_weight, incremental, validation)
+            return self
+        self.__dict__.pop("members_", None)
         first_pass = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
         X, y = self._validated(X, y, incremental, first_pass)
         if issparse(X):

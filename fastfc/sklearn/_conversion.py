@@ -73,7 +73,8 @@ def to_sklearn(net: Any) -> Any:
     Raises
     ------
     ValueError
-        If scikit-learn has no such network: with normalization, another activation or another loss.
+        If scikit-learn has no such network: with normalization, another activation or another loss, or of several
+        members.
     TypeError
         If `net` is something else.
 
@@ -101,6 +102,11 @@ def _require_known(net: FullyConnectedNet) -> None:
 
 
 def _of_estimator(ours: BaseMLP) -> Any:
+    if hasattr(ours, "members_"):
+        raise ValueError(
+            f"net: expected one network, which scikit-learn has, got an estimator with {len(ours.members_)} members; "
+            "each of its members_ can be carried over"
+        )
     _require_known(ours.network_)
     theirs = neural_network.MLPClassifier if is_classifier(ours) else neural_network.MLPRegressor
     known = theirs().get_params()

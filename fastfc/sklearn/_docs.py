@@ -73,6 +73,11 @@ _PARAMETERS = {
         Whether early stopping ends with the parameters of the best score; else with the last ones.""",
     "scoring": """str, callable or None
         The score of early stopping, by scikit-learn's names; None is the accuracy, or R² for regression.""",
+    "n_members": """int
+        Networks that are fitted on the same data with seeds drawn from `random_state`, side by side in as many threads
+        as one training could have, with one thread each. Their probabilities or predictions are averaged (with
+        ``"hinge"`` their scores). With several, early stopping holds out rows for each anew, scikit-learn's callbacks
+        are refused, and Ctrl-C waits for the fits that have begun.""",
     "n_threads": """int, optional
         Threads of a training. By default one within a parallel search, else as :func:`fastfc.set_num_threads` says,
         else as many as pay.""",
@@ -94,6 +99,9 @@ coefs_, intercepts_ : list of array
     Weights (n_in, n_out) and biases (n_out,) of each layer; views of the network's parameters.
 network_ : FullyConnectedNet
     The network itself, to be saved, exported or trained on.
+members_ : list of {name}
+    With ``n_members`` above 1, the fitted members; each has weights, network and histories of its own, which the
+    ensemble has not.
 loss_, best_loss_ : float
     The last and the least loss of an epoch; ``best_loss_`` is None with early stopping.
 loss_curve_ : list of float

@@ -19,6 +19,7 @@ from fastfc.ops.losses import LOSSES
 from fastfc.sklearn._base import SPARSE, BaseMLP, with_callbacks
 from fastfc.sklearn._data import Data
 from fastfc.sklearn._docs import documented
+from fastfc.sklearn._members import mean_of
 from fastfc.sklearn._options import CLASSIFIER_LOSSES, CONSTRAINTS, REGRESSOR_LOSSES
 
 _FLOATS = (np.float64, np.float32)
@@ -70,6 +71,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         ema: float | None = None,
         restore_best: bool = True,
         scoring: Any = None,
+        n_members: int = 1,
         n_threads: int | None = None,
         dtype: Any = None,
     ) -> None:
@@ -100,11 +102,21 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def predict(self, X: Any) -> Any:
         X = self._checked(X)
-        return self._labels_of(self._scores(X))
+        if not hasattr(self, "members_"):
+            return self._labels_of(self._scores(X))
+        if self.loss == "hinge":
+            return self._labels_of(mean_of(self.members_, lambda member: member._scores(X)))
+        found = self._probabilities(X)
+        # A logistic output says yes above 0, which is a probability of a half.
+        return self._labels_of(found if self._output() == "softmax" else found[:, -self.n_outputs_ :] - 0.5)
 
     @available_if(lambda est: est._check_probabilities())
     def predict_proba(self, X: Any) -> np.ndarray:
-        X = self._checked(X)
+        return self._probabilities(self._checked(X))
+
+    def _probabilities(self, X: Any) -> np.ndarray:
+        if hasattr(self, "members_"):
+            return mean_of(self.members_, lambda member: member._probabilities(X))
         return self._scores(X, self._linked().predict_proba)
 
     @available_if(lambda est: est._check_probabilities())
@@ -115,6 +127,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     @available_if(lambda est: est.loss == "hinge")
     def decision_function(self, X: Any) -> np.ndarray:
         X = self._checked(X)
+        if hasattr(self, "members_"):
+            return mean_of(self.members_, lambda member: member.decision_function(X))
         scores = self._scores(X)
         return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores
 
@@ -239,6 +253,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         ema: float | None = None,
         restore_best: bool = True,
         scoring: Any = None,
+        n_members: int = 1,
         n_threads: int | None = None,
         dtype: Any = None,
     ) -> None:
@@ -268,6 +283,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return self._predictions(X)
 
     def _predictions(self, X: Any) -> np.ndarray:
+        if hasattr(self, "members_"):
+            return mean_of(self.members_, lambda member: member._predictions(X))
         net = self._linked()
         return predictions_of(LOSSES[net.loss_name], self._scores(X))
 

@@ -63,6 +63,7 @@ CONSTRAINTS: dict[str, Any] = {
     "ema": [_SHARE, None],
     "restore_best": ["boolean"],
     "scoring": [StrOptions(set(get_scorer_names())), callable, None],
+    "n_members": [_COUNT],
     "n_threads": [_COUNT, None],
     "dtype": "no_validation",
 }
