@@ -14,9 +14,17 @@ from fastfc.network import Network
 from fastfc.ops.rules import MOST_HYPERPARAMETERS, RULES
 from fastfc.training.calls import new_call, plan_of
 from fastfc.training.compiling import kernel
+from fastfc.training.memory import PARAMETERS
 from fastfc.training.plan import parameters_of, state_arrays_of
 
 __all__ = ["Optimizer"]
+
+
+def _require_names(configs: Mapping[str, Any], net: Network) -> None:
+    """ValueError unless all configurations are of parameters that the network has."""
+    unknown = [name for name in configs if name not in net.params.shapes]
+    if unknown:
+        raise ValueError(f"configs: expected names among {', '.join(net.params.shapes)}, got {unknown[0]!r}")
 
 
 class _State:
@@ -27,8 +35,8 @@ class _State:
         self.call = new_call(net.dtype)
         self.steps = 0
         self.hyperparameters = self.plan.threads[0].hyperparameters.reshape(-1, MOST_HYPERPARAMETERS)
-        # The numbers that stand there.
-        self.given: np.ndarray | None = None
+        # The numbers that stand there, and the factor of their learning rates.
+        self.given: tuple[np.ndarray | None, float] = (None, 1.0)
         shapes = net.params.shapes
         #: Name of a parameter -> name of an array -> view.
         self.arrays = {
@@ -48,6 +56,8 @@ class Optimizer:
     rule : str
         The name of a function in :mod:`fastfc.optim`.
     learning_rate : float, optional
+    configs : dict of dict, optional
+        Other hyperparameters by the names of parameters, such as ``{"b1": {"learning_rate": 1e-4}}``.
     **hyperparameters : float
         As the rule names them; what is missing is its default.
 
@@ -81,7 +91,14 @@ class Optimizer:
     True
     """
 
-    def __init__(self, rule: str = "adam", *, learning_rate: float | None = None, **hyperparameters: float) -> None:
+    def __init__(
+        self,
+        rule: str = "adam",
+        *,
+        learning_rate: float | None = None,
+        configs: Mapping[str, Mapping[str, float]] | None = None,
+        **hyperparameters: float,
+    ) -> None:
         if rule not in RULES:
             raise ValueError(f"rule: expected one of {', '.join(RULES)}, got {rule!r}")
         self.rule = rule
@@ -89,6 +106,7 @@ class Optimizer:
         self._states: WeakKeyDictionary[Network, _State] = WeakKeyDictionary()
         if learning_rate is not None:
             hyperparameters["learning_rate"] = learning_rate
+        self._configs = self._checked_configs(configs or {})
         self.set_hyperparameters(**hyperparameters)
 
     def __repr__(self) -> str:
@@ -98,10 +116,10 @@ class Optimizer:
     def __getstate__(self) -> dict[str, Any]:
         if self._states:
             raise TypeError("an Optimizer that has updated a network cannot be copied or pickled; use state_dict")
-        return {"rule": self.rule, "hyperparameters": self._values}
+        return {"rule": self.rule, "hyperparameters": self._values, "configs": self._configs}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
-        self.__init__(state["rule"], **state["hyperparameters"])  # type: ignore[misc]
+        self.__init__(state["rule"], configs=state["configs"], **state["hyperparameters"])  # type: ignore[misc]
 
     @property
     def hyperparameters(self) -> dict[str, float]:
@@ -134,13 +152,39 @@ class Optimizer:
                 raise ValueError(f"{name}: expected 0 <= {name} < 1, got {value}")
         return values
 
+    def _checked_configs(self, configs: Any) -> dict[str, dict[str, float]]:
+        """The hyperparameters of single parameters; which parameters there are is known with the network."""
+        require_mapping("configs", configs)
+        found = {}
+        for name, config in configs.items():
+            require_mapping(f"configs[{name!r}]", config)
+            checked = self._checked(config)
+            found[name] = {key: checked[key] for key in config}
+        return found
+
     def _use(self, values: dict[str, float]) -> None:
         self._values = values
-        # In the order of the rule's record; the steps taken, `t`, are counted apart.
-        self._row = np.zeros(MOST_HYPERPARAMETERS)
-        self._row[: len(RULES[self.rule].defaults)] = [values.get(key, 0) for key in RULES[self.rule].defaults]
+        self._row = self._row_of(values)
 
-    def step(self, net: Network, *, max_norm: float | None = None, max_value: float | None = None) -> None:
+    def _row_of(self, values: Mapping[str, float]) -> np.ndarray:
+        """Hyperparameters in the order of the rule's record; the steps taken, `t`, are counted apart."""
+        row = np.zeros(MOST_HYPERPARAMETERS)
+        row[: len(RULES[self.rule].defaults)] = [values.get(key, 0) for key in RULES[self.rule].defaults]
+        return row
+
+    def _give(self, state: _State, factor: float) -> None:
+        """Tell compiled code the hyperparameters, the learning rates times a factor."""
+        state.hyperparameters[:] = self._row
+        for name, config in self._configs.items():
+            kind = name.rstrip("0123456789")
+            place = (int(name[len(kind) :]) - 1) * len(PARAMETERS) + PARAMETERS.index(kind)
+            state.hyperparameters[place] = self._row_of({**self._values, **config})
+        state.hyperparameters[:, 0] *= factor
+        state.given = self._row, factor
+
+    def step(
+        self, net: Network, *, max_norm: float | None = None, max_value: float | None = None, factor: float = 1.0
+    ) -> None:
         """Every parameter of a network takes a step by its gradient in ``net.grads``.
 
         Parameters
@@ -151,6 +195,8 @@ class Optimizer:
             at most this. A norm that is not finite leaves them as they are.
         max_value : float or None
             If given, each gradient is clipped, after that, to lie within this of 0.
+        factor : float
+            By which all learning rates are multiplied in this step; of a schedule, for instance.
 
         Raises
         ------
@@ -165,18 +211,20 @@ class Optimizer:
         if max_norm != 0 or max_value != 0:
             require_range("max_norm", max_norm, 0.0)
             require_range("max_value", max_value, 0.0)
+        factor = number("factor", factor)
+        if not np.isfinite(factor):
+            raise ValueError(f"factor: expected a finite number, got {factor}")
         state = self._states.get(net) if type(net) is Network else None
         if state is None:
             state = self._state_of(net)
         if get_backend() == "fast":
-            if state.given is not self._row:
-                state.hyperparameters[:] = self._row
-                state.given = self._row
+            if state.given[0] is not self._row or state.given[1] != factor:
+                self._give(state, factor)
             plan, call = state.plan, state.call
             plan.max_norm, plan.max_value, call.step = max_norm, max_value, state.steps
             kernel("apply_update", net.dtype)(plan, 0, call)
         else:
-            self._step_by_reference(net, state, max_norm, max_value)
+            self._step_by_reference(net, state, max_norm, max_value, factor)
         state.steps += 1
 
     def _state_of(self, net: Network) -> _State:
@@ -184,10 +232,11 @@ class Optimizer:
         if not isinstance(net, Network):
             raise TypeError(f"net: expected a Network, got {type(net).__name__}")
         if net not in self._states:
+            _require_names(self._configs, net)
             self._states[net] = _State(net, self.rule)
         return self._states[net]
 
-    def _step_by_reference(self, net: Network, state: _State, max_norm: float, max_value: float) -> None:
+    def _step_by_reference(self, net: Network, state: _State, max_norm: float, max_value: float, factor: float) -> None:
         """By the operations of whatever backend is chosen."""
         grads, rule = net.grads, getattr(optim, self.rule)
         if max_norm != 0:
@@ -198,8 +247,10 @@ class Optimizer:
         for name, arrays in state.arrays.items():
             if max_value != 0:
                 np.clip(grads[name], -max_value, max_value, out=grads[name])
+            values = {**self._values, **self._configs.get(name, {})}
+            values["learning_rate"] *= factor
             counted = {"t": state.steps} if "t" in RULES[self.rule].defaults else {}
-            net.params[name], config = rule(net.params[name], grads[name], {**self._values, **counted, **arrays})
+            net.params[name], config = rule(net.params[name], grads[name], {**values, **counted, **arrays})
             for key, array in arrays.items():
                 array[...] = config[key]
 
@@ -209,12 +260,14 @@ class Optimizer:
         Returns
         -------
         dict
-            ``rule``, ``hyperparameters``, ``steps``, and ``state``: for each parameter by name the rule's arrays by
-            name.
+            ``rule``, ``hyperparameters``, ``configs``, ``steps``, and ``state``: for each parameter by name the rule's
+            arrays by name.
         """
         state = self._state_of(net)
         arrays = {name: {key: array.copy() for key, array in own.items()} for name, own in state.arrays.items()}
-        return {"rule": self.rule, "hyperparameters": self.hyperparameters, "steps": state.steps, "state": arrays}
+        configs = {name: dict(config) for name, config in self._configs.items()}
+        found = {"rule": self.rule, "hyperparameters": self.hyperparameters, "configs": configs}
+        return found | {"steps": state.steps, "state": arrays}
 
     def load_state_dict(self, net: Network, state: Mapping[str, Any]) -> None:
         """Go on from what :meth:`state_dict` has returned, hyperparameters included.
@@ -231,10 +284,11 @@ class Optimizer:
         if state["rule"] != self.rule:
             raise ValueError(f"state: expected the rule {self.rule!r}, got {state['rule']!r}")
         require_mapping("hyperparameters", state["hyperparameters"])
-        values = self._checked(state["hyperparameters"])
+        values, configs = self._checked(state["hyperparameters"]), self._checked_configs(state.get("configs", {}))
         require_count("steps", state["steps"], 0)
         require_mapping("state", state["state"])
         own = self._state_of(net)
+        _require_names(configs, net)
         copies = []
         for name, arrays in own.arrays.items():
             found = state["state"].get(name, {})
@@ -244,6 +298,7 @@ class Optimizer:
                 if not isinstance(given, np.ndarray) or given.shape != array.shape or given.dtype.kind not in "biuf":
                     raise ValueError(f"state: expected an array {array.shape} for {key} of {name}")
                 copies.append((array, given))
+        self._configs = configs
         self._use(values)
         own.steps = int(state["steps"])
         for array, given in copies:

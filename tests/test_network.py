@@ -430,6 +430,30 @@ def test_learning_rates_that_change(backend):
     np.testing.assert_allclose(net.params.flat, before - 0.25 * net.grads.flat, rtol=0, atol=bound)
 
 
+def test_hyperparameters_of_single_parameters(backend):
+    configs = {"W2": {"learning_rate": 0.5}, "b3": {"learning_rate": 0.0}, "gamma1": {"learning_rate": 2.0}}
+    net, (X, dout) = made(dtype="float64", normalization="batchnorm"), batch()
+    net.forward(X)
+    net.backward(dout)
+    optimizer = Optimizer("sgd", learning_rate=0.25, configs=configs)
+    before = {name: value.copy() for name, value in net.params.items()}
+    optimizer.step(net, factor=0.5)
+    for name, value in before.items():
+        rate = 0.5 * configs.get(name, {"learning_rate": 0.25})["learning_rate"]
+        bound = tolerance(np.float64, 1) * (np.abs(value) + np.abs(net.grads[name])).max()
+        np.testing.assert_allclose(net.params[name], value - rate * net.grads[name], rtol=0, atol=bound, err_msg=name)
+    before = {name: value.copy() for name, value in net.params.items()}
+    other = Optimizer("sgd")
+    other.load_state_dict(net, pickle.loads(pickle.dumps(optimizer.state_dict(net))))
+    other.step(net)
+    for name in ("W2", "b3", "b1"):
+        rate = configs.get(name, {"learning_rate": 0.25})["learning_rate"]
+        bound = tolerance(np.float64, 1) * (np.abs(before[name]) + np.abs(net.grads[name])).max()
+        np.testing.assert_allclose(net.params[name], before[name] - rate * net.grads[name], rtol=0, atol=bound)
+    with pytest.raises(ValueError, match=r"^configs: expected names among W1"):
+        Optimizer("sgd", configs={"W9": {}}).step(net)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("tau", [0, 0.005, 0.5, 1])
 def test_average(tau, dtype, backend):
@@ -553,6 +577,8 @@ def test_arguments_of_passes(backend):
         ((), {"beta1": 1.0}, ValueError, "beta1"),
         ((), {"t": 3}, TypeError, "t"),
         (("sgd",), {"momentum": 0.9}, TypeError, "momentum"),
+        ((), {"configs": {"W1": {"beta1": 1.0}}}, ValueError, "beta1"),
+        ((), {"configs": 3}, TypeError, "configs"),
     ],
 )
 def test_arguments_of_an_optimizer(arguments, options, error, named):
@@ -564,7 +590,7 @@ def test_arguments_of_a_step(backend):
     net, optimizer = made(), Optimizer("adam")
     before = net.params.flat.copy()
     net.grads.flat[:] = 1
-    for wrong in ({"max_norm": -1}, {"max_value": np.nan}):
+    for wrong in ({"max_norm": -1}, {"max_value": np.nan}, {"factor": np.inf}):
         with pytest.raises(ValueError, match=f"^{next(iter(wrong))}: "):
             optimizer.step(net, **wrong)
     with pytest.raises(TypeError, match=r"^net: expected a Network"):

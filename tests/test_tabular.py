@@ -2,6 +2,7 @@
 
 import json
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numba
@@ -12,12 +13,12 @@ pd = pytest.importorskip("pandas")
 
 from sklearn.utils.class_weight import compute_sample_weight  # noqa: E402
 
-from fastfc import load_model, tolerance  # noqa: E402
+from fastfc import DivergenceWarning, FullyConnectedNet, activations, load_model, tolerance  # noqa: E402
 from fastfc.tabular import TableModel, fit_table, load_table_model  # noqa: E402
 from fastfc.tabular._columns import describe, fitted  # noqa: E402
 from fastfc.tabular._encode import encoded, feature_names  # noqa: E402
 from fastfc.tabular._prepare import SplitOptions, prepare  # noqa: E402
-from fastfc.tabular._preset import CosLog, smooth_clip_of, smooth_clipped  # noqa: E402
+from fastfc.tabular._preset import CosLog, network_options, plan_of, smooth_clip_of, smooth_clipped, train  # noqa: E402
 from fastfc.tabular._report import permutation_importances  # noqa: E402
 from fastfc.tabular._split import held_out_groups, held_out_last, strata_of, weights_of_rows  # noqa: E402
 
@@ -408,6 +409,106 @@ def test_smooth_clipping_by_hand():
     root = np.sqrt([1 + (1 / 3) ** 2, 1 + (2 / 3) ** 2])
     bound = tolerance(np.float64, 8)
     np.testing.assert_allclose(found, [[1 / root[0], 2 / root[1], 0], [3, 0, 0]], rtol=bound, atol=0)
+
+
+class Published:
+    """The publication's network and its training step, with its own parametrization: products over the root."""
+
+    def __init__(self, features, outputs, of_classes, stream):
+        self.of_classes = of_classes
+        dims = [features, 256, 256, 256, outputs]
+        self.params = [np.ones(features)]
+        for i, (inputs, width) in enumerate(pairwise(dims)):
+            last = i == 3
+            self.params.append(np.zeros((inputs, width)) if last else stream.standard_normal((inputs, width)))
+            self.params.append(np.zeros(width) if last else stream.standard_normal(width))
+        self.moments = [[np.zeros_like(p), np.zeros_like(p)] for p in self.params]
+        self.forward, self.backward = (
+            (activations.selu_forward, activations.selu_backward)
+            if of_classes
+            else (activations.mish_forward, activations.mish_backward)
+        )
+
+    def scores(self, X):
+        self.caches, self.inputs, h = [], [], X * self.params[0]
+        self.x = X
+        for i in range(4):
+            self.inputs.append(h)
+            h = h @ self.params[1 + 2 * i] / np.sqrt(h.shape[1]) + self.params[2 + 2 * i]
+            if i < 3:
+                h, cache = self.forward(h)
+                self.caches.append(cache)
+        return h
+
+    def step(self, X, y, t, T):
+        scores, n = self.scores(X), len(X)
+        if self.of_classes:
+            p = np.exp(scores - scores.max(axis=1, keepdims=True))
+            d = (p / p.sum(axis=1, keepdims=True) - 0.9 * np.eye(scores.shape[1])[y] - 0.1 / scores.shape[1]) / n
+        else:
+            d = 2 * (scores - y[:, np.newaxis]) / n
+        grads = [None] * 9
+        for i in (3, 2, 1, 0):
+            if i < 3:
+                d = self.backward(d, self.caches[i])
+            root = np.sqrt(self.inputs[i].shape[1])
+            grads[1 + 2 * i], grads[2 + 2 * i] = self.inputs[i].T @ d / root, d.sum(axis=0)
+            d = d @ self.params[1 + 2 * i].T / root
+        grads[0] = (d * self.x).sum(axis=0)
+        rate = (0.04 if self.of_classes else 0.07) * (0.5 - 0.5 * np.cos(2 * np.pi * np.log2(1 + 15 * t / T)))
+        for k, (p, g, (m, v)) in enumerate(zip(self.params, grads, self.moments, strict=True)):
+            m[...], v[...] = 0.9 * m + 0.1 * g, 0.95 * v + 0.05 * g**2
+            corrected = np.sqrt(v / (1 - 0.95 ** (t + 1))) + 1e-8
+            p -= rate * (6 if k == 0 else 1 if k % 2 else 0.1) * m / (1 - 0.9 ** (t + 1)) / corrected
+
+
+@trains
+@pytest.mark.parametrize("of_classes", [True, False])
+def test_the_preset_is_the_published_training(of_classes):
+    rng = np.random.RandomState(0)
+    X = rng.standard_normal((45, 6))
+    y = (X[:, 0] > X[:, 1]).astype(int) + (X[:, 2] > 1) if of_classes else np.sin(X[:, 0]) + X[:, 1]
+    outputs = 3 if of_classes else 1
+    data = {"X_train": X, "y_train": y, "X_val": X[:20], "y_val": y[:20]}
+    net = FullyConnectedNet(
+        input_dim=6,
+        num_classes=outputs,
+        dtype=np.float64,
+        loss="softmax" if of_classes else "squared",
+        **network_options(of_classes=of_classes),
+    )
+    history = train(net, data, plan_of(45, 20, 3), 7)
+    stream = np.random.RandomState(7)
+    published = Published(6, outputs, of_classes, stream)
+    stream.permutation(45)
+    scores, best = [], -np.inf
+    for epoch in range(3):
+        order = stream.permutation(45)
+        for i in range(2):
+            rows = order[20 * i : 20 * i + 20]
+            published.step(X[rows], y[rows], 2 * epoch + i, 6)
+        found = published.scores(X)
+        worst = (
+            ((found[:20, 0] - y[:20]) ** 2).mean() if not of_classes else (found[:20].argmax(axis=1) != y[:20]).mean()
+        )
+        if -worst >= best:
+            best, scores = -worst, found
+    assert len(history["loss"]) == 6
+    assert len(history["val"]) == 4
+    # Adam's quotients pass on a relative rounding of the gradients, which are sums over 256 units, in each step.
+    bound = tolerance(np.float64, 6 * 4 * 256 * 20)
+    np.testing.assert_allclose(net.loss(X), scores, rtol=bound, atol=bound * np.abs(scores).max())
+
+
+@trains
+def test_a_preset_that_diverges_ends():
+    data = {"X_train": np.full((8, 2), np.inf), "y_train": np.zeros(8, int)}
+    data |= {"X_val": np.ones((2, 2)), "y_val": np.zeros(2, int)}
+    net = FullyConnectedNet(input_dim=2, num_classes=2, **network_options(of_classes=True))
+    with np.errstate(all="ignore"), pytest.warns(DivergenceWarning, match="not finite in epoch 1"):
+        history = train(net, data, plan_of(8, None, 5), 0)
+    assert len(history["loss"]) == 1
+    assert np.isfinite(net.params["W1"]).all()
 
 
 @trains

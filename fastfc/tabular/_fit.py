@@ -26,6 +26,9 @@ from fastfc.tabular._scaling import TargetScale, mean_and_scale
 __all__ = ["fit_table"]
 
 
+Trained = tuple[FullyConnectedNet, dict[str, list[float]]]
+
+
 class _Best(Callback):
     """Keeps the network of the best epoch by validation, running statistics too; ends after epochs without progress.
 
@@ -118,8 +121,7 @@ def fit_table(
         if there are 200 rows for validation, as fewer tell too little.
     preset : {None, "tabular"}
         ``"tabular"`` is the recipe of RealMLP-TD-S (see Notes) in the place of the options of network and training,
-        apart from `batch_size`, `num_epochs`, `dtype` and `threads`. It takes about ten times as long, and is often
-        better.
+        apart from `batch_size`, `num_epochs` and `dtype`. It takes about ten times as long, and is often better.
     seed : int
         Of all random numbers. NumPy's global random stream is left as it was.
     report : path, optional
@@ -141,10 +143,13 @@ def fit_table(
     Notes
     -----
     The preset follows Holzmüller, Grinsztajn and Steinwart, *Better by Default: Strong Pre-Tuned MLPs and Boosted Trees
-    on Tabular Data* (NeurIPS 2024): robust scaling with smooth clipping, three layers of 256 with SELU or, for numbers,
-    Mish, label smoothing 0.1, Adam with a schedule of four waves and learning rates by layer, 256 epochs in batches of
-    256, and the epoch with the best validation score. Deviations: there is no scaling layer, batches are drawn with
-    replacement, and initial weights and learning rates stand for the published parametrization.
+    on Tabular Data* (NeurIPS 2024), and the code of its authors: robust scaling with smooth clipping, a scaling layer,
+    three layers of 256 with SELU or, for numbers, Mish, the neural tangent parametrization, label smoothing 0.1, Adam
+    (0.9, 0.95) with a schedule of four waves and learning rates of their own for scales, weights and biases, 256 epochs
+    in batches of 256, and the epoch with the best validation score. Deviations: the features before the scaling are
+    those of this function (see above), so that missing values have the median and a feature that tells where, and a
+    category of two words has two features. The network that is returned has scaling layer and parametrization
+    multiplied into its weights.
 
     Examples
     --------
@@ -181,9 +186,12 @@ def fit_table(
         "threads": threads,
         "callback": _Best(waits),
     }
-    solver = (_trained if preset is None else _by_preset)(prepared, network, training, seed)
-    model = TableModel(solver.model, prepared.description)
-    model.notes, model.history = data["notes"], _history(solver)
+    if preset is None:
+        net, history = _trained(prepared, network, training, seed)
+    else:
+        net, history = _by_preset(prepared, plan, dtype, seed)
+    model = TableModel(net, prepared.description)
+    model.notes, model.history = data["notes"], history
     if report is not None:
         write_report(_report_of(model, data, plan), report)
     return model
@@ -221,8 +229,8 @@ def _history(solver: Solver) -> dict[str, list[float]]:
     return {name: list(map(float, values)) for name, values in histories.items()}
 
 
-def _trained(prepared: Prepared, network: dict[str, Any], training: dict[str, Any], seed: int) -> Solver:
-    """The Solver that has trained a network on a data set."""
+def _trained(prepared: Prepared, network: dict[str, Any], training: dict[str, Any], seed: int) -> Trained:
+    """A network that a Solver has trained on a data set, and the histories."""
     data = prepared.data
     with _seeded(seed):
         net = _network(data, network)
@@ -231,27 +239,22 @@ def _trained(prepared: Prepared, network: dict[str, Any], training: dict[str, An
         solver = Solver(net, scale.standardized(data), verbose=False, **training)
         solver.train()
     scale.fold_into(net)
-    return solver
+    return net, _history(solver)
 
 
-def _by_preset(prepared: Prepared, network: dict[str, Any], training: dict[str, Any], seed: int) -> Solver:
+def _by_preset(prepared: Prepared, plan: Schedule, dtype: Any, seed: int) -> Trained:
     """The same by the preset's recipe; the scaling of the features goes into the table's description."""
     data, of_classes = prepared.data, "class_names" in prepared.data
     clip = prepared.description["smooth_clip"] = preset_recipe.smooth_clip_of(data["X_train"])
     for key in ("X_train", "X_val"):
         data[key] = preset_recipe.smooth_clipped(data[key], clip)
-    options = preset_recipe.network_options(of_classes=of_classes)
     with _seeded(seed):
-        net = _network(data, options | {"dtype": network["dtype"]})
-        preset_recipe.initialize(net)
-        scale = TargetScale.of(data)
-        own = preset_recipe.training_options()
-        kept = {name: training[name] for name in ("batch_size", "num_epochs", "threads", "callback")}
-        solver = Solver(net, scale.standardized(data), verbose=False, **kept, **own)
-        preset_recipe.set_rates(solver, of_classes=of_classes)
-        solver.train()
+        # The preset draws the weights anew, from a stream of its own.
+        net = _network(data, preset_recipe.network_options(of_classes=of_classes) | {"dtype": dtype})
+    scale = TargetScale.of(data)
+    history = preset_recipe.train(net, scale.standardized(data), plan, seed)
     scale.fold_into(net)
-    return solver
+    return net, history
 
 
 def _network(data: dict[str, Any], options: dict[str, Any]) -> FullyConnectedNet:
