@@ -24,7 +24,7 @@ from fastfc.training.capability import Methods
 from fastfc.training.checks import checked_data, comparable_labels
 from fastfc.training.engine import Engine
 from fastfc.training.generic import GenericRun
-from fastfc.training.gradients import clipped
+from fastfc.training.gradients import Accumulated, clipped
 from fastfc.training.hooks import TrainingHooks
 from fastfc.training.loop import lent, print_check, run_iterations
 from fastfc.training.options import OPTIONS, check_options, options_from
@@ -77,6 +77,10 @@ class Solver:
         If given, the gradients are multiplied, all by the same number, so that their norm is at most this.
     max_value : float or None
         If given, the value of every gradient is clipped to this, up and down, after that.
+    accumulate : int
+        The rule is applied after so many iterations, to the mean of their gradients, and at the end of an epoch after
+        what is left: but for batch normalization, as with batches so many times as large, in the memory of one. The
+        gradients are clipped then. Default 1.
     batch_size : int
         Default 100.
     num_epochs : int
@@ -156,6 +160,7 @@ class Solver:
     schedule: Any = None
     max_norm: float | None = None
     max_value: float | None = None
+    accumulate: int = 1
     batch_size: int
     num_epochs: int
     num_train_samples: int | None
@@ -252,6 +257,19 @@ class Solver:
         weights = () if self.weights_train is None else (self.weights_train[batch_mask],)
         loss, grads = self.model.loss(self.X_train[batch_mask], self.y_train[batch_mask], *weights)
         self.loss_history.append(loss)
+        if self.accumulate > 1:
+            accumulated, (t, per_epoch, _) = self._state.accumulated, self._state.clock
+            accumulated.add(grads, self.batch_size)
+            place = t % per_epoch + 1
+            if place % self.accumulate != 0 and place != per_epoch:
+                self._book_time(1, perf_counter() - start)
+                return
+            grads = accumulated.take()
+        self._update(grads)
+        self._book_time(1, perf_counter() - start)
+
+    def _update(self, grads: dict[str, np.ndarray]) -> None:
+        """Apply the rule to all parameters."""
         grads = clipped(grads, self.max_norm or 0.0, self.max_value or 0.0)
         factors = self._factors(1)
         for name, w in self.model.params.items():
@@ -264,7 +282,6 @@ class Solver:
                 next_config["learning_rate"] = rate
             self.model.params[name] = next_w
             self.optim_configs[name] = next_config
-        self._book_time(1, perf_counter() - start)
 
     def _factors(self, count: int) -> np.ndarray | None:
         """The schedule's factors of the learning rate in the next steps, (count,); None without a schedule."""
@@ -351,6 +368,8 @@ class Solver:
         if state.resumes and state.iterations is not None:
             done, before = state.iterations, state.ran
             np.random.set_state(cast(tuple, state.stream))
+        else:
+            state.accumulated = Accumulated()
         state.resumes, state.params, state.stream = False, None, None
         if isinstance(self.callback, TrainingHooks):
             self.callback.begin(self, done)

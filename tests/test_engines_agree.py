@@ -289,6 +289,11 @@ SOLVER = {
         (in_solver("max_value", 1e6), "same"),
         (in_solver("max_value", -1), "max_value: expected None or a positive number"),
     ],
+    "accumulate": [
+        (in_solver("accumulate", 2), "other"),
+        (in_solver("accumulate", 1), "same"),
+        (in_solver("accumulate", 0), "accumulate: expected an integer of at least 1"),
+    ],
     "batch_size": [
         (in_solver("batch_size", 7), "other"),
         (in_solver("batch_size", 60), "other"),

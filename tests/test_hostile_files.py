@@ -361,6 +361,7 @@ def test_numbers_beyond_the_networks_dtype(name, folder):
         ("optim_configs__W1__m", np.zeros(3)),
         ("optim_configs__W1__v", np.array("x")),
         ("model__params__W1", np.zeros((4, 5))),
+        ("accumulated__W1", np.zeros((4, 6))),
         ("model__running_mean1", np.zeros(7)),
     ],
 )
@@ -401,6 +402,10 @@ def test_arrays_of_a_training_that_do_not_fit(key, value, folder):
         ("format", "fastfc training 2"),
         ("autosave", "/etc/passwd"),
         ("checkpoint_name", 5),
+        ("accumulated", 1.0),
+        ("accumulated", -1.0),
+        ("accumulated", math.nan),
+        ("accumulated", "x"),
     ],
 )
 def test_options_of_a_training_that_make_no_sense(key, value, folder):
@@ -427,6 +432,8 @@ def test_options_of_a_training_that_make_no_sense(key, value, folder):
         ("num_val_samples", "5"),
         ("lr_decay", "x"),
         ("optim_config", 1),
+        ("accumulate", 0),
+        ("accumulate", 1.5),
     ],
 )
 def test_arguments_of_a_training_that_make_no_sense(key, value, folder):

@@ -18,6 +18,7 @@ from fastfc.formats.atomic import replaced_file
 from fastfc.formats.model import DAMAGE, array_kinds, packed, unpacked
 from fastfc.formats.npz import read_npz
 from fastfc.training.engine import Trainer
+from fastfc.training.gradients import Accumulated
 from fastfc.training.options import CHANGEABLE, OPTIONS, SAVED, check_options
 from fastfc.training.state import HISTORIES, SPLITS, TrainingState, stream_state
 
@@ -28,7 +29,7 @@ _MODELS = {kind.__name__: kind for kind in (FullyConnectedNet, TwoLayerNet)}
 _PLAIN = (type(None), bool, int, float, str)
 #: Names of arrays, beside the model's, as far as they are fixed.
 _ARRAYS = (*HISTORIES, "stream")
-_PREFIXES = ("best_params.", "optim_configs.", "options.")
+_PREFIXES = ("best_params.", "optim_configs.", "options.", "accumulated.")
 
 # No machine has as many processors; a file that says more would start as many threads.
 _MAX_THREADS = 4096
@@ -66,6 +67,7 @@ def save_training(
     if state.params is not None:
         arrays |= {f"model.params.{name}": array for name, array in state.params.items()}
     arrays |= {f"best_params.{name}": array for name, array in solver.best_params.items()}
+    arrays |= {f"accumulated.{name}": array for name, array in state.accumulated.sums.items()}
     arrays |= {name: np.array(getattr(solver, name)) for name in HISTORIES}
     _, arrays["stream"], position, has_gauss, gauss = cast(tuple, stream or state.stream or stream_state())
     options: dict[str, Any] = {
@@ -82,6 +84,7 @@ def save_training(
         "stream": [int(position), int(has_gauss), float(gauss)],
         "data": digests_of(solver),
         "ran": state.ran,
+        "accumulated": float(state.accumulated.weight),
     }
     options["arrays"] = sorted(arrays)
     arrays["options"] = np.array(json.dumps(options))
@@ -157,7 +160,7 @@ def _understood(options: dict[str, Any], arrays: dict[str, np.ndarray]) -> _Trai
     attributes = {
         "epoch": _count("epoch", options["epoch"]),
         "best_val_acc": number("best_val_acc", options["best_val_acc"]),
-        "best_params": _best_params(model, arrays),
+        "best_params": _of_parameters("best_params", model, arrays),
         "optim_configs": _optim_configs(model, options, arrays),
     }
     for name in HISTORIES:
@@ -166,7 +169,14 @@ def _understood(options: dict[str, Any], arrays: dict[str, np.ndarray]) -> _Trai
     stream = _stream(arrays["stream"], *options["stream"])
     if not isinstance(options["data"], dict):
         raise ValueError("data: expected digests by name")
-    state = TrainingState(iterations, None, stream, resumes=True, ran=_ran(options["ran"]))
+    # A file that is older than the option has none.
+    sums = _of_parameters("accumulated", model, arrays)
+    weight = number("accumulated", options.get("accumulated", 0.0))
+    if not 0 <= weight < float("inf") or (weight == 0) != (not sums):
+        raise ValueError("accumulated: expected gradients and their positive weight, or neither")
+    state = TrainingState(
+        iterations, None, stream, resumes=True, ran=_ran(options["ran"]), accumulated=Accumulated(sums, weight)
+    )
     return _Training(model, arguments, attributes, state, options["data"])
 
 
@@ -213,13 +223,14 @@ def _arguments(options: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[s
     return saved | others
 
 
-def _best_params(model: FullyConnectedNet, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    best = {name.removeprefix("best_params."): a for name, a in arrays.items() if name.startswith("best_params.")}
-    if best and set(best) != set(model.params):
-        raise ValueError("best_params: expected all of the model's parameters or none")
-    for name, array in best.items():
-        require_shape(f"best_params.{name}", array, model.params[name].shape, "the model's")
-    return {name: best[name].astype(model.dtype) for name in model.params if best}
+def _of_parameters(kind: str, model: FullyConnectedNet, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays of a kind, by the names of parameters: one for each of them, or none."""
+    found = {name.removeprefix(f"{kind}."): a for name, a in arrays.items() if name.startswith(f"{kind}.")}
+    if found and set(found) != set(model.params):
+        raise ValueError(f"{kind}: expected all of the model's parameters or none")
+    for name, array in found.items():
+        require_shape(f"{kind}.{name}", array, model.params[name].shape, "the model's")
+    return {name: found[name].astype(model.dtype) for name in model.params if found}
 
 
 def _optim_configs(

@@ -63,8 +63,9 @@ class ParallelSolver(Solver):
 
     Notes
     -----
-    The network and the rule must be ones of the package, on the fast backend. Files are those of the Solver: a training
-    over any number of processes can go on over any other number, and as a :class:`fastfc.Solver`, up to rounding.
+    The network and the rule must be ones of the package, on the fast backend; `accumulate` must be 1. Files are those
+    of the Solver: a training over any number of processes can go on over any other number, and as a
+    :class:`fastfc.Solver`, up to rounding.
 
     Examples
     --------
@@ -97,6 +98,8 @@ class ParallelSolver(Solver):
             reason = refusal(self)
             if reason is not None:
                 raise ValueError(f"expected a training that can be compiled: {reason}")
+            if self.accumulate != 1:
+                raise ValueError(f"accumulate: expected 1 with several processes, got {self.accumulate}")
             if self.batch_size < self.comm.size:
                 raise ValueError(
                     f"batch_size: expected at least a row for each of {self.comm.size} processes, got {self.batch_size}"

@@ -97,7 +97,7 @@ def _batch_size(estimator: Any, count: int) -> int:
 
 def _load(fit: Fit, optimizer: OptimizerState) -> None:
     """The rule goes on where it stood."""
-    fit.steps_taken = optimizer.steps
+    fit.steps_taken = fit.updates_taken = optimizer.steps
     if optimizer.arrays is not None:
         for name, arrays in fit.state.items():
             for mine, theirs in zip(arrays, optimizer.arrays[name], strict=True):

@@ -31,7 +31,8 @@ _NETWORK = {
 }
 _NETWORK |= {"hidden_dims": (100,), "input_dim": None, "num_classes": None, "initializer": None, "standardize": False}
 _OF_THE_SOLVER = (
-    "update_rule", "optim_config", "lr_decay", "schedule", "max_norm", "max_value", "batch_size", "num_epochs",
+    "update_rule", "optim_config", "lr_decay", "schedule", "max_norm", "max_value", "accumulate", "batch_size",
+    "num_epochs",
 )  # fmt: skip
 _TRAINING = {name: OPTIONS[name].default for name in _OF_THE_SOLVER} | {"sampler": "permutation"}
 

@@ -182,6 +182,7 @@ def train_network(work: Work, data: Mapping[str, Any], stop: threading.Event | N
             net, data["X_train"], targets["y_train"], indices=rows, rule=optim.rule_of(options["update_rule"]),
             config=options["optim_config"], batch_size=batch, sampler=options["sampler"],
             stream=stream, threads=1, max_norm=options["max_norm"] or 0.0, max_value=options["max_value"] or 0.0,
+            accumulate=options["accumulate"],
         ) as fit,
     ):  # fmt: skip
         factors = _factors(options, fit, stop)
@@ -309,6 +310,6 @@ def _go_on(fit: Fit, stream: np.random.RandomState, kept: _Kept, state: Mapping[
             view[:] = values
     fit.plan.threads[0].order[:] = state["order"]
     stream.set_state(state["stream"])
-    fit.steps_taken = state["steps"]
+    fit.steps_taken = fit.updates_taken = state["steps"]
     losses, scores, kept.score, kept.best_epoch, kept.best = state["kept"]
     kept.losses, kept.scores = list(losses), list(scores)

@@ -11,7 +11,7 @@ from fastfc.kernels.lowering.matmul import multiply
 from fastfc.kernels.lowering.views import borrowed, flat, nth, reference_to, vector
 from fastfc.kernels.norm import layer_input_gradient
 from fastfc.training import memory
-from fastfc.training.forward import rows_of, share_of_layer, sums_of
+from fastfc.training.forward import group_of, rows_of, share_of_layer, sums_of
 from fastfc.training.memory import Plan
 from fastfc.training.passes import (
     batchnorm_gradient,
@@ -20,7 +20,13 @@ from fastfc.training.passes import (
     slope_backward,
     slope_norm_backward,
 )
-from fastfc.training.update import publish_gradient_norm, update_from_gradients, update_units, update_weights
+from fastfc.training.update import (
+    accumulate_gradients,
+    publish_gradient_norm,
+    update_from_gradients,
+    update_units,
+    update_weights,
+)
 
 
 @standalone(types.boolean, lambda dtype: (reference_to(Plan, dtype), types.int64, types.int64))
@@ -53,11 +59,22 @@ def backward(plan, thread, step):
     if plan.stores_gradients and plan.updates:
         if not barrier_wait(plan.barrier, plan.num_threads):
             return False
+        # Rules that correct their moments count updates.
+        update = step
+        if plan.accumulated.size > 0:
+            accumulate_gradients(plan, thread, step)
+            group = group_of(thread)
+            if group[memory.GROUP_ENDS] == 0:
+                return True
+            update = np.int64(group[memory.GROUP_UPDATES])
+            group[memory.GROUP_UPDATES] += 1
+            if not barrier_wait(plan.barrier, plan.num_threads):
+                return False
         if plan.max_norm != 0:
             publish_gradient_norm(plan, thread, step)
             if not barrier_wait(plan.barrier, plan.num_threads):
                 return False
-        update_from_gradients(plan, thread, step)
+        update_from_gradients(plan, thread, step, update)
     return True
 
 

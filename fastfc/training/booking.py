@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from fastfc.optim import DEFAULTS
 from fastfc.training.engine import Trainer
-from fastfc.training.memory import BEST, CHECKED, DONE
+from fastfc.training.gradients import updates_after
+from fastfc.training.memory import BEST, CHECKED, DONE, PROGRESS
 
-__all__ = ["Call", "booked"]
+__all__ = ["Call", "booked", "new_call"]
 
 
 @dataclass
@@ -20,6 +22,7 @@ class Call:
     accuracies: np.ndarray
     iterations: int  # before it
     iterations_per_epoch: int
+    group: tuple[int, int, int]  # iterations of the training before it, those of an epoch, and batches to an update
     lr_decay: float
     # of the Solver
     histories: tuple[int, ...]  # lengths: losses, accuracies in training and validation
@@ -28,6 +31,28 @@ class Call:
     taken: dict[str, int]
     # The parameters with the best validation accuracy, laid out like the model's.
     best_params: np.ndarray
+
+
+def new_call(solver: Any, best_params: np.ndarray, count: int, before: int, epoch: int, checks: int) -> Call:
+    """The booking of `count` steps after `before` iterations, with so many accuracy checks; none is done yet."""
+    configs, counted = solver.optim_configs, "t" in DEFAULTS[solver.update_rule.__name__]
+    # In a group of batches counts where in the training this one is.
+    place = (before, epoch) if solver.accumulate == 1 else solver._state.clock[:2]
+    return Call(
+        losses=np.full(count, np.nan),
+        progress=np.zeros(PROGRESS, np.int64),
+        accuracies=np.empty(2 * checks),
+        iterations=before,
+        iterations_per_epoch=epoch,
+        group=(*place, solver.accumulate),
+        lr_decay=solver.lr_decay,
+        histories=tuple(map(len, (solver.loss_history, solver.train_acc_history, solver.val_acc_history))),
+        epoch=solver.epoch,
+        rates={name: config["learning_rate"] for name, config in configs.items()},
+        # A key that another rule has left, or a person given, is none of this rule's.
+        taken={name: config["t"] for name, config in configs.items()} if counted else {},
+        best_params=best_params,
+    )
 
 
 def booked(call: Call, solver: Trainer) -> np.ndarray:
@@ -46,8 +71,10 @@ def booked(call: Call, solver: Trainer) -> np.ndarray:
         for _ in range(epochs):
             rate = rate * call.lr_decay
         solver.optim_configs[name]["learning_rate"] = rate
+    before, *of_updates = call.group
+    updates = updates_after(before + done, *of_updates) - updates_after(before, *of_updates)
     for name, t in call.taken.items():
-        solver.optim_configs[name]["t"] = t + done
+        solver.optim_configs[name]["t"] = t + updates
     solver.epoch = call.epoch + epochs
     solver.train_acc_history[call.histories[1] :] = call.accuracies[0 : 2 * checked : 2]
     solver.val_acc_history[call.histories[2] :] = call.accuracies[1 : 2 * checked : 2]

@@ -110,5 +110,5 @@ def frame_of(solver: Any) -> tuple:
     model = solver.model
     return (
         id(model), id(model.params.flat), model.normalization, model.activation, int(solver.batch_size),
-        solver.update_rule, solver.threads, get_num_threads(), solver.max_norm is not None,
+        solver.update_rule, solver.threads, get_num_threads(), solver.max_norm is not None, solver.accumulate,
     )  # fmt: skip

@@ -71,6 +71,7 @@ class Trainer(Protocol):
     schedule: Any
     max_norm: float | None
     max_value: float | None
+    accumulate: int
     batch_size: int
     num_epochs: int
     num_train_samples: int | None

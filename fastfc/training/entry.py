@@ -94,7 +94,7 @@ def _apply_update(plan, number, call):
     call = borrowed(call)
     if plan.max_norm != 0:
         publish_gradient_norm(plan, thread, call.step)
-    update_from_gradients(plan, thread, call.step)
+    update_from_gradients(plan, thread, call.step, call.step)
 
 
 @standalone(types.void, _kinds)

@@ -24,6 +24,7 @@ from fastfc.training.backward import backward, call_backward
 from fastfc.training.entry import apply_update, average_parameters, backward_from, forward_rows
 from fastfc.training.forward import (
     fetch_batch,
+    group_of,
     hidden_layers,
     output_and_loss,
     share_of,
@@ -33,6 +34,7 @@ from fastfc.training.forward import (
 from fastfc.training.inference import call_predict, predict_rows
 from fastfc.training.memory import Plan, Steps
 from fastfc.training.ranks import backward_part, forward_part
+from fastfc.training.update import begin_batch
 
 
 @standalone(types.void, lambda dtype: (reference_to(Plan, dtype), types.int64, reference_to(Steps, dtype)))
@@ -54,6 +56,8 @@ def _train_steps(whole, number, steps, control):
     losses, progress = steps.losses, steps.progress
     checks = 0
     started = ticks()
+    # of this call
+    group_of(usual_thread)[memory.GROUP_UPDATES] = 0
     for step in range(losses.size):
         done = steps.before + step + 1
         at_end = done % steps.epoch == 0
@@ -62,6 +66,8 @@ def _train_steps(whole, number, steps, control):
             plan, thread, called = short, short_thread, steps.short
         _draw(plan, thread, steps, (done - 1) % steps.epoch)
         _set_rates(thread, steps, step)
+        if steps.accumulate > 1:
+            begin_batch(thread, steps, (done - 1) % steps.epoch)
         if not _loss_of_batch(plan, thread, examples, steps, step):
             return
         if not call_backward((called, number, step)):
@@ -69,7 +75,7 @@ def _train_steps(whole, number, steps, control):
         # every weight is new, and nobody reads the batch any more
         if not barrier_wait(plan.barrier, plan.num_threads):
             return
-        if steps.average.size > 0:
+        if steps.average.size > 0 and (steps.accumulate == 1 or group_of(thread)[memory.GROUP_ENDS] != 0):
             _average(plan, thread, steps)
         if thread.index == 0:
             losses[step] = _loss(plan, step)

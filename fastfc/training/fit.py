@@ -10,12 +10,14 @@ from typing import Any, cast
 
 import numpy as np
 
+from fastfc._ranges import require_count
 from fastfc._runtime.blas import single_threaded
 from fastfc._runtime.team import Team
 from fastfc.losses import checked_targets, checked_weights
 from fastfc.ops.losses import LOSSES
 from fastfc.training import threads_for
 from fastfc.training.compiling import calls_blas, kernel
+from fastfc.training.gradients import updates_after
 from fastfc.training.job import NO_INTEGERS, NO_NUMBERS, training_job
 from fastfc.training.memory import DONE, ENDING, LEAST, PROGRESS, SAMPLERS, STALE, TOLERANCE, WATCH, Plan
 from fastfc.training.network import Network
@@ -32,6 +34,7 @@ from fastfc.training.plan import (
     shortened,
     state_arrays_of,
 )
+from fastfc.training.state import words_of
 from fastfc.training.statistics import checked_statistics, write_back_statistics
 
 __all__ = ["Fit", "note_loss", "watch_losses"]
@@ -87,8 +90,12 @@ class Fit:
         Factor of the losses that are returned, without the penalty.
     max_norm, max_value : float
         Bounds to which gradients are clipped: their norm, or each of them; 0 for none.
+    accumulate : int
+        The rule is applied after so many batches, to the mean of their gradients over their rows (or the weights of
+        these), and at the end of an epoch after what is left: but for batch normalization, as after one batch with all
+        of their rows.
     average_decay : float, optional
-        If given, :attr:`average` has the exponential moving average of the parameters: after each step it is
+        If given, :attr:`average` has the exponential moving average of the parameters: after each update it is
         ``average_decay * average + (1 - average_decay) * parameters``.
     stores_gradients : bool
         Whether :attr:`gradients` has the last step's.
@@ -96,6 +103,8 @@ class Fit:
     Attributes
     ----------
     steps_taken : int
+        Batches that were trained on.
+    updates_taken : int
         Counted by rules that correct their moments.
     finished : array (epochs,)
         The losses that the last call of :meth:`epochs` returned, or would have, had no exception ended it.
@@ -120,15 +129,19 @@ class Fit:
         loss_scale: float = 1.0,
         max_norm: float = 0.0,
         max_value: float = 0.0,
+        accumulate: int = 1,
         average_decay: float | None = None,
         stores_gradients: bool = False,
     ) -> None:
+        require_count("accumulate", accumulate, 1)
+        self._accumulate = accumulate
         self.net, self._rule, self._stream, self._sampler = net, rule, stream, sampler
         self._batch = min(batch_size, len(X) if indices is None else len(checked_indices(indices, len(X))))
         self._team = Team(threads_for(net, self._batch, threads))
         self.plan: Plan = make_plan(
-            net, self._batch, self._team.threads, rule, self._team.barrier, stores_gradients or max_norm > 0
-        )
+            net, self._batch, self._team.threads, rule, self._team.barrier, stores_gradients or max_norm > 0,
+            accumulates=accumulate > 1,
+        )  # fmt: skip
         self._train_steps = kernel("train_steps", self.plan.dtype)
         self._limit = single_threaded() if calls_blas("train_steps", self.plan.dtype) else contextlib.nullcontext()
         self._numbers = {
@@ -145,7 +158,7 @@ class Fit:
             view[:] = values
         self.average_decay = average_decay
         self.average = net.params.flat[:0] if average_decay is None else net.params.flat.copy()
-        self.steps_taken = 0
+        self.steps_taken = self.updates_taken = 0
         self.finished = NO_NUMBERS
         self._seconds_per_step = float("inf")
 
@@ -205,7 +218,7 @@ class Fit:
             if plan is not None:
                 set_training_options(plan, self.net)
                 if plan.seeded:
-                    plan.seeded_stream[:] = _words_of(np.random.RandomState(self.net.dropout_param["seed"]))
+                    plan.seeded_stream[:] = words_of(np.random.RandomState(self.net.dropout_param["seed"]))
                 for name, value in self._numbers.items():
                     setattr(plan, name, value)
 
@@ -216,7 +229,7 @@ class Fit:
 
     @property
     def gradients(self) -> dict[str, np.ndarray]:
-        """Each parameter's gradient in the last step; views."""
+        """Each parameter's gradient in the last step; where they are accumulated, in the last update. Views."""
         shapes = self.net.params.shapes
         return {name: p.gradient.reshape(shapes[name]) for name, p in parameters_of(self.plan, self.net)}
 
@@ -251,6 +264,8 @@ class Fit:
         total = count * self._steps_per_epoch
         losses = np.full(total, np.nan)
         before, done, ending = self.steps_taken, 0, False
+        # An epoch that an exception ended has left some.
+        self.plan.accumulated[:] = 0
         try:
             while done < total and not ending:
                 ending = self._call(losses[done:], done, watch, factors)
@@ -279,7 +294,7 @@ class Fit:
         count = int(min(len(losses), max(1, PART_SECONDS / self._seconds_per_step)))
         plan = self.plan
         set_hyperparameters(
-            plan, self.net, self._rule, {name: {**c, "t": self.steps_taken} for name, c in self._configs.items()}
+            plan, self.net, self._rule, {name: {**c, "t": self.updates_taken} for name, c in self._configs.items()}
         )
         self._put_stream()
         progress = np.zeros(PROGRESS, np.int64)
@@ -299,6 +314,7 @@ class Fit:
             watch=NO_NUMBERS if watch is None else watch,
             average=self.average,
             average_decay=self.average_decay or 0.0,
+            accumulate=self._accumulate,
             progress=progress,
             before=before,
             epoch=self._steps_per_epoch,
@@ -309,13 +325,17 @@ class Fit:
         finally:
             done = int(progress[DONE])
             self.steps_taken += done
+            self.updates_taken += self._updates_after(before + done) - self._updates_after(before)
             self._take_stream()
         self._seconds_per_step = (perf_counter() - start) / max(done, 1)
         return bool(progress[ENDING])
 
+    def _updates_after(self, steps: int) -> int:
+        return updates_after(steps, self._steps_per_epoch, self._accumulate)
+
     def _put_stream(self) -> None:
         """The threads go on where the stream stands."""
-        words = _words_of(self._stream)
+        words = words_of(self._stream)
         for thread in self.plan.threads:
             thread.stream[:] = words
 
@@ -336,9 +356,3 @@ def checked_indices(indices: Any, count: int) -> np.ndarray:
     if found.min() < 0 or found.max() >= count:
         raise ValueError(f"indices: expected row numbers from 0 to {count - 1}, got {found.min()} to {found.max()}")
     return found.astype(np.int64)
-
-
-def _words_of(stream: np.random.RandomState) -> np.ndarray:
-    """The words (STREAM,) of a generator's state: its own, then its position."""
-    state = cast(tuple, stream.get_state(legacy=True))
-    return np.append(state[1], np.uint32(state[2]))

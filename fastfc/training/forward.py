@@ -53,6 +53,12 @@ def sums_of(thread, step):
     return vector(thread.sums, step % 2 * memory.SUMS, memory.SUMS)
 
 
+@glue
+def group_of(thread):
+    """(SUMS,): where the thread stands in a group of batches whose gradients are accumulated."""
+    return vector(thread.sums, 2 * memory.SUMS, memory.SUMS)
+
+
 # -------------------------------------------------------------------------------------------------- the batch
 
 
@@ -244,11 +250,15 @@ def hidden_layers(plan, thread):
 
 
 @glue
-def _reg_of_step(plan, weight):
-    """The L2 strength of a batch whose examples have a weight in all."""
-    if not plan.reg_of_batch:
-        return plan.reg
-    return plan.reg / weight if weight > 0 else 0.0
+def _set_weight(plan, thread, steps, step, weight):
+    """The weight of a batch in all, and its L2 strength: where it is divided by that, of its share of the group's."""
+    sums, reg = sums_of(thread, step), plan.reg
+    sums[memory.WEIGHT] = weight
+    if plan.reg_of_batch:
+        reg = plan.reg / weight if weight > 0 else 0.0
+        if steps.accumulate > 1:
+            reg /= group_of(thread)[memory.GROUP_BATCHES]
+    sums[memory.REG] = reg
 
 
 @glue
@@ -262,7 +272,7 @@ def output_and_loss(plan, thread, steps, step):
     loss, weights, total = 0.0, steps.weights, 0.0
     for i in range(plan.batch if weights.size > 0 else 0):
         total += np.float64(weights[thread.indices[i]])
-    sums_of(thread, step)[memory.REG] = _reg_of_step(plan, total if weights.size > 0 else np.float64(plan.batch))
+    _set_weight(plan, thread, steps, step, total if weights.size > 0 else np.float64(plan.batch))
     for i in range(rows):
         example = thread.indices[thread.first + i]
         weight = weight_of_row(weights, example, total, plan.batch)

@@ -2,7 +2,40 @@
 
 import numpy as np
 
-__all__ = ["clipped"]
+__all__ = ["Accumulated", "clipped", "updates_after"]
+
+
+def updates_after(steps: int, per_epoch: int, accumulate: int) -> int:
+    """Updates in so many steps, each on a batch: one after every `accumulate` batches, and one at an epoch's end."""
+    return steps // per_epoch * -(-per_epoch // accumulate) + steps % per_epoch // accumulate
+
+
+class Accumulated:
+    """Gradients of several batches, of which the rule gets the mean over their rows.
+
+    Attributes
+    ----------
+    sums : dict of str to array
+        By the names of parameters, the sum of the gradients, each times its batch's weight; empty before the first.
+    weight : float
+        Of the batches in it: their rows.
+    """
+
+    def __init__(self, sums: dict[str, np.ndarray] | None = None, weight: float = 0.0) -> None:
+        self.sums, self.weight = sums or {}, weight
+
+    def add(self, grads: dict[str, np.ndarray], weight: float) -> None:
+        """Add the gradients of a batch."""
+        for name, grad in grads.items():
+            product = grad * grad.dtype.type(weight)
+            self.sums[name] = self.sums[name] + product if name in self.sums else product
+        self.weight += weight
+
+    def take(self) -> dict[str, np.ndarray]:
+        """The mean; nothing is accumulated after it."""
+        means = {name: total * total.dtype.type(1 / self.weight) for name, total in self.sums.items()}
+        self.sums, self.weight = {}, 0.0
+        return means
 
 
 def clipped(grads: dict[str, np.ndarray], max_norm: float = 0.0, max_value: float = 0.0) -> dict[str, np.ndarray]:

@@ -32,6 +32,7 @@ def training_job(plan: Plan, *, examples: Examples, params: np.ndarray, losses: 
             "watch": NO_NUMBERS,
             "average": no_reals,
             "average_decay": 0,
+            "accumulate": 1,
             "lr_decay": 1,
             "checks": Table(Check, plan.dtype, []),
             "checked": False,

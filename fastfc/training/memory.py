@@ -27,8 +27,12 @@ WEIGHTS, BIAS, SCALE, SHIFT = range(4)
 # through layer l's, while others write layer l - 1's.
 GRADIENTS = 3
 
-# Places of what the threads add up, and of the step's L2 strength, by parity of the step; a line of the cache each.
-LOSS, SQUARES, GRADIENT_SQUARES, REG, SUMS = 0, 1, 2, 3, 8
+# Places of what the threads add up, of the step's L2 strength and of the weight of its batch (its rows, or the sum of
+# their weights), by parity of the step; a line of the cache each.
+LOSS, SQUARES, GRADIENT_SQUARES, REG, WEIGHT, SUMS = 0, 1, 2, 3, 4, 8
+# Where gradients of several batches are accumulated, a third line has their weight so far, the number of batches of the
+# group, whether this one is its last, and updates in this call before it.
+GROUP_WEIGHT, GROUP_BATCHES, GROUP_ENDS, GROUP_UPDATES = range(4)
 
 # Words of the random generator's state, and its position; and the words from one thread's to the next. In whole
 # lines of the cache: a state that starts within one took three times as long to go on. And pages apart: what the
@@ -128,7 +132,7 @@ class Thread(Record):
     order: Int64s  # (N,): the examples' order in an epoch, each thread's own; (0,) for draws with replacement
     rates: Float64s  # (L, 4): learning rates, by layer and kind of parameter, which a schedule multiplies
     stream: Uint32s  # (STREAM,): each thread follows the whole random stream
-    sums: Float64s  # (2, SUMS)
+    sums: Float64s  # (3, SUMS)
     hyperparameters: Float64s  # (L, 4, MOST_HYPERPARAMETERS), by layer and kind of parameter
     notes: Float64s  # (NOTES,): what the rule's kernel remembers
     first_sums: Reals  # (n, the first layer's d_out): its features' part of that layer's affine output
@@ -154,6 +158,8 @@ class Plan(Record):
     by_features: bool  # whether the threads split the first layer's product by features instead of rows
     standardized: bool
     stores_gradients: bool
+    gradients: Reals  # all of them, laid out like the parameters, if they are stored
+    accumulated: Reals  # the sum of those of a group's batches before, each times its weight; (0,) for groups of one
     updates: bool  # whether the way back ends with the rule; if not, it must store gradients
     keep_threshold: int  # 53-bit integers below it keep a value
     keep_scale: float  # 1 / p
@@ -218,6 +224,7 @@ class Steps(Record):
     watch: Float64s  # (WATCH,): the stopping rule on the training loss; (0,) for none
     average: Reals  # all parameters' exponential moving average; (0,) for none
     average_decay: float
+    accumulate: int  # batches of an epoch whose gradients are accumulated before the rule is applied
     losses: Float64s  # (steps,): overwritten
     progress: Int64s  # (PROGRESS,): overwritten; what is missing if the threads were dismissed was not done
     before: int  # steps of the training before this call

@@ -87,6 +87,7 @@ OPTIONS: dict[str, Option] = {
     "schedule": Option(None, _require_schedule),
     "max_norm": Option(None, _require_bound),
     "max_value": Option(None, _require_bound),
+    "accumulate": Option(1, partial(_require_integer, least=1)),
     "batch_size": Option(100, partial(_require_integer, least=1)),
     "num_epochs": Option(10, partial(_require_integer, least=0), changeable=True),
     "num_train_samples": Option(1000, _require_samples),

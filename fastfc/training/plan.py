@@ -76,8 +76,11 @@ def make_plan(
     rule: Callable = optim.sgd,
     barrier: np.ndarray | None = None,
     stores_gradients: bool = False,
+    accumulates: bool = False,
 ) -> Plan:
     """Allocate a run of `model` on batches of `batch` rows, split among `threads`.
+
+    One that accumulates gradients of several batches stores them.
 
     The parameters are the model's own; the rule's state, hyperparameters, statistics and
     random stream are zeros, to be filled in. There is neither dropout nor an L2 penalty before
@@ -111,13 +114,15 @@ def make_plan(
     streams = [words.reserve(STREAM, STREAM_ROOM) for _ in range(threads)]
     seeded_stream = words.reserve(STREAM)
     sums = [
-        [numbers.reserve(size) for size in (2 * SUMS, NOTES, kinds * MOST_HYPERPARAMETERS, kinds)]
+        [numbers.reserve(size) for size in (3 * SUMS, NOTES, kinds * MOST_HYPERPARAMETERS, kinds)]
         for _ in range(threads)
     ]
     indices = [integers.reserve(batch) for _ in range(threads)]
     real, word, float64, integer = reals.parts(), words.parts(), numbers.parts(), integers.parts()
 
-    parameters = _parameters(model, rule, stores_gradients)
+    stores_gradients = stores_gradients or accumulates
+    gradients_of_all = aligned_zeros(model.params.flat.size if stores_gradients else 0, dtype)
+    parameters = _parameters(model, rule, gradients_of_all)
     outputs = [real[i] for i in out]
     layers = Table(
         Layer,
@@ -182,6 +187,8 @@ def make_plan(
         by_features=by_features,
         standardized=model.input_mean is not None or model.input_scale is not None,
         stores_gradients=stores_gradients,
+        gradients=gradients_of_all,
+        accumulated=aligned_zeros(gradients_of_all.size if accumulates else 0, dtype),
         updates=True,
         keep_threshold=keep_threshold(1),
         keep_scale=1,
@@ -218,11 +225,10 @@ def shortened(plan: Plan, rows: int) -> Plan:
     return Plan(plan.dtype, **{**values, "batch": rows, "threads": Table(Thread, plan.dtype, threads)})
 
 
-def _parameters(model: Network, rule: Callable, stores_gradients: bool) -> list[dict[str, Parameter]]:
+def _parameters(model: Network, rule: Callable, gradients: np.ndarray) -> list[dict[str, Parameter]]:
     """Of each layer, its parameters by their kind; what the layer lacks is empty."""
     flat, shapes, offsets = model.params.flat, model.params.shapes, model.params.offsets
-    value = Buffer(flat)
-    gradient = Buffer(aligned_zeros(flat.size if stores_gradients else 0, flat.dtype))
+    value, gradient = Buffer(flat), Buffer(gradients)
     state_size = len(RULES[rule].state) * flat.size
     state = Buffer(aligned_zeros(state_size, flat.dtype))
     # One stands for all that layers lack.
@@ -236,7 +242,7 @@ def _parameters(model: Network, rule: Callable, stores_gradients: bool) -> list[
                 of_layer[kind] = Parameter(
                     flat.dtype,
                     value=value.part(start, size),
-                    gradient=gradient.part(start, size) if stores_gradients else gradient.part(0, 0),
+                    gradient=gradient.part(start, size) if gradients.size > 0 else gradient.part(0, 0),
                     state=state.part(start, state_size - start) if state_size > 0 else state.part(0, 0),
                 )
         found.append(of_layer)

@@ -12,14 +12,15 @@ from fastfc._runtime.record import Table
 from fastfc._runtime.team import Team
 from fastfc.losses import checked_targets, score_of
 from fastfc.ops.losses import LOSSES
-from fastfc.optim import DEFAULTS, STATE, checked_config, complete_config
+from fastfc.optim import STATE, checked_config, complete_config
 from fastfc.params import aligned_zeros
-from fastfc.training.booking import Call, booked
+from fastfc.training.booking import Call, booked, new_call
 from fastfc.training.capability import are_same, entries_of, frame_of, refusal
 from fastfc.training.checks import weights_of
 from fastfc.training.compiling import calls_blas, kernel
+from fastfc.training.groups import accumulated_in, set_accumulated
 from fastfc.training.job import NO_INTEGERS, NO_NUMBERS, training_job
-from fastfc.training.memory import CHECK_TICKS, LINE, PROGRESS, TICKS, Check, Plan, Predictions
+from fastfc.training.memory import CHECK_TICKS, LINE, TICKS, Check, Plan, Predictions
 from fastfc.training.parts import ALL_BLOCKS, PART_SECONDS, predict_in_parts
 from fastfc.training.plan import (
     examples_of,
@@ -29,7 +30,8 @@ from fastfc.training.plan import (
     set_hyperparameters,
     set_training_options,
     state_arrays_of,
-)
+)  # fmt: skip
+from fastfc.training.state import words_of
 from fastfc.training.statistics import checked_statistics, write_back_statistics
 
 # Accuracy checks that take longer are made from Python: a call does not end within one.
@@ -79,7 +81,7 @@ class CompiledRun:
         solver = self.solver
         return make_plan(
             self._model, int(solver.batch_size), self._team.threads, solver.update_rule, self._team.barrier,
-            stores_gradients=solver.max_norm is not None,
+            stores_gradients=solver.max_norm is not None, accumulates=solver.accumulate > 1,
         )  # fmt: skip
 
     def __enter__(self) -> "CompiledRun":
@@ -141,19 +143,21 @@ class CompiledRun:
         set_training_options(plan, model)
         plan.max_norm, plan.max_value = solver.max_norm or 0.0, solver.max_value or 0.0
         statistics = checked_statistics(plan, model)
+        if solver.accumulate > 1:
+            set_accumulated(plan, model, solver._state.accumulated)
         if self._entries is None or not are_same(self._entries, entries_of(solver.optim_configs)):
             self._adopt_state()
         for view, values in statistics:
             view[:] = values
         if plan.seeded:
-            plan.seeded_stream[:] = _words_of(
-                cast(tuple, np.random.RandomState(model.dropout_param["seed"]).get_state())
-            )
+            plan.seeded_stream[:] = words_of(np.random.RandomState(model.dropout_param["seed"]))
         self.take_stream()
 
     def publish(self) -> None:
-        """Put copies of the running statistics into the model's dictionaries, for a file of the model."""
+        """Put copies of the running statistics into the model's dictionaries, and of gradients into the state."""
         write_back_statistics(self._plan, self._model)
+        if self.solver.accumulate > 1:
+            self.solver._state.accumulated = accumulated_in(self._plan, self._model)
 
     def _adopt_state(self) -> None:
         """The rule's state moves into the plan; the Solver's configurations hold views of it."""
@@ -204,7 +208,7 @@ class CompiledRun:
 
     def _go_on_from(self, state: tuple) -> None:
         """Go on from a state of a random stream."""
-        words, self._gaussian = _words_of(state), state[3:]
+        words, self._gaussian = words_of(state), state[3:]
         for thread in self._plan.threads:
             thread.stream[:] = words
 
@@ -258,7 +262,8 @@ class CompiledRun:
         job = training_job(
             plan, examples=self._examples["train"], params=self._model.params.flat, losses=call.losses,
             count=len(solver.X_train), y=self._y, targets=self._targets, weights=self._weights,
-            progress=call.progress, before=before, epoch=epoch, lr_decay=call.lr_decay,
+            progress=call.progress, before=call.group[0], epoch=call.group[1], accumulate=call.group[2],
+            lr_decay=call.lr_decay,
             rates=NO_NUMBERS if factors is None else np.ascontiguousarray(factors, np.float64),
             **(self._checks_inside(call) if inside else {}),
         )  # fmt: skip
@@ -278,23 +283,7 @@ class CompiledRun:
         return len(losses)
 
     def _new_call(self, count: int, before: int, epoch: int, checks: int) -> Call:
-        """The booking of `count` steps after `before` iterations, with so many accuracy checks; none is done yet."""
-        solver = self.solver
-        configs, counted = solver.optim_configs, "t" in DEFAULTS[solver.update_rule.__name__]
-        return Call(
-            losses=np.full(count, np.nan),
-            progress=np.zeros(PROGRESS, np.int64),
-            accuracies=np.empty(2 * checks),
-            iterations=before,
-            iterations_per_epoch=epoch,
-            lr_decay=solver.lr_decay,
-            histories=tuple(map(len, (solver.loss_history, solver.train_acc_history, solver.val_acc_history))),
-            epoch=solver.epoch,
-            rates={name: config["learning_rate"] for name, config in configs.items()},
-            # A key that another rule has left, or a person given, is none of this rule's.
-            taken={name: config["t"] for name, config in configs.items()} if counted else {},
-            best_params=self._best_params,
-        )
+        return new_call(self.solver, self._best_params, count, before, epoch, checks)
 
     def _book(self) -> np.ndarray:
         """Enter what the last call has done into the Solver's lists and dictionaries; returns its losses."""
@@ -393,8 +382,3 @@ class CompiledRun:
 
 def _count(n: int, num_samples: int | None) -> int:
     return n if num_samples is None else min(n, num_samples)
-
-
-def _words_of(state: tuple) -> np.ndarray:
-    """The words (STREAM,) of a generator's state: its own, then its position."""
-    return np.append(state[1], np.uint32(state[2]))

@@ -1,12 +1,14 @@
 """The state of a training between two calls, as far as the Solver does not show it."""
 
 from collections.abc import MutableMapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 import numpy as np
 
-__all__ = ["HISTORIES", "SPLITS", "TrainingState", "stream_state"]
+from fastfc.training.gradients import Accumulated
+
+__all__ = ["HISTORIES", "SPLITS", "TrainingState", "stream_state", "words_of"]
 
 #: The arrays of a Solver's data.
 SPLITS = ("X_train", "y_train", "X_val", "y_val")
@@ -28,6 +30,8 @@ class TrainingState:
         NumPy's random stream as the last train() left it; None: as it is.
     resumes : bool
         Whether the next train() goes on from a file.
+    accumulated : Accumulated
+        Gradients of the batches since the last update.
     clock : tuple of int
         Iterations that are done, those of an epoch, and those of the whole call of train(); a pickle does not have it.
     ran : dict or None
@@ -39,6 +43,7 @@ class TrainingState:
     stream: tuple | None = None
     resumes: bool = False
     ran: dict[str, Any] | None = None
+    accumulated: Accumulated = field(default_factory=Accumulated)
     clock: tuple[int, int, int] = (0, 1, 1)
 
     def attributes(self) -> dict[str, Any]:
@@ -48,13 +53,17 @@ class TrainingState:
             "_left": (self.params, self.stream),
             "_resumes": self.resumes,
             "_ran": self.ran,
+            "_accumulated": (self.accumulated.sums, self.accumulated.weight),
         }
 
     @classmethod
     def taken_from(cls, attributes: MutableMapping[str, Any]) -> "TrainingState":
         """The state that :meth:`attributes` gave, whose entries are removed."""
         params, stream = attributes.pop("_left")
-        return cls(attributes.pop("_iterations"), params, stream, attributes.pop("_resumes"), attributes.pop("_ran"))
+        # Of a file of version 0.1 there is none.
+        accumulated = Accumulated(*attributes.pop("_accumulated", ()))
+        iterations, resumes, ran = (attributes.pop(name) for name in ("_iterations", "_resumes", "_ran"))
+        return cls(iterations, params, stream, resumes, ran, accumulated)
 
 
 def stream_state() -> tuple | None:
@@ -62,3 +71,9 @@ def stream_state() -> tuple | None:
     if not isinstance(np.random.get_bit_generator(), np.random.MT19937):  # type: ignore[attr-defined]
         return None
     return np.random.get_state()  # type: ignore[return-value]
+
+
+def words_of(stream: np.random.RandomState | tuple) -> np.ndarray:
+    """The words (STREAM,) of a generator, or of its state: its own, then its position."""
+    state = stream if isinstance(stream, tuple) else cast(tuple, stream.get_state(legacy=True))
+    return np.append(state[1], np.uint32(state[2]))

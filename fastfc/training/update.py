@@ -15,7 +15,7 @@ from fastfc.kernels.lowering.views import matrix, nth, vector
 from fastfc.kernels.optim import apply_rule
 from fastfc.ops.rules import MOST_HYPERPARAMETERS
 from fastfc.training import memory
-from fastfc.training.forward import input_rows, share_of, share_of_layer, sums_of
+from fastfc.training.forward import group_of, input_rows, share_of, share_of_layer, sums_of
 
 
 @glue
@@ -116,6 +116,47 @@ def publish_gradient_norm(plan, thread, step):
 
 
 @glue
+def begin_batch(thread, steps, place):
+    """Tell the thread where a batch, which has a place in its epoch, stands in its group."""
+    group, before, size = group_of(thread), place % steps.accumulate, steps.accumulate
+    if before == 0:
+        group[memory.GROUP_WEIGHT] = 0
+    group[memory.GROUP_BATCHES] = min(size, steps.epoch - (place - before))
+    group[memory.GROUP_ENDS] = 1 if before + 1 == group[memory.GROUP_BATCHES] else 0
+
+
+@glue
+def accumulate_gradients(plan, thread, step):
+    """The thread's share of all gradients, of this batch, joins that of its group, whose mean they are at its end."""
+    first, end = share_of(plan, thread, plan.gradients.size)
+    gradients, sums = vector(plan.gradients, first, end - first), vector(plan.accumulated, first, end - first)
+    group, weight = group_of(thread), sums_of(thread, step)[memory.WEIGHT]
+    group[memory.GROUP_WEIGHT] += weight
+    if group[memory.GROUP_ENDS] == 0:
+        add_product(sums, gradients, weight)
+    else:
+        total = group[memory.GROUP_WEIGHT]
+        take_mean(gradients, sums, weight, 1 / total if total != 0 else 0.0)
+
+
+@inline
+def add_product(sums, x, weight):
+    """Adds weight * x to sums (n,)."""
+    weight = x.dtype.type(weight)
+    for i in range(x.size):
+        sums[i] += weight * x[i]
+
+
+@inline
+def take_mean(x, sums, weight, factor):
+    """Overwrites x (n,) with factor * (sums + weight * x), and sums with zeros."""
+    weight, factor = x.dtype.type(weight), x.dtype.type(factor)
+    for i in range(x.size):
+        x[i] = factor * (sums[i] + weight * x[i])
+        sums[i] = 0
+
+
+@glue
 def _clipping_factor(plan, step):
     """By which gradients are multiplied for their norm to be at most `max_norm`; 1 for a norm that is not finite."""
     if plan.max_norm == 0:
@@ -128,8 +169,8 @@ def _clipping_factor(plan, step):
 
 
 @glue
-def update_from_gradients(plan, thread, step):
-    """The thread's share of every parameter takes a step by its stored gradient."""
+def update_from_gradients(plan, thread, step, update):
+    """The thread's share of every parameter takes a step by its stored gradient, after `update` others in this call."""
     factor = _clipping_factor(plan, step)
     for index in range(plan.depth):
         for kind in range(memory.SHIFT + 1):
@@ -146,7 +187,9 @@ def update_from_gradients(plan, thread, step):
                 gradient = vector(parameter.gradient, k * width, size)
                 if factor != 1:
                     multiply_by(gradient, factor)
-                update_chunk(plan, thread, parameter, gradient, k * width, _hyperparameters(thread, index, kind), step)
+                update_chunk(
+                    plan, thread, parameter, gradient, k * width, _hyperparameters(thread, index, kind), update
+                )
 
 
 @inline
