@@ -80,6 +80,45 @@ def test_pictures_halving_and_processes(capsys):
     assert load_model("sweep.jsonl.best.npz").input_scale == 1 / 255
 
 
+def test_numbers_of_a_table(tmp_path, capsys):
+    rng = np.random.RandomState(0)
+    X = rng.randn(300, 3)
+    y = 1e5 + 2e4 * (X[:, 0] - X[:, 1])
+    rows = [",".join(map(repr, [*x.tolist(), float(t)])) for x, t in zip(X, y, strict=True)]
+    Path("prices.csv").write_text("\n".join(["a,b,c,price", *rows]) + "\n")
+    grid = ["--grid", "activation=tanh,relu", "--hidden", "16", "--normalization", "none", "--keep", "1"]
+    assert main(["sweep", "prices.csv", *grid, "--max-norm", "5", "--schedule", "cosine", "--quiet"]) == 0
+    out = capsys.readouterr().out
+    assert "validation R2:" in out
+    assert float(out.split("validation R2 of the best: ")[1].split(",")[0]) > 0.8
+    options = records()[0]["options"]
+    assert (options["loss"], options["max_norm"], options["schedule"]) == ("squared", 5.0, "cosine")
+    assert main(["predict", "sweep.jsonl.best.npz", "prices.csv"]) == 0
+    predicted = np.array(capsys.readouterr().out.split(), float)
+    assert np.sqrt(np.mean((predicted - y) ** 2)) < 1e4
+    # Classes, if that is asked for.
+    rows = [f"{float(a)},{float(b)},{k % 3}" for k, (a, b, _) in enumerate(X)]
+    Path("ages.csv").write_text("\n".join(["a,b,age", *rows]) + "\n")
+    assert main(["sweep", "ages.csv", *SMALL, "--task", "classification", "--out", "ages.jsonl"]) == 0
+    assert "validation accuracy of the best" in capsys.readouterr().out
+    assert main(["sweep", "ages.csv", *SMALL, "--task", "regression", "--out", "numbers.jsonl"]) == 0
+    assert "validation R2 of the best" in capsys.readouterr().out
+    smoothed = ["sweep", "prices.csv", *SMALL, "--label-smoothing", "0.1"]
+    assert main(smoothed) == 2
+    assert "--label-smoothing is for classes" in capsys.readouterr().err
+
+
+def test_the_options_of_a_training_reach_it(table, capsys):
+    options = ["--activation", "gelu", "--label-smoothing", "0.1", "--schedule", "cosine", "--max-norm", "2"]
+    assert main(["sweep", table, *SMALL, *options]) == 0
+    found = records()[0]["options"]
+    assert [found[name] for name in ("activation", "loss_parameter", "schedule", "max_norm")] == [
+        "gelu", 0.1, "cosine", 2.0,
+    ]  # fmt: skip
+    assert main(["sweep", table, *SMALL, "--check-every", "1"]) == 2
+    assert "--out: sweep.jsonl is of another sweep: check_every is none there and 1 here" in capsys.readouterr().err
+
+
 def test_trainings_that_fail(table, capsys):
     assert main(["sweep", table, "--grid", "learning_rate=1e30", "--rule", "sgd", "--reg", "1", *SMALL]) == 0
     assert "all have failed or diverged" in capsys.readouterr().out
@@ -90,15 +129,21 @@ def test_trainings_that_fail(table, capsys):
     [
         (["--grid", "learning_rate"], "--grid: expected NAME=VALUE,VALUE..."),
         (["--grid", "hidden=8x"], "positive whole number"),
-        (["--grid", "speed=3"], "'speed'"),
+        (["--grid", "speed=3"], "--grid: expected names among hidden, "),
+        (["--grid", "speed=3"], ", rule, lr_decay, schedule, max_norm, max_value, batch_size, epochs, sampler"),
+        (["--grid", "speed=3"], "got 'speed'"),
         (["--grid", "keep=1", "--grid", "keep=0.5"], "expected once"),
-        (["--grid", "keep=2"], "dropout_keep_ratio"),
-        (["--grid", "rule=addam"], "update_rule"),
+        (["--grid", "keep=2"], "--grid keep: expected"),
+        (["--grid", "rule=addam"], "--grid rule: expected one of"),
+        (["--grid", "epochs=0"], "--grid epochs: expected"),
+        (["--grid", "beta1=2"], "--grid beta1: expected 0 <= beta1 < 1"),
+        (["--task", "regression"], "table.csv, line 2, column 5: expected a number to predict"),
+        (["--task", "numbers"], "--task"),
         (["--backend", "reference"], "expected fast"),
         (["--plot", "a.xyz"], ".png"),
         (["--csv", "none/sweep.csv"], "none"),
         (["--out", "none/sweep.jsonl"], "none/sweep.jsonl"),
-        (["--out", "table.csv"], "expected the file of a sweep"),
+        (["--out", "table.csv"], "--out: expected the file of a sweep"),
         (["--seeds", "0"], "positive whole number"),
     ],
 )

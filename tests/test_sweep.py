@@ -4,6 +4,7 @@ import importlib
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -56,7 +57,7 @@ def test_a_grid_a_list_and_a_sampler():
     options = [{"hidden_dims": [4], "num_epochs": 1}, {"hidden_dims": [5], "num_epochs": 1}]
     assert fastfc.sweep(options, DATA, seeds=[3, 8]) == grid
     # Twice the same training is one.
-    assert fastfc.sweep(iter(options + options), DATA, seeds=[3, 8, 3]) == grid
+    assert fastfc.sweep(iter(options + options), DATA, seeds=[3, 8]) == grid
     drawn = fastfc.sweep(lambda rng: {"learning_rate": 10 ** rng.uniform(-3, -1), "num_epochs": 1}, DATA, count=3)
     rates = [trial.options["learning_rate"] for trial in drawn.trials]
     rng = np.random.default_rng(0)
@@ -93,10 +94,15 @@ def test_a_grid_a_list_and_a_sampler():
         ({}, {"seeds": [-1]}, ValueError, "seeds"),
         ({}, {"seeds": [2**32]}, ValueError, "seeds"),
         ({}, {"seeds": []}, ValueError, "seeds"),
+        ({}, {"seeds": [1, 2, 1]}, ValueError, "seeds: expected each one once, got 1 2 times"),
         ({}, {"executor": 3}, TypeError, "executor"),
         ({}, {"train": 3}, TypeError, "train"),
         ({}, {"check_every": 0}, ValueError, "check_every"),
         ({}, {"factor": 1}, ValueError, "factor"),
+        ({}, {"min_epochs": 2}, ValueError, "min_epochs: expected 1 without halving, got 2"),
+        ({}, {"factor": 2}, ValueError, "factor: expected 3 without halving, got 2"),
+        ({"standardize_targets": 1}, {}, ValueError, "standardize_targets: expected True or False"),
+        ({"standardize_targets": True}, {}, ValueError, "standardize_targets: expected False with the loss 'softmax'"),
         ({}, {"maximize": False}, ValueError, "maximize"),
         ({}, {"halving": True, "train": print}, ValueError, "halving"),
     ],
@@ -171,6 +177,42 @@ def test_other_losses_and_options():
     np.testing.assert_allclose(net.input_mean, DATA["X_train"].mean(axis=0, dtype=np.float64))
     with pytest.raises(ValueError, match="y_train"):
         fastfc.sweep({"loss": "logistic"}, targets)
+
+
+def test_targets_of_any_scale():
+    """Trained on standardized targets, a network predicts in the units of the data."""
+    y = 1e6 + 5e3 * DATA["X_train"][:, :2].astype(np.float64) * [1, 0.01]
+    far = {**DATA, "y_train": y, "y_val": 1e6 + 5e3 * DATA["X_val"][:, :2].astype(np.float64) * [1, 0.01]}
+    options = {
+        "loss": "squared", "hidden_dims": [[12]], "initializer": "glorot_uniform", "standardize": True,
+        "batch_size": 10, "standardize_targets": True, "update_rule": "adam", "learning_rate": 0.02, "num_epochs": 60,
+        "dtype": "float64",
+    }  # fmt: skip
+    result = fastfc.sweep(options, far)
+    assert result.best.score > 0.8
+    errors = result.best_network().predict(far["X_val"]) - far["y_val"]
+    assert np.all(np.std(errors, axis=0) < 0.5 * np.std(far["y_val"], axis=0))
+    # A scale that float64 rounds little is no other training.
+    mean, deviation = y.mean(axis=0), y.std(axis=0)
+    near = {**far, "y_train": (y - mean) / deviation, "y_val": (far["y_val"] - mean) / deviation}
+    plain_result = fastfc.sweep({**options, "standardize_targets": False}, near)
+    assert plain_result.best.result["losses"] == result.best.result["losses"]
+    # Continued trainings are those of the whole.
+    halved = fastfc.sweep({**options, "learning_rate": [0.02, 1e-6, 1e-5]}, far, halving=True, min_epochs=20)
+    assert halved.best.result["parameters"] == result.best.result["parameters"]
+
+
+def test_weights_of_examples():
+    weights = (DATA["y_train"] > 0).astype(np.float64)
+    options = {"hidden_dims": [[6]], "num_epochs": 3, "batch_size": 60, "sampler": "order"}
+    weighted = fastfc.sweep(options, {**DATA, "weights_train": weights}, lambda: ThreadPoolExecutor(1))
+    kept = weights > 0
+    some = {**DATA, "X_train": DATA["X_train"][kept], "y_train": DATA["y_train"][kept]}
+    expected = fastfc.sweep({**options, "num_classes": CLASSES}, some).best.result["losses"]
+    bound = fastfc.tolerance(np.float32, 3 * 200)
+    np.testing.assert_allclose(weighted.best.result["losses"], expected, rtol=bound)
+    with pytest.raises(ValueError, match="weights_train"):
+        fastfc.sweep(options, {**DATA, "weights_train": -weights})
 
 
 def test_neither_threads_nor_order_nor_the_global_stream_matter():
@@ -357,10 +399,17 @@ def test_files_of_something_else(tmp_path):
     grid = {"num_epochs": 1}
     fastfc.sweep(grid, DATA, file=file)
     before = file.read_bytes()
-    with pytest.raises(ValueError, match="of another sweep: expected data"):
-        fastfc.sweep(grid, data_of(60), file=file)
-    with pytest.raises(ValueError, match="expected check_every"):
-        fastfc.sweep(grid, DATA, file=file, check_every=1)
+    for data, options, text in (
+        (data_of(60), {}, "X_train is float32 (60, 5) there and float32 (40, 5) here, X_val is float32 (30, 5) there"),
+        (data_of(dtype=np.float64), {}, "X_train is float32 (60, 5) there and float64 (60, 5) here, X_val"),
+        ({**DATA, "y_val": DATA["y_val"][::-1].copy()}, {}, "sweep: y_val has other values; this one needs"),
+        ({**DATA, "weights_train": np.ones(60)}, {}, "weights_train is in one of them only"),
+        (DATA, {"check_every": 1}, "check_every is none there and 1 here"),
+        (DATA, {"halving": True}, "halving is none there and by a factor of 3 from 1 epochs on here"),
+        (DATA, {"train": deadly}, "train is fastfc there and test_sweep.deadly here"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(text)):
+            fastfc.sweep(grid, data, file=file, **options)
     assert file.read_bytes() == before
     file.write_bytes(before + b"{broken\n{}\n")
     with pytest.raises(ValueError, match="line 3"):

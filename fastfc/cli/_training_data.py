@@ -55,13 +55,11 @@ def _loaded(args: argparse.Namespace) -> dict[str, Any]:
     from fastfc.data_utils import load_dataset
     from fastfc.formats.table_options import NotNumericError
 
-    # fastfc sweep, which has no such option, trains classifiers on numbers.
-    task = getattr(args, "task", None)
-    looked_for = task != "auto" or is_table(args)
+    looked_for = args.task != "auto" or is_table(args)
     try:
-        return load_dataset(args.data, **table_options(args), task=task if looked_for else None)
+        return load_dataset(args.data, **table_options(args), task=args.task if looked_for else None)
     except NotNumericError as error:
-        if task is None or args.missing == "error":
+        if not _takes_frames(args) or args.missing == "error":
             raise
         if importlib.util.find_spec("pandas") is None:
             raise ValueError(f"{error}; or {_extra()}, with which fastfc train takes such columns") from error
@@ -74,12 +72,17 @@ def _extra() -> str:
     return NEEDED
 
 
+def _takes_frames(args: argparse.Namespace) -> bool:
+    """Whether the command trains on tables of mixed columns; fastfc sweep does not."""
+    return hasattr(args, "groups")
+
+
 def _asks_for_frame(args: argparse.Namespace) -> bool:
     """Whether only a frame will do: for Parquet, and for rows that are held out by a column."""
     by_column = [name for name in ("groups", "time") if getattr(args, name, None) is not None]
     if by_column and not is_table(args):
         raise ValueError(f"--{by_column[0]} names a column of a table; {args.data} is none")
-    return bool(by_column) or (hasattr(args, "task") and Path(args.data).suffix.lower() in (".parquet", ".pq"))
+    return bool(by_column) or (_takes_frames(args) and Path(args.data).suffix.lower() in (".parquet", ".pq"))
 
 
 def _from_frame(args: argparse.Namespace) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import math
 import os
@@ -22,13 +23,15 @@ from fastfc.cli._common import (
     fraction,
     reported,
     shown_accuracy,
+    shown_errors,
     writing_results,
 )
 from fastfc.cli._train_options import add_network_options, add_rule_options
 from fastfc.cli._training_data import has_pictures, is_table, tell, training_data
+from fastfc.formats.table_options import TASKS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from fastfc.sweeps import SweepResult
 
@@ -46,6 +49,11 @@ from there. The progress goes to stderr, the results to stdout.
 
 # Names on the command line -> names of fastfc.sweep.
 _NAMES = {"hidden": "hidden_dims", "keep": "dropout_keep_ratio", "rule": "update_rule", "epochs": "num_epochs"}
+_SHORT = {name: short for short, name in _NAMES.items()} | {"file": "out", "loss_parameter": "label_smoothing"}
+# How fastfc.sweep begins to name all options, where one is unknown.
+_UNKNOWN = "expected options among "
+# Options that follow from the data, or that a line of text does not give.
+_NOT_IN_GRIDS = ("input_dim", "num_classes", "loss", "optim_config", "standardize_targets")
 _WORDS = {"none": None, "true": True, "false": False}
 # Rows of options that are printed.
 _SHOWN = 10
@@ -64,6 +72,12 @@ def add_parser(commands: Any) -> None:
         "data", metavar="DATA", nargs="?", default="fashion-mnist", help="as in fastfc train (default: %(default)s)"
     )
     data.add_argument("--target", metavar="COLUMN", help="label column, as in fastfc train")
+    data.add_argument(
+        "--task",
+        choices=["auto", *TASKS],
+        default="auto",
+        help="whether a table's target has classes, or numbers to predict, as in fastfc train (default: auto)",
+    )
     add_table_options(data)
     data.add_argument("--val-fraction", type=fraction, metavar="FRACTION", help="as in fastfc train")
     data.add_argument("--standardize", action=argparse.BooleanOptionalAction, help="as in fastfc train")
@@ -162,7 +176,7 @@ def _sweep(args: argparse.Namespace) -> int:
     trainings = _trainings(args, data)
     tell(data)
     try:
-        with reported(OSError, ValueError, TypeError, MemoryError, RuntimeError):
+        with reported(OSError, MemoryError, RuntimeError), _in_words_of_the_command(args):
             result = sweep(
                 trainings,
                 data,
@@ -189,6 +203,27 @@ def _sweep(args: argparse.Namespace) -> int:
     return 0
 
 
+@contextlib.contextmanager
+def _in_words_of_the_command(args: argparse.Namespace) -> Iterator[None]:
+    """Errors of arguments as lines that name this command's options in place of fastfc.sweep's."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        name, colon, text = str(error).partition(": ")
+        # One of the rule's hyperparameters.
+        name = name.removeprefix("config['").removesuffix("']")
+        short = _SHORT.get(name, name)
+        if name == "trainings" and text.startswith(_UNKNOWN):
+            known, _, got = text.removeprefix(_UNKNOWN).rpartition(", got ")
+            names = [_SHORT.get(each, each) for each in known.split(", ") if each not in _NOT_IN_GRIDS]
+            raise CommandError(f"--grid: expected names among {', '.join(names)}, got {got}") from error
+        if name in [name for name, _ in args.grid]:
+            raise CommandError(f"--grid {short}: {text}") from error
+        if colon and short in vars(args):
+            raise CommandError(f"--{short.replace('_', '-')}: {text}") from error
+        raise CommandError(str(error)) from error
+
+
 def _executor(processes: int | None) -> Any:
     if processes is None:
         return None
@@ -200,12 +235,25 @@ def _executor(processes: int | None) -> Any:
 
 def _trainings(args: argparse.Namespace, data: dict[str, Any]) -> list[dict[str, Any]]:
     """The options of every training: the grid's, and for the rest those of the command line."""
+    from fastfc.tabular._scaling import TargetScale
+
     X = data["X_train"]
     plan = schedule(len(X), args.batch_size, args.epochs, args.lr_decay)
     pictures = has_pictures(X) and (X.dtype == "uint8" or is_table(args))
     standardize = (is_table(args) and not pictures) if args.standardize is None else args.standardize
+    classifies = "class_names" in data
+    if not classifies and args.label_smoothing:
+        raise CommandError("--label-smoothing is for classes; these trainings predict numbers")
+    with reported(ValueError, what=args.data):
+        warning = TargetScale.of(data).warning(args.dtype)
+    if warning is not None:
+        data.setdefault("notes", []).append(warning)
     fixed = {
         "hidden_dims": args.hidden,
+        "activation": args.activation,
+        "loss": "softmax" if classifies else "squared",
+        "loss_parameter": args.label_smoothing if classifies else None,
+        "standardize_targets": not classifies,
         "normalization": None if args.normalization == "none" else args.normalization,
         "dropout_keep_ratio": args.keep,
         "dtype": args.dtype,
@@ -213,6 +261,8 @@ def _trainings(args: argparse.Namespace, data: dict[str, Any]) -> list[dict[str,
         "reg": args.reg,
         "update_rule": args.rule,
         "lr_decay": plan.lr_decay,
+        "schedule": args.schedule,
+        "max_norm": args.max_norm,
         "batch_size": plan.batch_size,
         "num_epochs": plan.epochs,
         "standardize": "pictures" if pictures and not standardize else standardize,
@@ -237,29 +287,33 @@ def _summary(args: argparse.Namespace, result: SweepResult, data: dict[str, Any]
     if failed:
         lines.append(f"first error: {failed[0].error}")
     if all(math.isnan(trial.score) for trial in result.trials):
-        return "\n".join([*lines, "no training has a validation accuracy: all have failed or diverged"])
-    lines += _rows(result, [name for name, _ in args.grid], args.out)
+        return "\n".join([*lines, "no training has a validation score: all have failed or diverged"])
     best = result.best
     net = result.best_network()
+    of_numbers = net.loss_name == "squared"
+    lines += _rows(result, [name for name, _ in args.grid], args.out, of_numbers)
+    score, shown = ("R2", shown_errors) if of_numbers else ("accuracy", shown_accuracy)
     lines.append(f"best: {_told(best.options, [name for name, _ in args.grid])}seed={best.seed}")
     for split, word in (("val", "validation"), ("test", "test")):
         if f"X_{split}" in data:
-            shown = shown_accuracy(net.predict(data[f"X_{split}"]), data[f"y_{split}"])
-            lines.append(f"{word} accuracy of the best: {shown}")
+            text = shown(net.predict(data[f"X_{split}"]), data[f"y_{split}"])
+            lines.append(f"{word} {score} of the best: {text}")
     kept = f"{args.out}.best.npz"
     return "\n".join([*lines, f"model: {kept}"] if os.path.exists(kept) else lines)
 
 
-def _rows(result: SweepResult, names: Sequence[str], file: str) -> list[str]:
-    """Lines of the options with the best mean accuracies over their seeds."""
+def _rows(result: SweepResult, names: Sequence[str], file: str, of_numbers: bool) -> list[str]:
+    """Lines of the options with the best mean scores over their seeds."""
     rows = result.over_seeds()
     lines = []
     for row in rows[:_SHOWN]:
-        spread = f" ± {100 * row['std']:.1f}" if row["count"] > 1 else ""
-        score = "no accuracy" if math.isnan(row["mean"]) else f"{100 * row['mean']:5.1f} %{spread}"
-        lines.append(f"  {score}  {_told(row, names)}".rstrip())
+        mean, std = row["mean"], row["std"]
+        spread = "" if row["count"] == 1 else f" ± {std:.3f}" if of_numbers else f" ± {100 * std:.1f}"
+        score = "no score" if math.isnan(mean) else f"{mean:6.3f}" if of_numbers else f"{100 * mean:5.1f} %"
+        lines.append(f"  {score}{spread}  {_told(row, names)}".rstrip())
     rest = len(rows) - _SHOWN
-    return ["validation accuracy:", *lines, *([f"  and {rest} more in {file}"] if rest > 0 else [])]
+    title = f"validation {'R2' if of_numbers else 'accuracy'}:"
+    return [title, *lines, *([f"  and {rest} more in {file}"] if rest > 0 else [])]
 
 
 def _told(options: Mapping[str, Any], names: Sequence[str]) -> str:

@@ -11,17 +11,20 @@ from typing import Any
 import numpy as np
 
 from fastfc._arguments import by_position
-from fastfc.losses import checked_targets
+from fastfc.losses import checked_targets, checked_weights
 from fastfc.ops.losses import Loss
 from fastfc.training.plan import readable
 
-__all__ = ["SPLITS", "MissingDataError", "StoredData", "checked_arrays", "digest_of", "store", "targets_of"]
+__all__ = ["SPLITS", "MissingDataError", "StoredData", "checked_arrays", "digests_of", "store", "targets_of"]
 
 SPLITS = ("X_train", "y_train", "X_val", "y_val")
+# An array that may be there too.
+_WEIGHTS = "weights_train"
 # Names that a network takes over, if they are there.
 _NAMES = ("class_names", "feature_names", "target_name")
 # Splits that may be the same array as one of the training data, and are stored once then.
 _SAME = {"X_train": "X_train", "y_train": "y_train", "X_val": "X_train", "y_val": "y_train"}
+_SAME[_WEIGHTS] = _WEIGHTS
 # Less than this is sent with each training.
 _SENT_BYTES = 1 << 16
 
@@ -54,7 +57,13 @@ def checked_arrays(data: Any) -> dict[str, Any]:
         raise ValueError(
             f"data: expected examples of one shape, got X_train {found['X_train'].shape}, X_val {found['X_val'].shape}"
         )
+    if data.get(_WEIGHTS) is not None:
+        found[_WEIGHTS] = checked_weights(_WEIGHTS, data[_WEIGHTS], len(found["X_train"]))
     return found | {name: data[name] for name in _NAMES if data.get(name) is not None}
+
+
+def _arrays_of(data: Mapping[str, Any]) -> list[str]:
+    return [name for name in (*SPLITS, _WEIGHTS) if name in data]
 
 
 def targets_of(data: Mapping[str, Any], loss: Loss, outputs: int) -> dict[str, np.ndarray]:
@@ -63,14 +72,15 @@ def targets_of(data: Mapping[str, Any], loss: Loss, outputs: int) -> dict[str, n
     return {name: checked_targets(loss, name, data[name], len(data[name]), outputs) for name in names}
 
 
-def digest_of(data: Mapping[str, Any]) -> str:
-    """A digest of the arrays' contents, dtypes and shapes."""
-    found = hashlib.blake2b(digest_size=16)
-    for name in SPLITS if data else ():
+def digests_of(data: Mapping[str, Any]) -> dict[str, str]:
+    """Of each array its dtype and shape, and a digest of its contents."""
+    found = {}
+    for name in _arrays_of(data):
         array = np.ascontiguousarray(data[name])
-        found.update(f"{name} {array.dtype.str} {array.shape};".encode())
-        found.update(array.reshape(-1).view(np.uint8).data if array.dtype.kind in "biuf" else array.tobytes())
-    return found.hexdigest()
+        content = array.reshape(-1).view(np.uint8).data if array.dtype.kind in "biuf" else array.tobytes()
+        digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+        found[name] = f"{array.dtype} {array.shape} {digest}"
+    return found
 
 
 @dataclass(frozen=True)
@@ -86,11 +96,14 @@ class StoredData:
 
 def store(data: Mapping[str, Any], folder: str | os.PathLike[str]) -> Mapping[str, Any] | StoredData:
     """Write large data to a folder; what a worker needs to read them, or small data as they are."""
-    if not data or sum(data[name].nbytes for name in SPLITS) < _SENT_BYTES:
+    names = _arrays_of(data)
+    if sum(data[name].nbytes for name in names) < _SENT_BYTES:
         return data
-    place = Path(folder) / digest_of(data)
+    # Other sweeps have other names: a worker may still have theirs.
+    place = Path(folder) / hashlib.blake2b(repr(digests_of(data)).encode(), digest_size=16).hexdigest()
     place.mkdir()
-    for name, of_training in _SAME.items():
+    for name in names:
+        of_training = _SAME[name]
         if of_training != name and data[name] is data[of_training]:
             continue
         np.save(place / f"{name}.npy", data[name], allow_pickle=False)
@@ -103,7 +116,10 @@ def _mapped(folder: str) -> dict[str, np.ndarray]:
         found: dict[str, np.ndarray] = {}
         for name, of_training in _SAME.items():
             file = Path(folder) / f"{name}.npy"
-            found[name] = np.asarray(np.load(file, mmap_mode="r")) if file.exists() else found[of_training]
+            if file.exists():
+                found[name] = np.asarray(np.load(file, mmap_mode="r"))
+            elif name != _WEIGHTS:
+                found[name] = found[of_training]
         return found
     except (KeyError, OSError) as error:
         raise MissingDataError(

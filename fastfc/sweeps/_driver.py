@@ -10,7 +10,7 @@ from typing import Any
 
 from fastfc._ranges import require_count
 from fastfc.classifiers.fc_net import FullyConnectedNet, load_model
-from fastfc.sweeps._data import checked_arrays, digest_of
+from fastfc.sweeps._data import checked_arrays, digests_of
 from fastfc.sweeps._halving import kept_jobs, rungs_of
 from fastfc.sweeps._journal import Journal, best_path, opened
 from fastfc.sweeps._options import Job, jobs_of, plain
@@ -54,20 +54,21 @@ def sweep(
         `count` times. Options are those of :class:`fastfc.FullyConnectedNet` and of :class:`fastfc.Solver` (the update
         rule to ``num_epochs``), by their names there, and the hyperparameters of the update rule, such as
         ``learning_rate``. ``hidden_dims`` is ``(100,)`` by default, ``input_dim`` and ``num_classes`` follow the
-        data. Three more: ``initializer``, a name in :mod:`fastfc.initializers`; ``standardize``, True for a network
+        data. Four more: ``initializer``, a name in :mod:`fastfc.initializers`; ``standardize``, True for a network
         that standardizes its inputs by the training data, ``"pictures"`` for one that takes off their mean and divides
-        by 255; and ``sampler``, how batches are drawn: ``"permutation"`` (each epoch has every example once, the
-        default), ``"replacement"`` as the Solver does, or ``"order"``.
+        by 255; ``standardize_targets``, True for training on targets of mean 0 and deviation 1, in whose units losses
+        are then, and predictions in those of the data; and ``sampler``, how batches are drawn: ``"permutation"`` (each
+        epoch has every example once, the default), ``"replacement"`` as the Solver does, or ``"order"``.
     data : dict
-        ``X_train``, ``y_train``, ``X_val``, ``y_val`` as for the Solver, and ``class_names``, ``feature_names`` and
-        ``target_name`` for the networks if you like. None will do for your own `train`.
+        ``X_train``, ``y_train``, ``X_val``, ``y_val`` and, if you like, ``weights_train``, as for the Solver; and
+        ``class_names``, ``feature_names`` and ``target_name`` for the networks. None will do for your own `train`.
     executor : concurrent.futures.Executor, function, or None
         None for threads of this process, one for each processor. Any executor will do, such as
         ``ProcessPoolExecutor``, joblib's loky executor, Dask's ``client.get_executor()`` or mpi4py's
         ``MPIPoolExecutor``. With a function that makes one, such as ``lambda: ProcessPoolExecutor(8)``, the sweep goes
         on with a new executor after a worker has died, and shuts the last one down at its end.
     seeds : int or list of int
-        The seeds of each training, or their number: then they are 0, 1, 2, ...
+        The seeds of each training, each once, or their number: then they are 0, 1, 2, ...
     count : int, optional
         Options to draw from a sampler, or to take from an iterable at most.
     sampler_seed : int
@@ -89,7 +90,7 @@ def sweep(
         over their seeds, go on to `factor` times as many epochs, until the last have trained for ``num_epochs``.
         Trainings that go on are continued.
     factor, min_epochs : int
-        Of `halving`.
+        Of `halving`; without it they are left as they are.
     retries : int
         How often a training is tried again after its worker has died.
     data_folder : path, optional
@@ -130,6 +131,9 @@ def sweep(
     """
     require_count("factor", factor, 2)
     require_count("min_epochs", min_epochs, 1)
+    for name, value, default in (("factor", factor, 3), ("min_epochs", min_epochs, 1)):
+        if value != default and not halving:
+            raise ValueError(f"{name}: expected {default} without halving, got {value}; halving=True uses it")
     require_count("retries", retries, 0)
     require_count("sampler_seed", sampler_seed, 0)
     if check_every is not None:
@@ -144,7 +148,7 @@ def sweep(
     check = (lambda options: None) if train is not None else (lambda options: check_trial(options, arrays))
     jobs = jobs_of(trainings, seeds, count, sampler_seed, check)
     about = {
-        "data": digest_of(arrays) if file is not None else "",
+        "data": digests_of(arrays) if file is not None else {},
         "train": plain(train) if train is not None else "fastfc",
         "check_every": check_every,
         "halving": [factor, min_epochs] if halving else None,

@@ -72,17 +72,42 @@ def opened(file: str | os.PathLike[str], about: Mapping[str, Any]) -> Iterator[J
         found = _header(lines[:1])
         if found.get("fastfc_sweep") != _FORMAT:
             raise ValueError(f"file: expected the file of a sweep, got {path}")
-        for name, value in header.items():
-            if found.get(name) != value:
-                raise ValueError(
-                    f"file: {path} is of another sweep: expected {name} {value!r}, got {found.get(name)!r}; "
-                    "a sweep with other data or another train function needs a file of its own"
-                )
+        differences = _differences(about, found)
+        if differences:
+            raise ValueError(f"file: {path} is of another sweep: {differences}; this one needs a file of its own")
         records = {}
         for number, line in enumerate(lines[1:], start=2):
             record = _parsed(line, path, number)
             records[record["key"]] = record
         yield Journal(stream, path, records)
+
+
+def _differences(here: Mapping[str, Any], there: Mapping[str, Any]) -> str:
+    """In words, where a sweep is another one than that of a file; empty if it is not."""
+    found = []
+    data, others = here["data"], there.get("data")
+    others = others if isinstance(others, dict) else {}
+    for name in {**data, **others}:
+        if data.get(name) != others.get(name):
+            found.append(f"{name} {_told_array(data.get(name), others.get(name))}")
+    for name in here.keys() - {"data"}:
+        if there.get(name) != here[name]:
+            found.append(f"{name} is {_told(there.get(name))} there and {_told(here[name])} here")
+    return ", ".join(sorted(found))
+
+
+def _told_array(here: str | None, there: Any) -> str:
+    if here is None or not isinstance(there, str):
+        return "is in one of them only"
+    kind, other = (digest.rpartition(" ")[0] for digest in (here, there))
+    return "has other values" if kind == other else f"is {other} there and {kind} here"
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, list):
+        # Successive halving.
+        return f"by a factor of {value[0]} from {value[1]} epochs on" if len(value) == 2 else "unknown"
+    return "none" if value is None else str(value)
 
 
 def _line(record: Mapping[str, Any]) -> bytes:

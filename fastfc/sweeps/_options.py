@@ -15,7 +15,7 @@ from fastfc._ranges import require_count
 from fastfc.classifiers._network import one_of
 from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.initializers import INITIALIZERS
-from fastfc.ops.losses import LOSSES
+from fastfc.ops.losses import LOSSES, Loss
 from fastfc.ops.rules import RULES
 from fastfc.training.memory import SAMPLERS
 from fastfc.training.options import OPTIONS, check_options
@@ -30,6 +30,7 @@ _NETWORK = {
     if name not in _NOT_OF_THE_NETWORK
 }
 _NETWORK |= {"hidden_dims": (100,), "input_dim": None, "num_classes": None, "initializer": None, "standardize": False}
+_NETWORK["standardize_targets"] = False
 _OF_THE_SOLVER = (
     "update_rule", "optim_config", "lr_decay", "schedule", "max_norm", "max_value", "accumulate", "batch_size",
     "num_epochs",
@@ -102,6 +103,8 @@ def _seeds_of(seeds: Any) -> list[int]:
         require_count("seeds", seed, 0)
         if seed >= 2**32:
             raise ValueError(f"seeds: expected integers below 2**32, got {seed}")
+        if found.count(seed) > 1:
+            raise ValueError(f"seeds: expected each one once, got {seed} {found.count(seed)} times")
     if not found:
         raise ValueError("seeds: expected at least one, got none")
     return [int(seed) for seed in found]
@@ -144,9 +147,19 @@ def split(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         raise ValueError(f"standardize: expected True, False or 'pictures', got {network['standardize']!r}")
     one_of("sampler", training["sampler"], SAMPLERS)
     one_of("loss", network["loss"], LOSSES)
+    _require_scalable(network["standardize_targets"], LOSSES[network["loss"]])
     if network["initializer"] is not None:
         one_of("initializer", network["initializer"], INITIALIZERS)
     return network, {**training, "optim_config": config}
+
+
+def _require_scalable(standardize_targets: Any, loss: Loss) -> None:
+    if not isinstance(standardize_targets, bool):
+        raise ValueError(f"standardize_targets: expected True or False, got {standardize_targets!r}")
+    if standardize_targets and loss.link != "identity":
+        raise ValueError(
+            f"standardize_targets: expected False with the loss {loss.name!r}, whose targets have no scale"
+        )
 
 
 def plain(value: Any) -> Any:

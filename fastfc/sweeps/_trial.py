@@ -163,6 +163,29 @@ def _standardize(net: FullyConnectedNet, X: np.ndarray, pictures: bool) -> None:
     net.input_scale = 1 / 255 if pictures else 1 / np.where(varies, deviation, 1)
 
 
+@dataclass(frozen=True)
+class _TargetScale:
+    """Mean and deviation of each output's targets (K,), over the examples that are trained on."""
+
+    mean: np.ndarray
+    deviation: np.ndarray
+
+    @classmethod
+    def of(cls, y: np.ndarray, rows: np.ndarray | None) -> "_TargetScale":
+        chosen = y if rows is None else y[rows]
+        deviation = chosen.std(axis=0, dtype=np.float64)
+        return cls(chosen.mean(axis=0, dtype=np.float64), np.where(deviation > 0, deviation, 1))
+
+    def standardized(self, y: np.ndarray) -> np.ndarray:
+        return (y - self.mean) / self.deviation
+
+    def fold_into(self, net: FullyConnectedNet) -> None:
+        """Scale and shift the last layer, so that the network's outputs are in the targets' units."""
+        last = net.num_layers
+        net.params[f"W{last}"] *= self.deviation
+        net.params[f"b{last}"] = net.params[f"b{last}"] * self.deviation + self.mean
+
+
 def train_network(work: Work, data: Mapping[str, Any], stop: threading.Event | None = None) -> Outcome:
     """Train a network in this thread, from the training's own random stream."""
     network, options = split(work.options)
@@ -170,6 +193,9 @@ def train_network(work: Work, data: Mapping[str, Any], stop: threading.Event | N
     rows, scored = work.rows or (None, None)
     net = _made(network, data, stream, rows)
     targets = targets_of(data, LOSSES[net.loss_name], net.dims[-1])
+    scale = _TargetScale.of(targets["y_train"], rows) if network["standardize_targets"] else None
+    if scale is not None:
+        targets = {name: scale.standardized(y) for name, y in targets.items()}
     batch = min(options["batch_size"], len(data["X_train"] if rows is None else rows))
     last = min([options["num_epochs"], *work.pauses[-1:]])
     every = last if work.check_every is None else work.check_every
@@ -179,7 +205,8 @@ def train_network(work: Work, data: Mapping[str, Any], stop: threading.Event | N
     with (
         np.errstate(all="ignore"),
         Fit(
-            net, data["X_train"], targets["y_train"], indices=rows, rule=optim.rule_of(options["update_rule"]),
+            net, data["X_train"], targets["y_train"], indices=rows, weights=data.get("weights_train"),
+            rule=optim.rule_of(options["update_rule"]),
             config=options["optim_config"], batch_size=batch, sampler=options["sampler"],
             stream=stream, threads=1, max_norm=options["max_norm"] or 0.0, max_value=options["max_value"] or 0.0,
             accumulate=options["accumulate"],
@@ -195,6 +222,8 @@ def train_network(work: Work, data: Mapping[str, Any], stop: threading.Event | N
                 kept.take(losses, _score(net, data["X_val"], targets["y_val"], scored))
         state = _state(fit, net, stream, kept) if work.goes_on else None
     kept.restore()
+    if scale is not None:
+        scale.fold_into(net)
     better = work.bar == -np.inf or (kept.score is not None and kept.score >= work.bar)
     return Outcome(kept.result(), net=net if better else None, state=state)
 
