@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from fastfc import _display
 from fastfc._layer_arguments import batchnorm_param, layernorm_param
 from fastfc._network_reference import backward_by_reference, forward_by_reference
 from fastfc._network_start import Initializer, Seed, checked_widths, draw_weights, generator, new_words
@@ -90,12 +91,9 @@ class Network:
         seed: Seed = None,
         initializer: Initializer | Sequence[Initializer] | None = None,
     ) -> None:
-        widths = checked_widths(dims)
+        first, *hidden, last = checked_widths(dims)
         net = FullyConnectedNet.__new__(FullyConnectedNet)
-        net._build(
-            widths[1:-1], widths[0], widths[-1], dropout_keep_ratio, normalization, 0.0, dtype, None,
-            activation=activation,
-        )  # fmt: skip
+        net._build(hidden, first, last, dropout_keep_ratio, normalization, 0.0, dtype, None, activation=activation)
         net.dtype = np.dtype(dtype).type
         rng = generator(seed)
         draw_weights(net.params, initializer, activation, rng)
@@ -161,7 +159,11 @@ class Network:
         return self._net.normalization
 
     def __repr__(self) -> str:
-        return f"Network({self.dims}, activation={self.activation!r}, dtype={self.dtype.name!r})"
+        options = {"activation": self.activation, "normalization": self.normalization, "dtype": self.dtype.name}
+        return _display.as_text("Network", [self.dims], options)
+
+    def _repr_html_(self) -> str:
+        return _display.as_html("Network", self._net._layout(), {"dtype": self.dtype.name})
 
     def __getstate__(self) -> dict[str, Any]:
         return {"net": self._net, "stream": np.array(self._stream)}
@@ -239,8 +241,7 @@ class Network:
 
         Notes
         -----
-        The parameters must be those of the forward pass. A further call for the same forward pass overwrites the
-        gradients, it does not add to them.
+        The parameters must be those of the forward pass. A further call for it overwrites the gradients.
         """
         last = self._last
         if last is None:
@@ -253,14 +254,13 @@ class Network:
             raise ValueError(f"dout: expected shape {expected}, as the scores have, got {array.shape}")
         if type(last) is not Pass:
             dx = backward_by_reference(self._net, self.grads, array.astype(self._dtype), last)
-            if not input_gradient:
-                return None
         else:
             last.dscores[...] = array
             last.backward(last.plan, 0, last.call if input_gradient else last.call_without)
-            if not input_gradient:
-                return None
-            dx = last.dx.copy()
+            dx = last.dx
+        if not input_gradient:
+            return None
+        dx = dx.copy()
         if self._net.input_scale is not None:
             dx *= self._net.per_feature("input_scale", self._features)
         return dx.reshape(self._shape)
@@ -322,7 +322,7 @@ class Network:
         Parameters
         ----------
         other : Network
-            With the same layers and dtype.
+            With the same layers, activation, normalization and dtype.
         tau : float
             From 0 to 1, which makes a copy.
 
@@ -333,8 +333,8 @@ class Network:
         """
         if not isinstance(other, Network):
             raise TypeError(f"other: expected a Network, got {type(other).__name__}")
-        if (other.params.shapes, other.dtype) != (self.params.shapes, self._dtype):
-            raise ValueError(f"other: expected a network with layers {self.dims} of {self._dtype}, got {other!r}")
+        if other._net._kind() != self._net._kind():
+            raise ValueError(f"other: expected a network like {self!r}, got {other!r}")
         require_range("tau", tau, 0.0, 1.0)
         mine, theirs = self.params.flat, other.params.flat
         if get_backend() == "fast":

@@ -127,7 +127,7 @@ def test_shapes_that_a_module_takes(shape):
     small, X = imported("small.py"), np.ones(shape)
     assert small.scores(X).shape == (shape[0], CLASSES)
     np.testing.assert_array_equal(small.predict(X), net.predict(X))
-    with pytest.raises(ValueError, match="reshape"):
+    with pytest.raises(ValueError, match="X: expected shape"):
         small.scores(np.ones((2, FEATURES + 1)))
 
 
@@ -310,6 +310,40 @@ def test_a_network_with_methods_of_its_own_has_no_export():
         export(Doubled([3], 4, 2), "net.py")
 
 
+@pytest.mark.parametrize("call", [lambda path: export(make_net(), path), load_exported], ids=["export", "load"])
+@pytest.mark.parametrize("path", [None, 3, ["net.py"]])
+def test_paths_that_are_none(call, path):
+    with pytest.raises(TypeError, match=f"path: expected a string or path-like object, got {type(path).__name__}"):
+        call(path)
+
+
+def test_names_in_upper_case():
+    net = make_net()
+    assert export(net, "A.PY") == ["A.PY", "A.npz"]
+    assert_same_network(load_model("A.npz"), net)
+    # A compiler takes .C for C++.
+    assert export(net, "B.C") == ["B.c", "B.h"]
+    assert export(net, b"C.Pt-Names.NPZ") == ["C.Pt-Names.NPZ"]
+    assert_same_network(load_exported("C.Pt-Names.NPZ"), net)
+    assert export(net, "D.NPZ") == ["D.NPZ"]
+    assert_same_network(load_exported("D.NPZ"), net)
+    with pytest.raises(ValueError, match="networks are read from"):
+        load_exported("B.C")
+
+
+def test_examples_that_a_module_does_not_take():
+    export(make_net(), "small.py")
+    small, X = imported("small.py"), examples()
+    for bad in (X[0], X[:, :3], X[0, 0]):
+        with pytest.raises(
+            ValueError, match=rf"X: expected shape \(N, \.\.\.\) with {FEATURES} numbers an example, got"
+        ):
+            small.predict(bad)
+    np.testing.assert_array_equal(small.scores(X.reshape(-1, 2, 3)), small.scores(X))
+    export(FullyConnectedNet([3], 1, 2), "one.py")
+    assert imported("one.py").predict([0.5, 2]).shape == (2,)
+
+
 def test_formats_that_are_not_read():
     export(make_net(), "net.py")
     with pytest.raises(ValueError, match=r"net\.py: networks are read from .*\.npz"):
@@ -335,7 +369,9 @@ def test_the_command(capsys):
     ("argv", "words"),
     [
         (["absent.npz", "out.py"], "absent.npz: No such file or directory"),
-        (["bad.npz", "out.py"], "bad.npz is a truncated or damaged npz file"),
+        (["bad.npz", "out.py"], "bad.npz is not a model: expected a file that fastfc train or net.save wrote, or"),
+        (["table.csv", "out.py"], "table.csv is not a model: expected a file that fastfc train or net.save wrote, or"),
+        (["short.npz", "out.py"], "short.npz is a truncated or damaged npz file"),
         (["model.npz", "out.exe"], "path: expected a name that ends in .py,"),
         (["model.npz", "absent/out.py"], "absent"),
         (["model.npz", "out.py", "--input-dtype", "float32"], "input_dtype: out.py takes examples of any dtype"),
@@ -346,6 +382,10 @@ def test_mistakes_at_the_command_line(argv, words, capsys):
     make_net().save("model.npz")
     with open("bad.npz", "wb") as file:
         file.write(b"bad")
+    with open("short.npz", "wb") as file:
+        file.write(b"PK bad")
+    with open("table.csv", "w") as file:
+        file.write("a,b\n1,2\n")
     try:
         code = main(["export", *argv])
     except SystemExit as error:
@@ -356,4 +396,4 @@ def test_mistakes_at_the_command_line(argv, words, capsys):
     assert err.startswith("fastfc: error: ")
     assert words in err
     assert err.count("\n") == 1
-    assert sorted(os.listdir()) == ["bad.npz", "model.npz"]
+    assert sorted(os.listdir()) == ["bad.npz", "model.npz", "short.npz", "table.csv"]

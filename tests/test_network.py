@@ -471,6 +471,26 @@ def test_average(tau, dtype, backend):
             assert np.all(np.abs(own[key] - wanted) <= tolerance(dtype, 0) * (np.abs(old[key]) + np.abs(new[key])))
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"activation": "tanh"},
+        {"normalization": "layernorm"},
+        {"normalization": None},
+        {"dtype": "float64"},
+        {"dims": [6, 19, 4]},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+def test_average_of_networks_whose_parameters_mean_something_else(other, backend):
+    options = {"dims": [6, 19, 7, 4], "normalization": "batchnorm", "dtype": "float32"}
+    net = Network(**options, seed=0)
+    before = net.params.flat.copy()
+    with pytest.raises(ValueError, match=r"other: expected a network like Network\(\[6, 19, 7, 4\], .*, got Network\("):
+        net.average(Network(**(options | other), seed=1), 0.5)
+    np.testing.assert_array_equal(net.params.flat, before)
+
+
 # --------------------------------------------------------------------------------------------- from and to elsewhere
 
 
@@ -560,7 +580,7 @@ def test_arguments_of_passes(backend):
         net.predictor()(["a"] * 6)
     with pytest.raises(TypeError, match=r"^other: expected a Network"):
         net.average(net.to_net(), 0.5)
-    with pytest.raises(ValueError, match=r"^other: expected a network with layers"):
+    with pytest.raises(ValueError, match=r"^other: expected a network like Network"):
         net.average(made(dtype="float64"), 0.5)
     with pytest.raises(ValueError, match=r"^tau: "):
         net.average(made(1), 1.5)

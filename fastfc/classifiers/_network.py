@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from fastfc import _display
 from fastfc._arguments import by_position, checked_reg, number, require_mapping
 from fastfc.course.years import checked_legacy, default_legacy
 from fastfc.losses import checked_parameter
@@ -105,6 +106,33 @@ class DescribedNetwork:
     def dims(self) -> list[int]:
         """Input width, hidden widths, number of classes."""
         return list(self._dims)
+
+    def __repr__(self) -> str:
+        options = {
+            "input_dim": self._dims[0],
+            "num_classes": self._dims[-1],
+            "dropout_keep_ratio": self.dropout_param.get("p") if self.use_dropout else None,
+            "normalization": self.normalization,
+            "activation": self.activation,
+            "loss": self.loss_name,
+            "dtype": self._params.dtype.name,
+        }
+        return _display.as_text(type(self).__name__, [self._dims[1:-1]], options)
+
+    def _repr_html_(self) -> str:
+        facts = {"loss": self.loss_name, "dtype": self._params.dtype.name}
+        if self.input_mean is not None or self.input_scale is not None:
+            facts["input"] = "standardized"
+        return _display.as_html(type(self).__name__, self._layout(), facts, self.class_names)
+
+    def _kind(self) -> tuple[Any, ...]:
+        """Equal for networks whose parameters mean the same."""
+        return self._dims, self.activation, self.normalization, self._params.dtype
+
+    def _layout(self) -> _display.Layout:
+        """The layers as a notebook shows them."""
+        dropout = f"dropout, p={self.dropout_param.get('p')}" if self.use_dropout else None
+        return _display.Layout(self._dims, self.activation, self.normalization, dropout)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "plans": {}}

@@ -107,7 +107,7 @@ def _predict(args: argparse.Namespace) -> int:
 def _has_table(path: str) -> bool:
     from fastfc.formats.npz import npz_names
 
-    if not path.endswith(".npz"):
+    if not path.lower().endswith(".npz"):
         return False
     with reported(OSError, ValueError), open(path, "rb") as file:
         return "table" in npz_names(file, path)

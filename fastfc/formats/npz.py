@@ -62,11 +62,11 @@ def read_npz(f: BinaryIO, source: object, kinds: Callable[[str], str | None]) ->
     Raises
     ------
     ValueError
-        If the file is damaged, an array has another dtype, or sizes that were declared do
+        If the file is none or damaged, an array has another dtype, or sizes that were declared do
         not agree with the bytes at hand.
     """
     stored = f.seek(0, os.SEEK_END)
-    f.seek(0)
+    _require_archive(f, source)
     with _told_of_damage(source), zipfile.ZipFile(f) as archive:
         found = {}
         for info in archive.infolist():
@@ -81,10 +81,18 @@ def read_npz(f: BinaryIO, source: object, kinds: Callable[[str], str | None]) ->
 
 
 def npz_names(f: BinaryIO, source: object) -> list[str]:
-    """The names of all arrays in an npz file; ValueError if it is damaged."""
-    f.seek(0)
+    """The names of all arrays in an npz file; ValueError if it is damaged or none."""
+    _require_archive(f, source)
     with _told_of_damage(source), zipfile.ZipFile(f) as archive:
         return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+
+
+def _require_archive(f: BinaryIO, source: object) -> None:
+    """ValueError unless a file begins as npz files do; then it stands at its start."""
+    f.seek(0)
+    if f.read(2) != b"PK":
+        raise ValueError(f"{source} is not an npz file, which begins with the letters PK")
+    f.seek(0)
 
 
 @contextlib.contextmanager

@@ -31,7 +31,7 @@ _WITH_INPUT_DTYPE = ("c99", "onnx")
 
 
 def export(net: FullyConnectedNet, path: str | os.PathLike[str], *, input_dtype: DTypeLike | None = None) -> list[str]:
-    """Write a trained network for another program, in the format that the end of the file's name says.
+    """Write a trained network for another program, in the format that the end of the file's name says, in any case.
 
     - ``.py``: a module that needs NumPy only, and its weights in an ``.npz`` beside it
     - ``.c`` or ``.h``: both of them, C99 without any library but ``math.h``
@@ -60,7 +60,7 @@ def export(net: FullyConnectedNet, path: str | os.PathLike[str], *, input_dtype:
     ValueError
         If the name ends in none of these, or the format cannot express the network.
     TypeError
-        If `net` is not a FullyConnectedNet with the scores of one.
+        If `net` is not a FullyConnectedNet with the scores of one, or `path` no path.
     OSError
         If a file cannot be written.
     ImportError
@@ -78,7 +78,7 @@ def export(net: FullyConnectedNet, path: str | os.PathLike[str], *, input_dtype:
     >>> bool((small["predict"](X) == net.predict(X)).all())
     True
     """
-    name = os.fspath(path)
+    name = _text(path)
     module, kind = _format(name, {**_WRITTEN, ".npz": None})
     description, options = describe(net), dict[str, Any]()
     if input_dtype is not None:
@@ -101,23 +101,40 @@ def load_exported(path: str | os.PathLike[str]) -> FullyConnectedNet:
     ------
     FileNotFoundError
         If there is no such file.
+    TypeError
+        If `path` is no path.
     ValueError
-        If the file is damaged or does not say what network it is, or its format is not one that is read.
+        If the file is no model's, is damaged or does not say what network it is, or its format is not one that is read.
     ImportError
         If a library is missing; the message says which extra has it.
     """
-    name = os.fspath(path)
+    name = _text(path)
     # Networks under any other name are fastfc's own.
-    if name.endswith(tuple(set(_WRITTEN) - set(_READ))):
+    if name.lower().endswith(tuple(set(_WRITTEN) - set(_READ))):
         raise ValueError(f"{name}: networks are read from {_listed([*_READ, '.npz'])}")
     module, _ = _format(name, {**_READ, "": None})
-    return load_model(name) if module is None else module.read(name)
+    if module is not None:
+        return module.read(name)
+    with open(name, "rb") as file:
+        if file.read(2) != b"PK":
+            raise ValueError(
+                f"{name} is not a model: expected a file that fastfc train or net.save wrote, or fastfc.export as "
+                f"{_listed(list(_READ))}"
+            )
+    return load_model(name)
+
+
+def _text(path: Any) -> str:
+    """A path as a string."""
+    if not isinstance(path, str | bytes | os.PathLike):
+        raise TypeError(f"path: expected a string or path-like object, got {type(path).__name__}")
+    return os.fsdecode(path)
 
 
 def _format(name: str, kinds: dict[str, str | None]) -> tuple[ModuleType | None, str | None]:
     """The module of a file's format, and its name; None for fastfc's own."""
     for end in sorted(kinds, key=len, reverse=True):
-        if name.endswith(end) and len(os.path.basename(name)) > len(end):
+        if name.lower().endswith(end) and len(os.path.basename(name)) > len(end):
             kind = kinds[end]
             return (None if kind is None else importlib.import_module(f"{__name__}.{kind}")), kind
     raise ValueError(f"path: expected a name that ends in {_listed(list(kinds))}, got {name!r}")

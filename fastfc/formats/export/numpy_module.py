@@ -1,5 +1,6 @@
 """Networks as a Python module that needs NumPy only, with the weights beside it."""
 
+import os
 import textwrap
 
 import numpy as np
@@ -55,7 +56,7 @@ _PROBABILITIES = {
 
 def write(description: Description, path: str) -> list[str]:
     """Write the module and, under its name with ``.npz`` at the end, the weights: a file of fastfc's own format."""
-    weights = f"{path.removesuffix('.py')}.npz"
+    weights = f"{os.path.splitext(path)[0]}.npz"
     text = source(description)
     with replaced_file(weights) as file:
         np.savez(file, **description.packed)  # type: ignore[arg-type]
@@ -106,10 +107,13 @@ def _functions(d: Description) -> str:
 
 
 def _scores(d: Description) -> str:
-    x = "np.asarray(X).reshape(len(X), INPUTS)"
+    x = "X.reshape(len(X), INPUTS)"
     lines = [
         "def scores(X):",
         '    """Scores (N, OUTPUTS) of examples X (N, ...)."""',
+        "    X = np.asarray(X)",
+        "    if X.ndim < 1 or np.prod(X.shape[1:]) != INPUTS:",
+        '        raise ValueError(f"X: expected shape (N, ...) with {INPUTS} numbers an example, got {X.shape}")',
     ]
     if d.standardizes:
         lines += ["    # In float64: the mean may be large beside the deviation.", f"    x = {x}.astype(np.float64)"]
