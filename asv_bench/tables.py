@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import fits
+import scaling
 from report import FAMILIES, tables
 
 FOLDER = Path(__file__).parent
@@ -28,11 +29,18 @@ SOURCES: dict[str, tuple[str, tuple[str, ...] | None]] = {
     "fits": ("fits", None),
     "all_fits": ("fits", None),
 }
+#: The processors of the table of threads.
+SCALING = ("steps", "steps_avx2", "steps_intel")
+
+
+def read(source: str) -> dict:
+    """A comparison of ``results/``."""
+    return json.loads((FOLDER / "results" / f"{source}.json").read_text(encoding="utf-8"))
 
 
 def table_of(source: str, variants: tuple[str, ...] | None) -> str:
     """A comparison's table, of some variants or of all."""
-    comparison = json.loads((FOLDER / "results" / f"{source}.json").read_text(encoding="utf-8"))
+    comparison = read(source)
     if comparison["kind"] == "fits":
         return fits.table(comparison["rows"])
     if variants is not None:
@@ -68,7 +76,9 @@ def main(argv: list[str] | None = None) -> int:
     names = " and ".join(page.name for page in PAGES)
     texts = [page.read_text(encoding="utf-8") for page in PAGES]
     try:
-        wanted = with_tables(texts, {name: table_of(*source) for name, source in SOURCES.items()})
+        found = {name: table_of(*source) for name, source in SOURCES.items()}
+        found["scaling"] = scaling.table([read(source) for source in SCALING])
+        wanted = with_tables(texts, found)
     except ValueError as error:
         print(f"{names}: {error}", file=sys.stderr)
         return 1

@@ -1,14 +1,39 @@
 """Configuration of the documentation: python -m sphinx -W --keep-going -b html docs docs/_build/html"""
 
+import sys
+from pathlib import Path
+
 import fastfc
+
+sys.path.insert(0, str(Path(__file__).parent))
+import gallery
 
 project = "fastfc"
 author = "The fastfc authors"
 project_copyright = "2026, The fastfc authors"
 version = release = fastfc.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
-exclude_patterns = ["_build"]
+extensions = [
+    "myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "sphinx_gallery.gen_gallery",
+]  # fmt: skip
+exclude_patterns = ["_build", "tutorials"]
+
+# The tutorials are scripts in tutorials/, which the build runs in a copy; their pages are in learn/.
+sphinx_gallery_conf = {
+    "examples_dirs": gallery.copied(Path(__file__).parent / "_build" / "tutorials"),
+    "gallery_dirs": "learn",
+    "filename_pattern": r"\.py$",
+    "ignore_pattern": r"cs231n",
+    "within_subsection_order": "gallery.Order",
+    "image_scrapers": ("gallery.scraped", "matplotlib"),
+    "reset_modules": ("matplotlib", "gallery.reset"),
+    "ignore_repr_types": r"matplotlib",
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "write_computation_times": False,
+    "show_signature": False,
+    "remove_config_comments": True,
+}
 
 # The docstrings write arguments in single backticks.
 default_role = "code"

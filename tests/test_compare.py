@@ -6,6 +6,7 @@ import json
 
 import compare
 import pytest
+import scaling
 import tables
 
 WHERE = {
@@ -188,3 +189,18 @@ def test_a_file_of_another_kind_is_refused_before_anything_is_measured(tmp_path,
         compare.main(["--into", str(path)])
     assert "expected a comparison of steps" in capsys.readouterr().err
     assert json.loads(path.read_text()) == {"kind": "kernels", "rows": []}
+
+
+def test_table_of_threads():
+    """A column for each processor and number of threads; shapes that a processor lacks are dashes."""
+    name = "batchnorm + dropout"
+    small, large = "4-[32]-3@16", "784-[64]-10@100"
+    first = [steps(engine("fastfc", 1, 2.5), engine("fastfc", 2, 5.0), engine("numpy", 1, 9.0), variant=name)]
+    second = [
+        steps(engine("fastfc", 1, 1500.0), engine("fastfc", 2, 1000.0), variant=name, shape=large),
+        steps(engine("fastfc", 1, 7.0), variant="plain", shape=small),
+    ]
+    table = scaling.table([{"rows": first}, {"rows": second}])
+    assert cells(table, 0)[0] == "net@batch"
+    assert cells(table, 2) == [small, "2.5", "0.50 x", "-", "-"]
+    assert cells(table, 3) == [large, "-", "-", "1,500", "1.50 x"]
