@@ -86,7 +86,7 @@ class Watch:
 
 @contextlib.contextmanager
 def progress(epochs: int, steps: int, quiet: bool, every: int = 1) -> Iterator[Callable[[Solver], object]]:
-    """A bar on a terminal; elsewhere a line every so many epochs, and for the last one."""
+    """A bar under curves on a terminal; elsewhere a line every so many epochs, and for the last one."""
     if quiet:
         yield lambda solver: None
         return
@@ -104,14 +104,24 @@ def progress(epochs: int, steps: int, quiet: bool, every: int = 1) -> Iterator[C
 
     from tqdm import tqdm
 
-    with tqdm(
-        desc="loading kernels, compiling them if new",
-        total=steps,
-        dynamic_ncols=True,
-        bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
-    ) as bar:
+    from fastfc.cli._curves import columns_of, curves, levels_of
+
+    # The bar is the lower line: closed last, it stays there.
+    with (
+        tqdm(
+            desc="loading kernels, compiling them if new",
+            total=steps,
+            dynamic_ncols=True,
+            position=1,
+            leave=True,
+            bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
+        ) as bar,
+        tqdm(dynamic_ncols=True, position=0, leave=True, bar_format="{desc}") as line,
+    ):
+        levels = levels_of(sys.stderr)
 
         def move_bar(solver: Solver) -> None:
+            line.set_description_str(curves(solver, columns_of(sys.stderr), levels))
             bar.set_description_str(f"epoch {min(solver.epoch + 1, epochs)}/{epochs}", refresh=False)
             bar.set_postfix_str(figures(solver), refresh=False)
             bar.update(len(solver.loss_history) - bar.n)
