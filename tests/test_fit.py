@@ -225,3 +225,27 @@ def test_draws_with_replacement_are_from_all_rows():
             net_of("squared"), X, y, indices=[1, 2], rule=optim.sgd, batch_size=2, sampler="replacement",
             stream=np.random.RandomState(0),
         )  # fmt: skip
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("normalization", [None, "batchnorm", "layernorm"])
+def test_scores_between_epochs(normalization, threads):
+    """Those of a prediction, and the training goes on as without them."""
+    X, y = data_of(50, "softmax")
+    ends = []
+    for scored in (False, True):
+        net = net_of(normalization=normalization, keep=0.8)
+        net.input_mean = 0.1
+        stream = np.random.RandomState(4)
+        with Fit(net, X, y, rule=optim.sgd_momentum, batch_size=12, stream=stream, threads=threads) as fit:
+            for _ in range(3):
+                fit.epochs(1)
+                if scored:
+                    scores = fit.scores(X)
+                    bound = tolerance(np.float64, 2 * (FEATURES + sum(HIDDEN)))
+                    np.testing.assert_allclose(scores, net.loss(X), rtol=bound, atol=bound * np.abs(scores).max())
+                    np.testing.assert_array_equal(fit.scores(X, np.array([7, 3, 7])), scores[[7, 3, 7]])
+                    np.testing.assert_array_equal(fit.scores(X.astype(">f4"), [1]), scores[[1]])
+        ends.append((net.params.flat.copy(), stream.random_sample(3)))
+    for mine, theirs in zip(*ends, strict=True):
+        np.testing.assert_array_equal(mine, theirs)

@@ -18,13 +18,12 @@ from fastfc.ops.losses import LOSSES
 from fastfc.sweeps._data import MissingDataError, StoredData, targets_of
 from fastfc.sweeps._options import plain, split
 from fastfc.training.fit import Fit
-from fastfc.training.predict import predict_scores
 
 __all__ = ["Outcome", "StoppedError", "Work", "check_trial", "do", "train_network"]
 
-# Multiplications of one prediction, and rows, below which a prediction stays in its thread.
-_ONE_THREAD = 10**8 - 1
-_ONE_THREAD_ROWS = 256
+
+# Of each thread, a random stream: to make one takes a hundred times as long as to start it anew.
+_streams = threading.local()
 
 
 class StoppedError(Exception):
@@ -189,7 +188,7 @@ class _TargetScale:
 def train_network(work: Work, data: Mapping[str, Any], stop: threading.Event | None = None) -> Outcome:
     """Train a network in this thread, from the training's own random stream."""
     network, options = split(work.options)
-    stream = np.random.RandomState(work.seed)
+    stream = _stream_of(work.seed)
     rows, scored = work.rows or (None, None)
     net = _made(network, data, stream, rows)
     targets = targets_of(data, LOSSES[net.loss_name], net.dims[-1])
@@ -219,13 +218,21 @@ def train_network(work: Work, data: Mapping[str, Any], stop: threading.Event | N
         for epoch in checks:
             if epoch > kept.epochs:
                 losses = fit.epochs(epoch - kept.epochs, factors=factors)
-                kept.take(losses, _score(net, data["X_val"], targets["y_val"], scored))
+                kept.take(losses, _score(fit, net, data["X_val"], targets["y_val"], scored))
         state = _state(fit, net, stream, kept) if work.goes_on else None
     kept.restore()
     if scale is not None:
         scale.fold_into(net)
     better = work.bar == -np.inf or (kept.score is not None and kept.score >= work.bar)
     return Outcome(kept.result(), net=net if better else None, state=state)
+
+
+def _stream_of(seed: int) -> np.random.RandomState:
+    """The stream that a seed starts, which is this thread's until it asks for the next one."""
+    if not hasattr(_streams, "stream"):
+        _streams.stream = np.random.RandomState(0)
+    _streams.stream.seed(seed)
+    return _streams.stream
 
 
 def _factors(options: Mapping[str, Any], fit: Fit, stop: threading.Event | None) -> Callable[[int, int], np.ndarray]:
@@ -243,15 +250,11 @@ def _factors(options: Mapping[str, Any], fit: Fit, stop: threading.Event | None)
     return factors
 
 
-def _score(net: FullyConnectedNet, X: np.ndarray, y: np.ndarray, rows: np.ndarray | None) -> float | None:
-    """The validation score, taken in this thread alone; None if the parameters are no longer finite."""
+def _score(fit: Fit, net: FullyConnectedNet, X: np.ndarray, y: np.ndarray, rows: np.ndarray | None) -> float | None:
+    """The validation score; None if the parameters are no longer finite."""
     if not np.isfinite(net.params.flat).all():
         return None
-    most = max(_ONE_THREAD_ROWS, _ONE_THREAD // net.params.flat.size)
-    count = len(X) if rows is None else len(rows)
-    parts = [slice(start, start + most) for start in range(0, count, most)]
-    scores = np.concatenate([predict_scores(net, X[part] if rows is None else X[rows[part]]) for part in parts])
-    score = float(score_of(LOSSES[net.loss_name], scores, y if rows is None else y[rows]))
+    score = float(score_of(LOSSES[net.loss_name], fit.scores(X, rows), y if rows is None else y[rows]))
     return score if np.isfinite(score) else None
 
 

@@ -19,7 +19,7 @@ from fastfc._runtime.threads import available_cpus, checked_count, get_num_threa
 from fastfc.training.capability import refusal
 from fastfc.training.network import Network
 
-__all__ = ["refusal", "threads_for"]
+__all__ = ["refusal", "threads_for", "work_of_step"]
 
 # Floating-point operations of a step from which another thread pays: some 30 microseconds of work each.
 _WORK_PER_THREAD = 3e6
@@ -29,6 +29,10 @@ def threads_for(model: Network, batch: int, threads: int | None = None) -> int:
     """How many threads a run takes: `threads` if given, else the process's choice, else what pays."""
     chosen = checked_count("threads", threads) if threads is not None else get_num_threads()
     if chosen is None:
-        work = 6.0 * batch * sum(d_in * d_out for d_in, d_out in itertools.pairwise(model.dims))
-        chosen = max(1, min(available_cpus(), int(work / _WORK_PER_THREAD)))
+        chosen = max(1, min(available_cpus(), int(work_of_step(model, batch) / _WORK_PER_THREAD)))
     return min(chosen, batch)
+
+
+def work_of_step(model: Network, batch: int) -> float:
+    """Floating-point operations of a training step's matrix products."""
+    return 6.0 * batch * sum(d_in * d_out for d_in, d_out in itertools.pairwise(model.dims))

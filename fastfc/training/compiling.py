@@ -70,6 +70,7 @@ def kernel(name: str, dtype: np.dtype) -> Callable[..., None]:
     return machine_code.function_at(symbol, *_KINDS)
 
 
+@functools.cache
 def calls_blas(name: str, dtype: np.dtype) -> bool:
     """Whether a :func:`kernel` that is there calls BLAS; without the compiler NumPy's products do."""
     return settings.compiler_disabled() or machine_code.calls_blas(symbol_of(name, dtype))

@@ -15,13 +15,13 @@ from fastfc._runtime.blas import single_threaded
 from fastfc._runtime.team import Team
 from fastfc.losses import checked_targets, checked_weights
 from fastfc.ops.losses import LOSSES
-from fastfc.training import threads_for
+from fastfc.training import threads_for, work_of_step
 from fastfc.training.compiling import calls_blas, kernel
 from fastfc.training.gradients import updates_after
 from fastfc.training.job import NO_INTEGERS, NO_NUMBERS, training_job
-from fastfc.training.memory import DONE, ENDING, LEAST, PROGRESS, SAMPLERS, STALE, TOLERANCE, WATCH, Plan
+from fastfc.training.memory import DONE, ENDING, LEAST, PROGRESS, SAMPLERS, STALE, TOLERANCE, WATCH, Plan, Predictions
 from fastfc.training.network import Network
-from fastfc.training.parts import PART_SECONDS
+from fastfc.training.parts import ALL_BLOCKS, PART_SECONDS, predict_in_parts
 from fastfc.training.plan import (
     RULES,
     examples_of,
@@ -38,6 +38,9 @@ from fastfc.training.state import words_of
 from fastfc.training.statistics import checked_statistics, write_back_statistics
 
 __all__ = ["Fit", "note_loss", "watch_losses"]
+
+# Floating-point operations that every machine does in a second.
+_SLOW = 1e9
 
 
 def watch_losses(tolerance: float, patience: int) -> np.ndarray:
@@ -160,7 +163,8 @@ class Fit:
         self.average = net.params.flat[:0] if average_decay is None else net.params.flat.copy()
         self.steps_taken = self.updates_taken = 0
         self.finished = NO_NUMBERS
-        self._seconds_per_step = float("inf")
+        # A guess that is too long on any machine: a short training is a single call.
+        self._seconds_per_step = 1e-6 + work_of_step(net, self._batch) / _SLOW
 
     def __enter__(self) -> "Fit":
         self._limit.__enter__()
@@ -275,6 +279,25 @@ class Fit:
             self.finished = self._mean_losses(losses[: self.steps_taken - before])
         return self.finished
 
+    def scores(self, X: np.ndarray, indices: np.ndarray | None = None) -> np.ndarray:
+        """Scores (n, K) in test mode of examples X (n, ...), or of those of some row numbers; the training goes on.
+
+        They take the training's own memory, in which a prediction of a small network need not make any.
+        """
+        plan = self.plan
+        if not readable(X):
+            X = np.ascontiguousarray(X, plan.dtype)
+        count = len(X) if indices is None else len(indices)
+        found = np.empty((count, self.net.dims[-1]), plan.dtype)
+        job = Predictions(
+            plan.dtype, examples=examples_of(X, plan.dtype), count=count, softmax=False, predictions=NO_INTEGERS,
+            subset=NO_INTEGERS if indices is None else np.ascontiguousarray(indices, np.int64), scores=found,
+            **ALL_BLOCKS,
+        )  # fmt: skip
+        run = kernel("predict_rows", plan.dtype)
+        predict_in_parts(plan, job, lambda: self._team.run(lambda thread: run(plan, thread, job)))
+        return found
+
     def _mean_losses(self, losses: np.ndarray) -> np.ndarray:
         """The mean loss over the rows of each whole epoch, from the losses of its steps."""
         rows = np.full(self._steps_per_epoch, float(self._batch))
@@ -335,15 +358,15 @@ class Fit:
 
     def _put_stream(self) -> None:
         """The threads go on where the stream stands."""
-        words = words_of(self._stream)
+        state = cast(tuple, self._stream.get_state(legacy=True))
+        words, self._gaussian = words_of(state), state[3:]
         for thread in self.plan.threads:
             thread.stream[:] = words
 
     def _take_stream(self) -> None:
         """The stream goes on where the first thread stands."""
         words = self.plan.threads[0].stream
-        gaussian = cast(tuple, self._stream.get_state(legacy=True))[3:]
-        self._stream.set_state(("MT19937", words[:624], int(words[624]), *gaussian))
+        self._stream.set_state(("MT19937", words[:624], int(words[624]), *self._gaussian))
 
 
 def checked_indices(indices: Any, count: int) -> np.ndarray:
