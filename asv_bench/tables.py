@@ -12,13 +12,14 @@ import re
 import sys
 from pathlib import Path
 
+import accuracy
 import fits
 import scaling
 from report import FAMILIES, tables
 
 FOLDER = Path(__file__).parent
 #: The pages with tables. A table has its place, its two markers, once in all of them.
-PAGES = [FOLDER.parent / "README.md", FOLDER.parent / "docs" / "performance.md"]
+PAGES = [FOLDER.parent / "README.md", *(FOLDER.parent / "docs" / page for page in ("performance.md", "tables.md"))]
 #: Name in the marker -> name of the comparison in ``results/``, and the variants that are shown; None for all.
 SOURCES: dict[str, tuple[str, tuple[str, ...] | None]] = {
     "steps": ("steps", ("batchnorm + dropout", "plain")),
@@ -28,6 +29,7 @@ SOURCES: dict[str, tuple[str, tuple[str, ...] | None]] = {
     "kernels": ("kernels", None),
     "fits": ("fits", None),
     "all_fits": ("fits", None),
+    "accuracy": ("accuracy", None),
 }
 #: The processors of the table of threads.
 SCALING = ("steps", "steps_avx2", "steps_intel")
@@ -43,6 +45,8 @@ def table_of(source: str, variants: tuple[str, ...] | None) -> str:
     comparison = read(source)
     if comparison["kind"] == "fits":
         return fits.table(comparison["rows"])
+    if comparison["kind"] == "accuracy":
+        return accuracy.table(comparison["rows"])
     if variants is not None:
         comparison["rows"] = [row for row in comparison["rows"] if row["variant"] in variants]
     return tables(comparison, FAMILIES)
