@@ -15,7 +15,7 @@ from fastfc.ops.rules import MOST_HYPERPARAMETERS, RULES
 from fastfc.training.calls import new_call, plan_of
 from fastfc.training.compiling import kernel
 from fastfc.training.memory import PARAMETERS
-from fastfc.training.plan import parameters_of, state_arrays_of
+from fastfc.training.plan import parameters_of, set_kernels, state_arrays_of
 
 __all__ = ["Optimizer"]
 
@@ -222,6 +222,9 @@ class Optimizer:
                 self._give(state, factor)
             plan, call = state.plan, state.call
             plan.max_norm, plan.max_value, call.step = max_norm, max_value, state.steps
+            if plan.rule == 0:
+                # This is the first step.
+                set_kernels(plan, net._net, getattr(optim, self.rule))
             kernel("apply_update", net.dtype)(plan, 0, call)
         else:
             self._step_by_reference(net, state, max_norm, max_value, factor)

@@ -128,6 +128,11 @@ def enter(symbol: str, code: Code) -> None:
             raise RuntimeError(f"kernel {symbol} calls what is not in this process")
 
 
+def address_of(symbol: str) -> int:
+    """Where a loaded kernel begins. What it calls must be loaded when it is called."""
+    return _loaded[symbol].address
+
+
 def callees(symbol: str) -> tuple[str, ...]:
     """The symbols of the kernels that a loaded one calls."""
     return _loaded[symbol].callees

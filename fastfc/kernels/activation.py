@@ -5,10 +5,14 @@ All but ReLU are a function ``<name>(x) -> value, slope`` of one number; loops o
 
 import math
 
+import numba
 import numpy as np
+from numba.core import types
 
 from fastfc.kernels.compiler.jit import glue, inline, kernel
+from fastfc.kernels.compiler.standalone import Alternatives
 from fastfc.kernels.lowering.math import exp, expm1, log1p, scaled_normal_tail
+from fastfc.kernels.lowering.views import array_at
 from fastfc.ops.activations import ACTIVATIONS, SLOPED
 
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
@@ -177,50 +181,35 @@ def _loops(name):
     return with_slopes, alone
 
 
-def _one_of(names):
-    """``activate(code, x, slope)`` and ``activate_alone(code, x)`` for the activations of these names, by code."""
-    name, *others = names
-    code = ACTIVATIONS[name].code
+def _activation(name):
+    """The kernel that the compiled run calls for an activation."""
     with_slopes, alone = _loops(name)
-    if not others:
 
-        @glue
-        def last_activation(number, x, slope):
-            with_slopes(x, slope)
-
-        @glue
-        def last_activation_alone(number, x):
-            alone(x)
-
-        return last_activation, last_activation_alone
-
-    activate_other, activate_other_alone = _one_of(others)
-
-    @glue
-    def choose_activation(number, x, slope):
-        if number == code:
-            with_slopes(x, slope)
+    def activation(x, size, slope, slopes):
+        if slopes > 0:
+            with_slopes(array_at(x, size), array_at(slope, size))
         else:
-            activate_other(number, x, slope)
+            alone(array_at(x, size))
 
-    @glue
-    def choose_activation_alone(number, x):
-        if number == code:
-            alone(x)
-        else:
-            activate_other_alone(number, x)
-
-    return choose_activation, choose_activation_alone
+    return activation
 
 
-#: ``activate(code, x, slope)`` overwrites x (n,) with the values of the activation of a code, ReLU excepted, and
-#: slope (n,) with its slopes; ``activate_alone(code, x)`` overwrites x alone.
-activate, activate_alone = _one_of(SLOPED)
+def _activation_kinds(dtype):
+    real = types.CPointer(numba.from_dtype(dtype))
+    return real, types.int64, real, types.int64
 
 
-@kernel
-def _activate(code, x, slope):
-    activate(code, x, slope)
+#: The kernels of all activations but ReLU, by their names.
+ACTIVATION_KERNELS = Alternatives(
+    types.void, _activation_kinds, {ACTIVATIONS[name].run_kernel: _activation(name) for name in SLOPED}
+)
+_call_activation = ACTIVATION_KERNELS.caller()
+
+
+@glue
+def activate(kernel, x, slope):
+    """Overwrites x (n,) with the values of the activation of a kernel, and slope (n,) with its slopes unless it is (0,)."""
+    _call_activation(kernel, (x, x.size, slope, slope.size))
 
 
 @kernel
@@ -231,11 +220,18 @@ def _times_slope(dx, dout, slope):
 
 def _operations(name):
     """The operations of an activation whose cache is its slope."""
-    code = ACTIVATIONS[name].code
+    function = globals()[name]
+
+    def activate(x, slope):
+        for i in range(x.size):
+            x[i], slope[i] = function(x[i], x.dtype.type)
+
+    activate.__qualname__ = f"_activate_{name}"
+    activate = kernel(activate)
 
     def forward(x):
         out, slope = x.copy(), np.empty_like(x)
-        _activate(code, out.reshape(-1), slope.reshape(-1))
+        activate(out.reshape(-1), slope.reshape(-1))
         return out, slope
 
     def backward(dout, cache):
@@ -243,8 +239,8 @@ def _operations(name):
         _times_slope(dx.reshape(-1), dout.reshape(-1), cache.reshape(-1))
         return dx
 
-    for function, direction in ((forward, "forward"), (backward, "backward")):
-        function.__name__ = function.__qualname__ = f"{name}_{direction}"
+    for operation, direction in ((forward, "forward"), (backward, "backward")):
+        operation.__name__ = operation.__qualname__ = f"{name}_{direction}"
     return forward, backward
 
 

@@ -3,10 +3,14 @@
 Those of targets t (N, K) are a function ``<name>(x, t, parameter, real) -> loss, dx`` of two numbers.
 """
 
+import numba
 import numpy as np
+from numba.core import types
 
 from fastfc.kernels.compiler.jit import glue, inline, kernel, reassociated
+from fastfc.kernels.compiler.standalone import Alternatives
 from fastfc.kernels.lowering.math import exp, log1p
+from fastfc.kernels.lowering.views import array_at, flat, vector
 from fastfc.ops.losses import LOSSES
 
 
@@ -46,8 +50,11 @@ def _loss_of(name, x, targets, weights, parameter=0.0):
     dx = np.empty_like(x)
     # None would be a second compiled signature.
     weights = np.empty(0, x.dtype) if weights is None else weights
-    kernel_of = _of_labels if LOSSES[name].labels else _of_targets
-    return x.dtype.type(kernel_of(LOSSES[name].code, dx, x, targets, weights, parameter)), dx
+    if LOSSES[name].labels:
+        loss = _of_labels(LOSSES[name].code, dx, x, targets, weights, parameter)
+    else:
+        loss = _OF_TARGETS[name](dx, x, targets, weights, parameter)
+    return x.dtype.type(loss), dx
 
 
 def l2_penalty(w, dw, reg):
@@ -180,6 +187,7 @@ def _row_of(name):
 
     @inline
     def row(dx, x, t, share, parameter):
+        """Overwrites dx (K,) with share times the loss's gradient; returns the row's loss, in float64."""
         share, total = x.dtype.type(share), 0.0
         for j in range(x.size):
             loss, slope = function(x[j], t[j], parameter, x.dtype.type)
@@ -190,39 +198,40 @@ def _row_of(name):
     return row
 
 
-def _one_of(names):
-    """``target_row(code, dx, x, t, share, parameter)`` for the losses of these names, by code."""
-    name, *others = names
-    code, row = LOSSES[name].code, _row_of(name)
-    if not others:
+def _rows_of(name):
+    """The kernel that the compiled run calls for a loss of numbers.
 
-        @glue
-        def last_target_row(number, dx, x, t, share, parameter):
-            return row(dx, x, t, share, parameter)
+    Of a batch of n examples, some rows dx and x (rows, K); targets (N, K) and weights (N,) are of all examples, of
+    which `examples` (rows,) are the rows'.
+    """
+    row = _row_of(name)
 
-        return last_target_row
+    def rows(dx, x, rows, outputs, targets, examples, weights, num_weights, total, n, parameter):
+        loss = 0.0
+        weights = array_at(weights, num_weights)
+        examples = array_at(examples, rows)
+        dx, x = array_at(dx, rows * outputs), array_at(x, rows * outputs)
+        for i in range(rows):
+            weight = weight_of_row(weights, examples[i], total, n)
+            of_dx, of_x = vector(dx, i * outputs, outputs), vector(x, i * outputs, outputs)
+            t = vector(array_at(targets, (examples[i] + 1) * outputs), examples[i] * outputs, outputs)
+            loss += weight * row(of_dx, of_x, t, weight / n, parameter)
+        return loss
 
-    other_row = _one_of(others)
-
-    @glue
-    def choose_target_row(number, dx, x, t, share, parameter):
-        if number == code:
-            return row(dx, x, t, share, parameter)
-        return other_row(number, dx, x, t, share, parameter)
-
-    return choose_target_row
+    return rows
 
 
-#: ``target_row(code, dx, x, t, share, parameter)`` overwrites dx (K,) with share times the gradient of the loss of a
-#: code, for targets t (K,); returns the row's loss, in float64.
-target_row = _one_of([name for name, loss in LOSSES.items() if not loss.labels])
+def _rows_kinds(dtype):
+    real, count, number = types.CPointer(numba.from_dtype(dtype)), types.int64, types.float64
+    return real, real, count, count, real, types.CPointer(count), real, count, number, count, number
+
 
 _SOFTMAX = LOSSES["softmax"].code
 
 
 @glue
 def label_row(code, dx, x, label, share, parameter):
-    """The same as ``target_row`` for a label: softmax and the multiclass hinge."""
+    """Overwrites dx (C,) with share times the gradient of softmax's or the multiclass hinge's loss, and returns it."""
     if code != _SOFTMAX:
         return svm_row(dx, x, label, share)
     loss = softmax_row(dx, x, label, share)
@@ -240,6 +249,23 @@ def weight_of_row(weights, example, total, n):
     if weights.size == 0:
         return 1.0
     return n * (np.float64(weights[example]) / total) if total != 0 else 0.0
+
+
+#: The kernels of the losses of numbers, by their names.
+ROWS_KERNELS = Alternatives(
+    types.float64, _rows_kinds, {loss.run_kernel: _rows_of(name) for name, loss in LOSSES.items() if not loss.labels}
+)
+_call_rows = ROWS_KERNELS.caller()
+
+
+@glue
+def target_rows(kernel, dx, x, targets, examples, weights, total, n, parameter):
+    """The loss of rows x (rows, K), and its gradient in dx, by a kernel of :data:`ROWS_KERNELS`; see there."""
+    rows, outputs = x.shape
+    return _call_rows(
+        kernel,
+        (flat(dx), flat(x), rows, outputs, targets, examples, weights, weights.size, total, n, parameter),
+    )  # fmt: skip
 
 
 @reassociated
@@ -270,13 +296,22 @@ def _of_labels(code, dx, x, y, weights, parameter):
     return loss / n
 
 
-@kernel
-def _of_targets(code, dx, x, t, weights, parameter):
-    n, total, loss = x.shape[0], _sum(weights), 0.0
-    for i in range(n):
-        weight = weight_of_row(weights, i, total, n)
-        loss += weight * target_row(code, dx[i], x[i], t[i], weight / n, parameter)
-    return loss / n
+def _of_targets(name):
+    """The kernel of the operation of a loss of numbers."""
+    row = _row_of(name)
+
+    def of_targets(dx, x, t, weights, parameter):
+        n, total, loss = x.shape[0], _sum(weights), 0.0
+        for i in range(n):
+            weight = weight_of_row(weights, i, total, n)
+            loss += weight * row(dx[i], x[i], t[i], weight / n, parameter)
+        return loss / n
+
+    of_targets.__qualname__ = f"_{name}_of_targets"
+    return kernel(of_targets)
+
+
+_OF_TARGETS = {name: _of_targets(name) for name, loss in LOSSES.items() if not loss.labels}
 
 
 @kernel

@@ -8,11 +8,14 @@ before the first step of the call, the number of steps since then, and notes (NO
 one update to the next.
 """
 
+import numba
 import numpy as np
+from numba.core import types
 
 from fastfc.kernels.compiler.jit import approximate_division, glue, inline, kernel
-from fastfc.kernels.lowering.views import vector
-from fastfc.ops.rules import RUN_KERNELS
+from fastfc.kernels.compiler.standalone import Alternatives
+from fastfc.kernels.lowering.views import array_at, vector
+from fastfc.ops.rules import MOST_HYPERPARAMETERS, NOTES, RUN_KERNELS
 
 
 def sgd(w, dw, config):
@@ -343,31 +346,33 @@ def lion_rule(w, dw, state, stride, hyper, step, notes):
     lion_chunk(w, dw, vector(state, 0, w.size), hyper[0], hyper[1], hyper[2], hyper[0] * hyper[3])
 
 
-def _one_of(names, number=0):
-    """A helper that calls the one of some ``*_rule`` helpers that a code stands for, the first one's being `number`."""
-    apply = globals()[names[0]]
-    if len(names) == 1:
+def _update(name):
+    """The kernel that the compiled run calls for a ``*_rule`` helper."""
+    rule = globals()[name]
 
-        @glue
-        def last(code, w, dw, state, stride, hyper, step, notes):
-            apply(w, dw, state, stride, hyper, step, notes)
+    def update(w, dw, size, state, state_size, stride, hyper, step, notes):
+        rule(
+            array_at(w, size), array_at(dw, size), array_at(state, state_size), stride,
+            array_at(hyper, MOST_HYPERPARAMETERS), step, array_at(notes, NOTES),
+        )  # fmt: skip
 
-        return last
-
-    others = _one_of(names[1:], number + 1)
-
-    @glue
-    def choose(code, w, dw, state, stride, hyper, step, notes):
-        if code == number:
-            apply(w, dw, state, stride, hyper, step, notes)
-        else:
-            others(code, w, dw, state, stride, hyper, step, notes)
-
-    return choose
+    return update
 
 
-#: ``apply_rule(code, w, dw, state, stride, hyper, step, notes)``: the rule of that code.
-apply_rule = _one_of(RUN_KERNELS)
+def _update_kinds(dtype):
+    real, number, count = types.CPointer(numba.from_dtype(dtype)), types.CPointer(types.float64), types.int64
+    return real, real, count, real, count, count, number, count, number
+
+
+#: The rules' kernels, by the names of their helpers.
+UPDATES = Alternatives(types.void, _update_kinds, {name: _update(name) for name in RUN_KERNELS})
+_call_update = UPDATES.caller()
+
+
+@glue
+def apply_rule(kernel, w, dw, state, stride, hyper, step, notes):
+    """The rule of a kernel in :data:`UPDATES`; the arguments as a ``*_rule`` helper has them."""
+    _call_update(kernel, (w, dw, w.size, state, state.size, stride, hyper, step, notes))
 
 
 # The kernels that the operations call: the helpers by themselves.

@@ -37,9 +37,9 @@ class Activation:
         return f"{self.name}_forward", f"{self.name}_backward"
 
     @property
-    def code(self) -> int:
-        """Its place among the activations, by which compiled code knows it."""
-        return list(ACTIVATIONS).index(self.name)
+    def run_kernel(self) -> str:
+        """The kernel that the compiled run calls; ReLU is a part of the run."""
+        return f"{self.name}_activation" if self.name in SLOPED else ""
 
 
 _ALL = (

@@ -52,9 +52,14 @@ class Loss:
         return (f"{self.name}_loss",)
 
     @property
+    def run_kernel(self) -> str:
+        """The kernel that the compiled run calls for a loss of numbers; those of labels are a part of the run."""
+        return "" if self.labels else f"{self.name}_rows"
+
+    @property
     def code(self) -> int:
-        """Its place among the losses, by which compiled code knows it."""
-        return list(LOSSES).index(self.name)
+        """Its place among the losses of labels, by which compiled code knows it."""
+        return [loss.name for loss in _ALL if loss.labels].index(self.name)
 
 
 def _is_share(value: float) -> bool:

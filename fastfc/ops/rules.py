@@ -44,11 +44,6 @@ class Rule:
     def __post_init__(self) -> None:
         object.__setattr__(self, "run_kernel", self.run_kernel or f"{self.name}_rule")
 
-    @property
-    def code(self) -> int:
-        """The place of its kernel in :data:`RUN_KERNELS`, by which compiled code knows the rule."""
-        return RUN_KERNELS.index(self.run_kernel)
-
 
 def _sgd(config, w, dw):
     return [w + config["learning_rate"] * dw]

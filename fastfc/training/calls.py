@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastfc import optim
 from fastfc._runtime.constants import keep_threshold
 from fastfc._runtime.record import Table
 from fastfc.params import FlatParameters, aligned_zeros
@@ -14,7 +13,7 @@ from fastfc.training.job import NO_INTEGERS
 from fastfc.training.memory import Call, Layer, Plan, Predictions, Thread
 from fastfc.training.network import Network
 from fastfc.training.parts import ALL_BLOCKS
-from fastfc.training.plan import examples_of, make_plan, parameters_of, shortened
+from fastfc.training.plan import chosen_for_scores, examples_of, make_plan, parameters_of, set_kernels, shortened
 
 __all__ = ["FEW_ROWS", "Calls", "Inference", "Pass", "new_call", "plan_of", "plan_of_rows"]
 
@@ -72,6 +71,7 @@ class Calls:
         self.keep, self.passes = keep, dict[int, Pass]()
         self._net, self._grads, self._stream = net, grads, stream
         self._dtype, self._features, self._outputs = grads.dtype, net.dims[0], net.dims[-1]
+        self._chosen = chosen_for_scores(net)
         # The plan for the largest batch so far, and the place of that batch's gradient.
         self._whole: Plan | None = None
         self._dx = np.zeros(0, self._dtype)
@@ -79,6 +79,7 @@ class Calls:
 
     def new_pass(self, n: int) -> Pass:
         """Training passes of n rows, in the memory of the largest batch so far."""
+        forward = kernel("forward_rows", self._dtype, self._chosen)
         whole, features, outputs = self._whole, self._features, self._outputs
         if whole is None or n > whole.batch:
             # Batches that grow row by row take new memory a few times only.
@@ -93,7 +94,7 @@ class Calls:
             plan,
             new_call(self._dtype, input_gradient=dx),
             new_call(self._dtype),
-            kernel("forward_rows", self._dtype),
+            forward,
             kernel("backward_from", self._dtype),
             first.x[: n * first.in_row].reshape(n, first.in_row)[:, :features],
             last.out[: n * outputs].reshape(n, outputs),
@@ -104,13 +105,14 @@ class Calls:
 
     def inference(self, rows: int) -> Inference:
         """Passes of up to some rows in test mode, in memory of their own."""
+        run = kernel("predict_rows", self._dtype, self._chosen)
         x = aligned_zeros(rows * self._features, self._dtype).reshape(rows, self._features)
         scores = aligned_zeros(rows * self._outputs, self._dtype).reshape(rows, self._outputs)
         job = Predictions(
             self._dtype, examples=examples_of(x, self._dtype), subset=NO_INTEGERS, count=rows, softmax=False,
             predictions=NO_INTEGERS, scores=scores, **ALL_BLOCKS,
         )  # fmt: skip
-        return Inference(self._plan(rows), job, kernel("predict_rows", self._dtype), x, scores)
+        return Inference(self._plan(rows), job, run, x, scores)
 
     def few_scores(self, x: np.ndarray) -> np.ndarray:
         """Scores in test mode of at most `FEW_ROWS` rows x (n, features)."""
@@ -125,6 +127,7 @@ class Calls:
     def _plan(self, rows: int) -> Plan:
         """A plan on the network's own statistics and stream."""
         plan = plan_of(self._net, self._grads, rows)
+        set_kernels(plan, self._net)
         plan.dropout = self.keep < 1
         plan.keep_threshold, plan.keep_scale = keep_threshold(self.keep), 1 / self.keep
         # Whoever calls does it.
@@ -138,8 +141,8 @@ class Calls:
         return plan
 
 
-def plan_of(net: Network, grads: FlatParameters, rows: int, rule: Callable[..., Any] = optim.sgd) -> Plan:
-    """A plan for some rows, one thread and a rule that stores gradients in `grads`, and does not update by itself."""
+def plan_of(net: Network, grads: FlatParameters, rows: int, rule: Callable[..., Any] | None = None) -> Plan:
+    """A plan for some rows, one thread and perhaps a rule that stores gradients in `grads`, and does not update by itself."""
     plan = make_plan(net, rows, 1, rule, stores_gradients=True)
     plan.updates = False
     for name, parameter in parameters_of(plan, net):

@@ -19,9 +19,10 @@ from fastfc._runtime.threads import available_cpus, get_num_threads
 _KINDS = ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p
 
 # The kernels that are compiled when one is asked for, in two parts that take about as long: it, what it calls, and
-# what comes next: for a training how its accuracy is checked, for a forward pass the way back and the update.
+# what comes next: for a training how its accuracy is checked, for a forward pass the way back and the update. What a
+# run chooses, such as its rule, is compiled with the second part.
 _SHARES = {
-    "train_steps": [["train_steps", "predict_rows"], ["backward", "product"]],
+    "train_steps": [["train_steps"], ["backward", "predict_rows", "product"]],
     "predict_rows": [["predict_rows"], ["product"]],
     "forward_rows": [["forward_rows", "apply_update"], ["backward", "backward_from", "product"]],
     "backward_from": [["backward"], ["backward_from", "product"]],
@@ -45,7 +46,7 @@ if hasattr(os, "register_at_fork"):
 
 
 @functools.cache
-def kernel(name: str, dtype: np.dtype) -> Callable[..., None]:
+def kernel(name: str, dtype: np.dtype, chosen: tuple[str, ...] = ()) -> Callable[..., None]:
     """A kernel of ``epoch.py``, ``inference.py`` or ``entry.py`` for a dtype: a function of a plan, a thread and a job.
 
     Parameters
@@ -53,21 +54,40 @@ def kernel(name: str, dtype: np.dtype) -> Callable[..., None]:
     name : str
         A key of ``_SHARES``.
     dtype : numpy.dtype
+    chosen : tuple of str
+        Kernels whose :func:`address` its plan has, or will have; they are compiled with it, if they must be.
     """
     if settings.compiler_disabled():
         from fastfc.training.epoch import standalone_kernel
 
         return standalone_kernel(name, dtype).plain()
-    symbol = symbol_of(name, dtype)
+    _obtain([name, *filter(None, chosen)], dtype)
+    return machine_code.function_at(symbol_of(name, dtype), *_KINDS)
+
+
+@functools.cache
+def address(name: str, dtype: np.dtype) -> int:
+    """Of a kernel that a run chooses, for its plan: its rule, its activation, its loss; 0 for no name."""
+    if not name:
+        return 0
+    if settings.compiler_disabled():
+        from fastfc.training.epoch import place_of
+
+        return place_of(name)
+    _obtain([name], dtype)
+    return machine_code.address_of(symbol_of(name, dtype))
+
+
+def _obtain(names: list[str], dtype: np.dtype) -> None:
+    """Load kernels and what they call, which is compiled first if it is not on disk."""
     with _lock:
-        if not _load_all(symbol):
+        if not _are_loaded(names, dtype):
             try:
                 notice.start()
-                _compile_elsewhere(name, dtype)
-                _compile_all(name, dtype)
+                _compile_elsewhere(names, dtype)
+                _compile_all(names, dtype)
             finally:
                 notice.stop()
-    return machine_code.function_at(symbol, *_KINDS)
 
 
 @functools.cache
@@ -81,13 +101,19 @@ def _load_all(symbol: str) -> bool:
     return machine_code.load(symbol) and all(map(_load_all, machine_code.callees(symbol)))
 
 
-def _compile_all(name: str, dtype: np.dtype) -> None:
-    """Load a kernel and what it calls, and compile what cannot be loaded."""
-    if not _load_all(symbol_of(name, dtype)):
+def _are_loaded(names: list[str], dtype: np.dtype) -> bool:
+    """Whether kernels and what they call are loaded, from the disk if they were not."""
+    return all(_load_all(symbol_of(name, dtype)) for name in names)
+
+
+def _compile_all(names: list[str], dtype: np.dtype) -> None:
+    """Load kernels and what they call, and compile what cannot be loaded."""
+    if not _are_loaded(names, dtype):
         memory.require_for_compiling()
         from fastfc.training.epoch import callees
 
-        provide([name, *callees(name)], dtype)
+        for name in names:
+            provide([name, *callees(name)], dtype)
 
 
 def provide(names: Iterable[str], dtype: np.dtype) -> None:
@@ -103,18 +129,20 @@ def provide(names: Iterable[str], dtype: np.dtype) -> None:
             machine_code.enter(symbol, code)
 
 
-def _compile_elsewhere(name: str, dtype: np.dtype) -> None:
-    """Have what a kernel's users need compiled and kept, in two processes where that pays."""
-    path = machine_code.path(symbol_of(name, dtype))
+def _compile_elsewhere(names: list[str], dtype: np.dtype) -> None:
+    """Have what the users of kernels need compiled and kept, in two processes where that pays."""
+    first, *chosen = names
+    path = machine_code.path(symbol_of(first, dtype))
     if path is None or settings.changed_by_program() or not memory.allows_compiling_elsewhere():
         return
-    shares = _SHARES[name]
+    *shares, last = _SHARES.get(first, [[first]])
+    shares = [*shares, [*last, *chosen]]
     # The workers of a pool have work for all processors.
     if (get_num_threads() or available_cpus()) == 1 or parent_process() is not None:
         shares = [[name for share in shares for name in share]]
     with processes.alone(path.parent):
-        if not _load_all(symbol_of(name, dtype)):
-            processes.run_elsewhere(_programs(shares, name, dtype, path))
+        if not _are_loaded(names, dtype):
+            processes.run_elsewhere(_programs(shares, first, dtype, path))
 
 
 def _programs(shares: list[list[str]], name: str, dtype: np.dtype, path: Path) -> Iterator[str]:

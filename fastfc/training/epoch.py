@@ -8,8 +8,10 @@ so that a run repeats bit for bit with the same number of threads.
 import numpy as np
 from numba.core import types
 
+from fastfc.kernels.activation import ACTIVATION_KERNELS
 from fastfc.kernels.compiler.jit import glue
 from fastfc.kernels.compiler.standalone import standalone
+from fastfc.kernels.loss import ROWS_KERNELS
 from fastfc.kernels.lowering.barrier import barrier_wait
 from fastfc.kernels.lowering.clock import ticks
 from fastfc.kernels.lowering.denormals import flush_denormals, restore
@@ -18,6 +20,7 @@ from fastfc.kernels.lowering.matmul import PRODUCTS
 from fastfc.kernels.lowering.random import choose, shuffle
 from fastfc.kernels.lowering.vectors import vectors_supported
 from fastfc.kernels.lowering.views import borrowed, nth, reference_to, vector
+from fastfc.kernels.optim import UPDATES
 from fastfc.ops.rules import MOST_HYPERPARAMETERS
 from fastfc.training import memory
 from fastfc.training.backward import backward, call_backward
@@ -232,6 +235,10 @@ def _loss(plan, step):
     return plan.loss_scale * (loss / plan.batch) + 0.5 * reg * squares
 
 
+# Kernels of which a run chooses one of each kind.
+_CHOICES = UPDATES, ACTIVATION_KERNELS, ROWS_KERNELS
+
+
 def standalone_kernel(name, dtype):
     """The :class:`fastfc.kernels.compiler.standalone.Standalone` of a name and a dtype."""
     if name == "product":
@@ -240,7 +247,15 @@ def standalone_kernel(name, dtype):
         train_steps, backward, predict_rows, forward_rows, backward_from, apply_update, average_parameters,
         forward_part, backward_part,
     )  # fmt: skip
-    return {kernel.name: kernel for kernel in kernels}[name]
+    named = {kernel.name: kernel for kernel in kernels}
+    for alternatives in _CHOICES:
+        named |= alternatives.kernels
+    return named[name]
+
+
+def place_of(name):
+    """The number that stands for the address of a kernel that a run chooses, without the compiler."""
+    return next(alternatives.place(name) for alternatives in _CHOICES if name in alternatives.kernels)
 
 
 def callees(name):
@@ -251,5 +266,6 @@ def callees(name):
         "backward_from": ["backward", *product],
         "apply_update": [],
         "average_parameters": [],
+        **{name: [] for alternatives in _CHOICES for name in alternatives.kernels},
     }
     return others.get(name, product)

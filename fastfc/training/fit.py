@@ -24,12 +24,14 @@ from fastfc.training.network import Network
 from fastfc.training.parts import ALL_BLOCKS, PART_SECONDS, predict_in_parts
 from fastfc.training.plan import (
     RULES,
+    chosen_for_training,
     examples_of,
     in_rows,
     make_plan,
     parameters_of,
     readable,
     set_hyperparameters,
+    set_kernels,
     set_training_options,
     shortened,
     state_arrays_of,
@@ -141,11 +143,12 @@ class Fit:
         self.net, self._rule, self._stream, self._sampler = net, rule, stream, sampler
         self._batch = min(batch_size, len(X) if indices is None else len(checked_indices(indices, len(X))))
         self._team = Team(threads_for(net, self._batch, threads))
+        self._train_steps = kernel("train_steps", np.dtype(net.dtype), chosen_for_training(net, rule))
         self.plan: Plan = make_plan(
             net, self._batch, self._team.threads, rule, self._team.barrier, stores_gradients or max_norm > 0,
             accumulates=accumulate > 1,
         )  # fmt: skip
-        self._train_steps = kernel("train_steps", self.plan.dtype)
+        set_kernels(self.plan, net, rule)
         self._limit = single_threaded() if calls_blas("train_steps", self.plan.dtype) else contextlib.nullcontext()
         self._numbers = {
             "reg_of_batch": reg_of_batch,

@@ -10,7 +10,7 @@ from fastfc.kernels.activation import activate, rectify
 from fastfc.kernels.affine import column_sums
 from fastfc.kernels.compiler.jit import glue
 from fastfc.kernels.dropout import apply_mask
-from fastfc.kernels.loss import label_row, target_row, weight_of_row
+from fastfc.kernels.loss import label_row, target_rows, weight_of_row
 from fastfc.kernels.lowering.barrier import barrier_wait
 from fastfc.kernels.lowering.math import add, assign, fill
 from fastfc.kernels.lowering.matmul import multiply
@@ -273,14 +273,12 @@ def output_and_loss(plan, thread, steps, step):
     for i in range(plan.batch if weights.size > 0 else 0):
         total += np.float64(weights[thread.indices[i]])
     _set_weight(plan, thread, steps, step, total if weights.size > 0 else np.float64(plan.batch))
-    for i in range(rows):
-        example = thread.indices[thread.first + i]
-        weight = weight_of_row(weights, example, total, plan.batch)
-        share, parameter = weight / plan.batch, plan.loss_parameter
-        if steps.y.size > 0:
-            loss += weight * label_row(plan.loss, dscores[i], scores[i], steps.y[example], share, parameter)
-        else:
-            targets = vector(steps.targets, example * layer.d_out, layer.d_out)
-            loss += weight * target_row(plan.loss, dscores[i], scores[i], targets, share, parameter)
+    examples, parameter = vector(thread.indices, thread.first, rows), plan.loss_parameter
+    if steps.y.size == 0:
+        loss = target_rows(plan.loss, dscores, scores, steps.targets, examples, weights, total, plan.batch, parameter)
+    else:
+        for i in range(rows):
+            weight, label = weight_of_row(weights, examples[i], total, plan.batch), steps.y[examples[i]]
+            loss += weight * label_row(plan.loss, dscores[i], scores[i], label, weight / plan.batch, parameter)
     column_sums(nth(thread.shares, index).db, dscores)
     return loss

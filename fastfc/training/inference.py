@@ -3,7 +3,7 @@
 import numpy as np
 from numba.core import types
 
-from fastfc.kernels.activation import activate_alone
+from fastfc.kernels.activation import activate
 from fastfc.kernels.compiler.jit import glue, inline
 from fastfc.kernels.compiler.standalone import standalone
 from fastfc.kernels.loss import softmax_scores
@@ -75,7 +75,7 @@ def _hidden_test(plan, thread, index, rows):
     affine_rows(thread, layer, out, thread.first, rows)
     normalize_and_rectify(plan, thread, index, x_hat, out)
     if plan.activation != memory.RELU:
-        activate_alone(plan.activation, flat(out))
+        activate(plan.activation, flat(out), vector(layer.slope, 0, 0))
 
 
 @inline

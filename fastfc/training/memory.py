@@ -1,8 +1,8 @@
 """The memory of a run: records that Python fills and compiled code reads.
 
-One compiled signature serves every network of a dtype: sizes are numbers, rules and normalizations
-integer codes, and every array is a part of a few buffers that :mod:`fastfc.training.plan` allocates once
-for a run. ``n`` is the batch, ``T`` the number of threads; a layer's arrays are written with their shapes
+One compiled signature serves every network of a dtype: sizes are numbers, normalizations integer codes,
+rules and activations the addresses of their kernels, and every array is a part of a few buffers that
+:mod:`fastfc.training.plan` allocates once for a run. ``n`` is the batch, ``T`` the number of threads; a layer's arrays are written with their shapes
 and lie flat.
 """
 
@@ -12,13 +12,12 @@ import numpy as np
 
 from fastfc._runtime.constants import PACKING_SIZE
 from fastfc._runtime.record import Float64s, Int64s, Reals, Record, Table, Uint32s, record
-from fastfc.ops.activations import ACTIVATIONS
 
 NO_NORM, BATCH_NORM, LAYER_NORM = range(3)
 NORMS = {None: NO_NORM, "batchnorm": BATCH_NORM, "layernorm": LAYER_NORM}
 
-#: The activation that steps have passes of their own for; all others keep their slopes for the way back.
-RELU = ACTIVATIONS["relu"].code
+#: For the activation that steps have passes of their own for; all others keep their slopes for the way back.
+RELU = 0
 
 PARAMETERS = ("W", "b", "gamma", "beta")
 WEIGHTS, BIAS, SCALE, SHIFT = range(4)
@@ -150,8 +149,8 @@ class Plan(Record):
     depth: int  # number of layers
     features: int
     norm: int
-    activation: int
-    rule: int
+    activation: int  # RELU, or the address of the activation's kernel
+    rule: int  # the address of its kernel; 0 if the parameters are never updated
     stride: int  # from one of the rule's arrays to the next: the number of parameters
     dropout: bool
     seeded: bool  # the random stream starts anew at each dropout layer
@@ -165,7 +164,7 @@ class Plan(Record):
     keep_scale: float  # 1 / p
     reg: float
     reg_of_batch: bool  # whether it is divided by the batch's rows, or by the sum of their weights
-    loss: int
+    loss: int  # the address of its kernel, or the code of a loss of labels
     loss_parameter: float
     loss_scale: float  # of the loss that is told, without the penalty; gradients do not know it
     max_value: float  # to which gradients are clipped, by value; 0 for no bound

@@ -18,6 +18,7 @@ from fastfc.ops.activations import ACTIVATIONS
 from fastfc.ops.losses import LOSSES
 from fastfc.ops.rules import MOST_HYPERPARAMETERS, NOTES, Rule
 from fastfc.params import aligned_zeros
+from fastfc.training.compiling import address
 from fastfc.training.memory import (
     CHUNK,
     GRADIENTS,
@@ -73,7 +74,7 @@ def make_plan(
     model: Network,
     batch: int,
     threads: int,
-    rule: Callable = optim.sgd,
+    rule: Callable | None = None,
     barrier: np.ndarray | None = None,
     stores_gradients: bool = False,
     accumulates: bool = False,
@@ -84,7 +85,7 @@ def make_plan(
 
     The parameters are the model's own; the rule's state, hyperparameters, statistics and
     random stream are zeros, to be filled in. There is neither dropout nor an L2 penalty before
-    :func:`set_training_options`.
+    :func:`set_training_options`, and nothing may run it before :func:`set_kernels`. Without a rule it cannot update.
     """
     dtype, dims = np.dtype(model.dtype), model.dims
     depth, widths = len(dims) - 1, dims[1:]
@@ -93,8 +94,7 @@ def make_plan(
     by_features = _by_features(batch, dims, threads)
     x_row = _row_size(dims[0], dtype.itemsize)
     normalized = [model.normalization is not None and i < depth - 1 for i in range(depth)]
-    activation = ACTIVATIONS[model.activation].code
-    sloped = [activation != RELU and i < depth - 1 for i in range(depth)]
+    sloped = [model.activation != "relu" and i < depth - 1 for i in range(depth)]
 
     # The order is that in which a step comes across the parts.
     reals = _Sizes(dtype)
@@ -179,8 +179,8 @@ def make_plan(
         depth=depth,
         features=dims[0],
         norm=NORMS[model.normalization],
-        activation=activation,
-        rule=RULES[rule].code,
+        activation=RELU,
+        rule=0,
         stride=model.params.flat.size,
         dropout=False,
         seeded=False,
@@ -211,6 +211,22 @@ def make_plan(
     return plan
 
 
+def chosen_for_scores(model: Network) -> tuple[str, ...]:
+    """The names of kernels of which a plan for scores has the addresses; empty for what is a part of the run."""
+    return (ACTIVATIONS[model.activation].run_kernel,)
+
+
+def chosen_for_training(model: Network, rule: Callable) -> tuple[str, ...]:
+    """The same of a plan for a training."""
+    return *chosen_for_scores(model), RULES[rule].run_kernel, LOSSES[model.loss_name].run_kernel
+
+
+def set_kernels(plan: Plan, model: Network, rule: Callable | None = None) -> None:
+    """Give a plan the addresses of its activation's kernel and its rule's, which are compiled if they must be."""
+    plan.activation = address(ACTIVATIONS[model.activation].run_kernel, plan.dtype)
+    plan.rule = 0 if rule is None else address(RULES[rule].run_kernel, plan.dtype)
+
+
 def shortened(plan: Plan, rows: int) -> Plan:
     """A plan for batches of fewer rows in the same memory, with the same threads.
 
@@ -225,11 +241,11 @@ def shortened(plan: Plan, rows: int) -> Plan:
     return Plan(plan.dtype, **{**values, "batch": rows, "threads": Table(Thread, plan.dtype, threads)})
 
 
-def _parameters(model: Network, rule: Callable, gradients: np.ndarray) -> list[dict[str, Parameter]]:
+def _parameters(model: Network, rule: Callable | None, gradients: np.ndarray) -> list[dict[str, Parameter]]:
     """Of each layer, its parameters by their kind; what the layer lacks is empty."""
     flat, shapes, offsets = model.params.flat, model.params.shapes, model.params.offsets
     value, gradient = Buffer(flat), Buffer(gradients)
-    state_size = len(RULES[rule].state) * flat.size
+    state_size = 0 if rule is None else len(RULES[rule].state) * flat.size
     state = Buffer(aligned_zeros(state_size, flat.dtype))
     # One stands for all that layers lack.
     lacking = Parameter(flat.dtype, value=value.part(0, 0), gradient=gradient.part(0, 0), state=state.part(0, 0))
@@ -287,7 +303,9 @@ def set_training_options(plan: Plan, model: Network) -> None:
     plan.seeded = dropout["seed"] is not None
     plan.keep_threshold, plan.keep_scale = keep_threshold(dropout["p"]), 1 / dropout["p"]
     plan.reg = checked_reg(model.reg)
-    plan.loss, plan.loss_parameter = LOSSES[model.loss_name].code, model.loss_parameter
+    loss = LOSSES[model.loss_name]
+    plan.loss = loss.code if loss.labels else address(loss.run_kernel, plan.dtype)
+    plan.loss_parameter = model.loss_parameter
     plan.standardized = model.input_mean is not None or model.input_scale is not None
     set_standardization(plan, model)
 

@@ -12,7 +12,15 @@ from fastfc.training.compiling import calls_blas, kernel
 from fastfc.training.memory import Predictions
 from fastfc.training.network import Network
 from fastfc.training.parts import ALL_BLOCKS, predict_in_parts
-from fastfc.training.plan import examples_of, make_plan, readable, set_examples, set_standardization
+from fastfc.training.plan import (
+    chosen_for_scores,
+    examples_of,
+    make_plan,
+    readable,
+    set_examples,
+    set_kernels,
+    set_standardization,
+)
 
 # Rows that go through the net at a time, when there are more than one.
 _ROWS = 256
@@ -82,7 +90,9 @@ def _rows(model: Network) -> int:
 def _make(model: Network, X: np.ndarray, threads: int):
     """A plan, the kernel, and its job."""
     rows = 1 if len(X) == 1 else _rows(model) * threads
+    run = kernel("predict_rows", np.dtype(model.dtype), chosen_for_scores(model))
     plan = make_plan(model, rows, threads)
+    set_kernels(plan, model)
     job = Predictions(
         plan.dtype,
         examples=examples_of(X, plan.dtype),
@@ -93,7 +103,7 @@ def _make(model: Network, X: np.ndarray, threads: int):
         scores=np.empty((rows, model.dims[-1]), plan.dtype),
         **ALL_BLOCKS,
     )
-    return plan, kernel("predict_rows", plan.dtype), job
+    return plan, run, job
 
 
 def _take_over(param, normalization, layer) -> None:

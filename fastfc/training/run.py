@@ -23,11 +23,13 @@ from fastfc.training.job import NO_INTEGERS, NO_NUMBERS, training_job
 from fastfc.training.memory import CHECK_TICKS, LINE, TICKS, Check, Plan, Predictions
 from fastfc.training.parts import ALL_BLOCKS, PART_SECONDS, predict_in_parts
 from fastfc.training.plan import (
+    chosen_for_training,
     examples_of,
     in_rows,
     make_plan,
     parameters_of,
     set_hyperparameters,
+    set_kernels,
     set_training_options,
     state_arrays_of,
 )  # fmt: skip
@@ -60,9 +62,11 @@ class CompiledRun:
         self._model = solver.model
         self._made_for = frame_of(solver)
         self._team = Team(threads)
+        dtype, chosen = np.dtype(self._model.dtype), chosen_for_training(self._model, solver.update_rule)
+        self._train_steps = kernel(self._KERNEL, dtype, chosen)
+        self._predict_rows = kernel("predict_rows", dtype)
         self._plan = self._made_plan()
-        self._train_steps = kernel(self._KERNEL, self._plan.dtype)
-        self._predict_rows = kernel("predict_rows", self._plan.dtype)
+        set_kernels(self._plan, self._model, solver.update_rule)
         # NumPy's generator keeps the second of two Gaussians that it draws at once.
         self._gaussian: tuple[int, float] = (0, 0.0)
         # Whether the run has gone on from where the dictionaries and NumPy's random stream stand.
@@ -72,7 +76,7 @@ class CompiledRun:
         self._checks: Table[Check] | None = None
         self._adopt()
         # A search for its libraries takes longer than a small training.
-        self._limit = single_threaded() if calls_blas(self._KERNEL, self._plan.dtype) else contextlib.nullcontext()
+        self._limit = single_threaded() if calls_blas(self._KERNEL, dtype) else contextlib.nullcontext()
         self._closed = False
         self._seconds_per_step = float("inf")
         self._call: Call | None = None

@@ -10,7 +10,7 @@ import re
 import numba
 from llvmlite import ir
 from llvmlite.binding import Linkage
-from numba.core import cgutils
+from numba.core import cgutils, types
 from numba.core.callconv import RETCODE_NONE, RETCODE_OK
 from numba.extending import intrinsic
 
@@ -103,6 +103,64 @@ class Standalone:
         builder = ir.IRBuilder(function.append_basic_block("entry"))
         builder.ret(builder.call(builder.load(cell), function.args))
         return function
+
+
+class Alternatives:
+    """Standalone kernels of one signature, of which a run calls one by its address: the others are not compiled for it.
+
+    Compiled code hands over where an array begins; the kernel makes an array of it with
+    :func:`fastfc.kernels.lowering.views.array_at`.
+
+    Parameters
+    ----------
+    result : numba type
+    kinds : function
+        The types of the arguments for a dtype.
+    functions : dict of str to function
+        By the names of the kernels.
+    """
+
+    def __init__(self, result, kinds, functions):
+        self.kernels = {name: Standalone(function, result, kinds, name) for name, function in functions.items()}
+        self._result = result
+
+    def place(self, name):
+        """The number of a kernel, from 1, which stands for its address without the compiler."""
+        return list(self.kernels).index(name) + 1
+
+    def caller(self):
+        """A function for compiled code that calls the kernel of an address with the values of a tuple."""
+        if numba.config.DISABLE_JIT:
+            plain = [kernel.function for kernel in self.kernels.values()]
+            return lambda place, values: plain[place - 1](*values)
+
+        @intrinsic
+        def call(typingctx, address, values):
+            kinds = [types.CPointer(kind.dtype) if isinstance(kind, types.Array) else _number(kind) for kind in values]
+
+            def codegen(context, builder, sig, args):
+                given = []
+                for i, (kind, wanted) in enumerate(zip(values, kinds, strict=True)):
+                    value = builder.extract_value(args[1], i)
+                    if isinstance(kind, types.Array):
+                        given.append(context.make_array(kind)(context, builder, value).data)
+                    else:
+                        given.append(context.cast(builder, value, kind, wanted))
+                signature = context.call_conv.get_function_type(self._result, kinds)
+                function = builder.inttoptr(args[0], signature.as_pointer())
+                status, result = context.call_conv.call_function(builder, function, self._result, kinds, given)
+                with cgutils.if_unlikely(builder, status.is_error):
+                    context.call_conv.return_status_propagate(builder, status)
+                return result
+
+            return self._result(address, values), codegen
+
+        return call
+
+
+def _number(kind):
+    """The type of numbers that kernels take for one of a type."""
+    return kind if isinstance(kind, types.Float) else types.int64
 
 
 def standalone(result, kinds, name=None):

@@ -127,6 +127,15 @@ def _flat(typingctx, array):
     return types.Array(array.dtype, 1, "C")(array), codegen
 
 
+@intrinsic
+def _array_at(typingctx, pointer, size):
+    def codegen(context, builder, sig, args):
+        size = context.cast(builder, args[1], sig.args[1], types.intp)
+        return _flat_array(context, builder, sig.return_type, args[0], [size])
+
+    return types.Array(pointer.dtype, 1, "C")(pointer, size), codegen
+
+
 def _view(context, builder, sig, source, kinds, sizes):
     """Build the array that is a part of another one."""
     start = context.cast(builder, source[1], sig.args[1], types.intp)
@@ -169,6 +178,11 @@ def _plain_vector(array, start, size):
     return array[start : start + size]
 
 
+def _plain_array_at(array, size):
+    """The `size` values from where an array begins, which another kernel has handed over."""
+    return array[:size]
+
+
 def _plain_flat(array):
     """All values of a contiguous array; its ``reshape`` counts references."""
     return array.reshape(-1)
@@ -185,7 +199,10 @@ def _plain_matrix(array, start, rows, columns):
 # of views in a training step, and each would be compiled as a call.
 if numba.config.DISABLE_JIT:
     borrowed, flat, nth, vector, matrix = _plain_borrowed, _plain_flat, _plain_nth, _plain_vector, _plain_matrix
+    array_at = _plain_array_at
 elif numba.config.BOUNDSCHECK:
     borrowed, flat, nth, vector, matrix = _borrowed, _flat, _nth, inline(_plain_vector), inline(_plain_matrix)
+    array_at = _array_at
 else:
     borrowed, flat, nth, vector, matrix = _borrowed, _flat, _nth, _vector, _matrix
+    array_at = _array_at
