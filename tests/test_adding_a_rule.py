@@ -61,7 +61,7 @@ def peak(w, dw, config):
     ],
     "kernels/optim.py": [
         (
-            "def _one_of(",
+            "def _update(",
             """def peak(w, dw, config):
     state = [config[key].reshape(-1) for key in ("m", "v", "largest")]
     numbers = [config[key] for key in ("beta1", "beta2", "epsilon")]
@@ -94,7 +94,7 @@ def _peak(w, dw, m, v, largest, rate, beta1, beta2, epsilon):
     peak_chunk(w, dw, m, v, largest, rate, beta1, beta2, epsilon)
 
 
-def _one_of(""",
+def _update(""",
         )
     ],
 }

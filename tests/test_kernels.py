@@ -32,6 +32,8 @@ def assembly(operation, kernel, dtype):
     cases.build(operation, Sizes(33, 17), dtype).run("fast")
     module = importlib.import_module(f"fastfc.kernels.{OPS[operation].module}")
     dispatcher = getattr(module, kernel)
+    if isinstance(dispatcher, dict):
+        dispatcher = dispatcher[operation.removesuffix("_forward")]
     signature = next(sig for sig in dispatcher.signatures if f"array({dtype}" in str(sig).lower())
     fresh = jit.kernel(dispatcher.py_func)
     fresh._cache.disable()
@@ -58,7 +60,7 @@ HOT = {
     ("nadam", "_nadam"): [r"v?sqrt", r"v?div"],
     ("lion", "_lion"): [r"v?cmp\w*"],
     ("softmax_loss", "_of_labels"): [r"v?(fn?m(add|sub)\d*|mul)"],
-    ("tanh_forward", "_activate"): [r"v?fn?m(add|sub)\d*", r"v?div"],
+    ("tanh_forward", "_WITH_SLOPES"): [r"v?fn?m(add|sub)\d*", r"v?div"],
     ("tanh_backward", "_times_slope"): [r"v?mul"],
 }
 

@@ -16,7 +16,7 @@ from fastfc.ops.blocks import BLOCKS, block_name
 from fastfc.ops.losses import LOSSES
 from fastfc.ops.norms import NORMS
 from fastfc.ops.registry import BACKENDS, OPS
-from fastfc.ops.rules import MOST_HYPERPARAMETERS, RUN_KERNELS
+from fastfc.ops.rules import MOST_HYPERPARAMETERS
 from fastfc.ops.rules import RULES as RECORDS
 from fastfc.training import memory, plan
 
@@ -80,7 +80,6 @@ def test_a_rules_record(name):
     assert not set(rule.state) & set(rule.defaults)
     assert optim.DEFAULTS[name] == rule.defaults
     assert optim.STATE[name] == rule.state
-    assert RUN_KERNELS[rule.code] == rule.run_kernel
     assert callable(getattr(importlib.import_module("fastfc.kernels.optim"), rule.run_kernel))
     magnitudes = rule.magnitudes(rule.defaults, *np.ones((2 + len(rule.state), 3)))
     assert [np.shape(magnitude) for magnitude in magnitudes] == [(3,)] * (1 + len(rule.state))

@@ -5,14 +5,13 @@ All but ReLU are a function ``<name>(x) -> value, slope`` of one number; loops o
 
 import math
 
-import numba
 import numpy as np
 from numba.core import types
 
 from fastfc.kernels.compiler.jit import glue, inline, kernel
 from fastfc.kernels.compiler.standalone import Alternatives
 from fastfc.kernels.lowering.math import exp, expm1, log1p, scaled_normal_tail
-from fastfc.kernels.lowering.views import array_at
+from fastfc.kernels.lowering.views import array_at, pointer_to
 from fastfc.ops.activations import ACTIVATIONS, SLOPED
 
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
@@ -195,7 +194,7 @@ def _activation(name):
 
 
 def _activation_kinds(dtype):
-    real = types.CPointer(numba.from_dtype(dtype))
+    real = pointer_to(dtype)
     return real, types.int64, real, types.int64
 
 
@@ -208,7 +207,10 @@ _call_activation = ACTIVATION_KERNELS.caller()
 
 @glue
 def activate(kernel, x, slope):
-    """Overwrites x (n,) with the values of the activation of a kernel, and slope (n,) with its slopes unless it is (0,)."""
+    """Overwrites x (n,) with an activation's values, and slope (n,), or (0,), with its slopes.
+
+    Its kernel is one of :data:`ACTIVATION_KERNELS`.
+    """
     _call_activation(kernel, (x, x.size, slope, slope.size))
 
 
@@ -218,20 +220,27 @@ def _times_slope(dx, dout, slope):
         dx[i] = dout[i] * slope[i]
 
 
-def _operations(name):
-    """The operations of an activation whose cache is its slope."""
+def _with_slopes(name):
+    """The kernel of an activation's way forward."""
     function = globals()[name]
 
-    def activate(x, slope):
+    def with_slopes(x, slope):
         for i in range(x.size):
             x[i], slope[i] = function(x[i], x.dtype.type)
 
-    activate.__qualname__ = f"_activate_{name}"
-    activate = kernel(activate)
+    with_slopes.__qualname__ = f"_{name}_with_slopes"
+    return kernel(with_slopes)
+
+
+_WITH_SLOPES = {name: _with_slopes(name) for name in SLOPED}
+
+
+def _operations(name):
+    """The operations of an activation whose cache is its slope."""
 
     def forward(x):
         out, slope = x.copy(), np.empty_like(x)
-        activate(out.reshape(-1), slope.reshape(-1))
+        _WITH_SLOPES[name](out.reshape(-1), slope.reshape(-1))
         return out, slope
 
     def backward(dout, cache):

@@ -3,14 +3,13 @@
 Those of targets t (N, K) are a function ``<name>(x, t, parameter, real) -> loss, dx`` of two numbers.
 """
 
-import numba
 import numpy as np
 from numba.core import types
 
 from fastfc.kernels.compiler.jit import glue, inline, kernel, reassociated
 from fastfc.kernels.compiler.standalone import Alternatives
 from fastfc.kernels.lowering.math import exp, log1p
-from fastfc.kernels.lowering.views import array_at, flat, vector
+from fastfc.kernels.lowering.views import array_at, flat, pointer_to, vector
 from fastfc.ops.losses import LOSSES
 
 
@@ -222,8 +221,8 @@ def _rows_of(name):
 
 
 def _rows_kinds(dtype):
-    real, count, number = types.CPointer(numba.from_dtype(dtype)), types.int64, types.float64
-    return real, real, count, count, real, types.CPointer(count), real, count, number, count, number
+    real, count, number = pointer_to(dtype), types.int64, types.float64
+    return real, real, count, count, real, pointer_to(np.int64), real, count, number, count, number
 
 
 _SOFTMAX = LOSSES["softmax"].code

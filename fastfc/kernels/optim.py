@@ -8,13 +8,12 @@ before the first step of the call, the number of steps since then, and notes (NO
 one update to the next.
 """
 
-import numba
 import numpy as np
 from numba.core import types
 
 from fastfc.kernels.compiler.jit import approximate_division, glue, inline, kernel
 from fastfc.kernels.compiler.standalone import Alternatives
-from fastfc.kernels.lowering.views import array_at, vector
+from fastfc.kernels.lowering.views import array_at, pointer_to, vector
 from fastfc.ops.rules import MOST_HYPERPARAMETERS, NOTES, RUN_KERNELS
 
 
@@ -360,7 +359,7 @@ def _update(name):
 
 
 def _update_kinds(dtype):
-    real, number, count = types.CPointer(numba.from_dtype(dtype)), types.CPointer(types.float64), types.int64
+    real, number, count = pointer_to(dtype), pointer_to(np.float64), types.int64
     return real, real, count, real, count, count, number, count, number
 
 

@@ -142,7 +142,7 @@ class Calls:
 
 
 def plan_of(net: Network, grads: FlatParameters, rows: int, rule: Callable[..., Any] | None = None) -> Plan:
-    """A plan for some rows, one thread and perhaps a rule that stores gradients in `grads`, and does not update by itself."""
+    """A plan for some rows and one thread that stores gradients in `grads`, and does not update by itself."""
     plan = make_plan(net, rows, 1, rule, stores_gradients=True)
     plan.updates = False
     for name, parameter in parameters_of(plan, net):

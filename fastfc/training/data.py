@@ -9,6 +9,8 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from fastfc.kernels.compiler.jit import inline
+from fastfc.kernels.compiler.standalone import standalone
+from fastfc.kernels.lowering.views import array_at, borrowed, pointer_to, reference_to, vector
 from fastfc.training import memory
 
 # Read by loops of their own, which LLVM packs; all others value by value, by way of float64.
@@ -96,6 +98,40 @@ if numba.config.DISABLE_JIT:
     value_at, number_at = _plain_value_at, _plain_number_at
 else:
     value_at, number_at = _value_at, _number_at
+
+
+def _fetch_kinds(dtype):
+    real, count = pointer_to(dtype), types.int64
+    return (
+        reference_to(memory.Plan, dtype), reference_to(memory.Examples, dtype), real, count, count, count,
+        pointer_to(np.int64), count, count, count,
+    )  # fmt: skip
+
+
+@standalone(types.void, _fetch_kinds)
+def fetch_rows(plan, examples, x, row, first, width, chosen, num_chosen, start, rows):
+    """Overwrites rows x (rows, width), each `row` values behind the one before, with features of examples.
+
+    The features from `first` on, standardized; of the examples `chosen` (num_chosen,) from `start` on, or, if none
+    are, of all examples.
+
+    A kernel by itself, since training and prediction have it in common.
+    """
+    plan, examples = borrowed(plan), borrowed(examples)
+    x, chosen = array_at(x, (rows - 1) * row + width), array_at(chosen, num_chosen)
+    for i in range(rows):
+        out = vector(x, i * row, width)
+        address = examples.address + (chosen[start + i] if num_chosen > 0 else start + i) * examples.row_bytes
+        if plan.standardized:
+            gather_standardized(
+                out, address, examples.offsets, examples.kind, first, vector(plan.input_mean, first, width),
+                vector(plan.input_mean_rest, first, width), vector(plan.input_scale, first, width),
+            )  # fmt: skip
+        else:
+            gather_row(out, address, examples.offsets, examples.kind, first)
+
+
+call_fetch = fetch_rows.caller(lambda plan, *_: np.dtype(plan.dtype.name))
 
 
 @inline

@@ -24,6 +24,7 @@ from fastfc.kernels.optim import UPDATES
 from fastfc.ops.rules import MOST_HYPERPARAMETERS
 from fastfc.training import memory
 from fastfc.training.backward import backward, call_backward
+from fastfc.training.data import fetch_rows
 from fastfc.training.entry import apply_update, average_parameters, backward_from, forward_rows
 from fastfc.training.forward import (
     fetch_batch,
@@ -54,7 +55,6 @@ def _train_steps(whole, number, steps, control):
     usual_thread = borrowed(nth(usual.threads, number))
     short = borrowed(steps.short)
     short_thread = borrowed(nth(short.threads, number))
-    examples = borrowed(steps.examples)
     steps = borrowed(steps)
     losses, progress = steps.losses, steps.progress
     checks = 0
@@ -71,7 +71,7 @@ def _train_steps(whole, number, steps, control):
         _set_rates(thread, steps, step)
         if steps.accumulate > 1:
             begin_batch(thread, steps, (done - 1) % steps.epoch)
-        if not _loss_of_batch(plan, thread, examples, steps, step):
+        if not _loss_of_batch(called, plan, thread, steps, step):
             return
         if not call_backward((called, number, step)):
             return
@@ -105,9 +105,9 @@ def _train_steps(whole, number, steps, control):
 
 
 @glue
-def _loss_of_batch(plan, thread, examples, steps, step):
+def _loss_of_batch(whole, plan, thread, steps, step):
     """From the batch's examples to its loss and the gradient of its scores; False if the team was dismissed."""
-    fetch_batch(plan, thread, examples)
+    fetch_batch(whole, plan, thread, steps.examples)
     if plan.by_features:
         sum_over_features(plan, thread)
         if not barrier_wait(plan.barrier, plan.num_threads):
@@ -244,7 +244,7 @@ def standalone_kernel(name, dtype):
     if name == "product":
         return PRODUCTS[np.dtype(dtype)]
     kernels = (
-        train_steps, backward, predict_rows, forward_rows, backward_from, apply_update, average_parameters,
+        train_steps, backward, predict_rows, fetch_rows, forward_rows, backward_from, apply_update, average_parameters,
         forward_part, backward_part,
     )  # fmt: skip
     named = {kernel.name: kernel for kernel in kernels}
@@ -262,7 +262,8 @@ def callees(name):
     """The names of the kernels that a kernel calls, itself or through others."""
     product = ["product"] if vectors_supported() else []
     others = {
-        "train_steps": ["backward", "predict_rows", *product],
+        "train_steps": ["backward", "predict_rows", "fetch_rows", *product],
+        "predict_rows": ["fetch_rows", *product],
         "backward_from": ["backward", *product],
         "apply_update": [],
         "average_parameters": [],

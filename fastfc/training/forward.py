@@ -25,7 +25,7 @@ from fastfc.kernels.norm import (
     standardize_row,
 )
 from fastfc.training import memory
-from fastfc.training.data import gather_row, gather_standardized
+from fastfc.training.data import call_fetch
 from fastfc.training.passes import batchnorm_relu, moments
 
 
@@ -63,28 +63,16 @@ def group_of(thread):
 
 
 @glue
-def fetch_batch(plan, thread, examples):
+def fetch_batch(whole, plan, thread, examples):
     """The thread's part of the batch for the first product: its rows, or its features of all rows."""
     first, end, first_row, end_row = 0, plan.features, thread.first, thread.end
     if plan.by_features:
         (first, end), first_row, end_row = share_of(plan, thread, plan.features), 0, plan.batch
-    layer = nth(plan.layers, 0)
-    for i in range(first_row, end_row):
-        x = vector(layer.x, i * layer.in_row + first, end - first)
-        fetch(plan, x, examples, thread.indices[i], first)
-
-
-@glue
-def fetch(plan, out, examples, example, first):
-    """Overwrites out (n,) with an example's features from `first` on, standardized."""
-    address = examples.address + example * examples.row_bytes
-    if plan.standardized:
-        gather_standardized(
-            out, address, examples.offsets, examples.kind, first, vector(plan.input_mean, first, out.size),
-            vector(plan.input_mean_rest, first, out.size), vector(plan.input_scale, first, out.size),
-        )  # fmt: skip
-    else:
-        gather_row(out, address, examples.offsets, examples.kind, first)
+    layer, rows = nth(plan.layers, 0), end_row - first_row
+    x = vector(layer.x, first_row * layer.in_row + first, rows * layer.in_row - first)
+    call_fetch((
+        whole, examples, x, layer.in_row, first, end - first, thread.indices, plan.batch, first_row, rows
+    ))  # fmt: skip
 
 
 # --------------------------------------------------------------------------------------------- affine products

@@ -12,17 +12,18 @@ from fastfc.kernels.lowering.math import assign, clear
 from fastfc.kernels.lowering.views import borrowed, flat, nth, reference_to, vector
 from fastfc.kernels.norm import inverse_std
 from fastfc.training import memory
-from fastfc.training.forward import affine_rows, fetch, normalize_and_rectify, rows_of
+from fastfc.training.data import call_fetch
+from fastfc.training.forward import affine_rows, normalize_and_rectify, rows_of
 from fastfc.training.memory import Plan, Predictions
 
 
 @standalone(types.boolean, lambda dtype: (reference_to(Plan, dtype), types.int64, reference_to(Predictions, dtype)))
-def predict_rows(plan, thread, job):
+def predict_rows(whole, thread, job):
     """Carry out some blocks of the thread's share of a job; False if the team was dismissed before its end."""
-    plan = borrowed(plan)
+    plan = borrowed(whole)
     thread = borrowed(nth(plan.threads, thread))
-    examples = borrowed(job.examples)
     job = borrowed(job)
+    examples = job.examples
     subset, predictions, scores = job.subset, job.predictions, flat(job.scores)
     first_layer, output = nth(plan.layers, 0), nth(plan.layers, plan.depth - 1)
     at_once = thread.end - thread.first
@@ -35,10 +36,9 @@ def predict_rows(plan, thread, job):
         if dismissed(plan.barrier):
             return False
         rows = min(at_once, end - start)
-        for i in range(rows):
-            example = subset[start + i] if subset.size > 0 else start + i
-            x = vector(first_layer.x, (thread.first + i) * first_layer.in_row, plan.features)
-            fetch(plan, x, examples, example, 0)
+        row = first_layer.in_row
+        x = vector(first_layer.x, thread.first * row, rows * row)
+        call_fetch((whole, examples, x, row, 0, plan.features, subset, subset.size, start, rows))
         for index in range(plan.depth - 1):
             _hidden_test(plan, thread, index, rows)
         out = rows_of(output.out, thread.first, rows, output.d_out)

@@ -2,8 +2,8 @@
 
 One compiled signature serves every network of a dtype: sizes are numbers, normalizations integer codes,
 rules and activations the addresses of their kernels, and every array is a part of a few buffers that
-:mod:`fastfc.training.plan` allocates once for a run. ``n`` is the batch, ``T`` the number of threads; a layer's arrays are written with their shapes
-and lie flat.
+:mod:`fastfc.training.plan` allocates once for a run. ``n`` is the batch, ``T`` the number of threads; a
+layer's arrays are written with their shapes and lie flat.
 """
 
 from typing import cast

@@ -44,15 +44,15 @@ def forward_part(plan, thread, part):
 
 
 @glue
-def _forward_part(plan, number, part):
-    plan = borrowed(plan)
+def _forward_part(whole, number, part):
+    plan = borrowed(whole)
     thread = borrowed(nth(plan.threads, number))
     steps = borrowed(part.steps)
     index = borrowed(part).layer
     if index == 0:
         sums_of(thread, 0)[memory.SQUARES] = 0
         choose(thread.indices, thread.stream, steps.count)
-        fetch_batch(plan, thread, borrowed(steps.examples))
+        fetch_batch(whole, plan, thread, steps.examples)
     else:
         merge_statistics(plan, thread, index - 1)
         hidden_output(plan, thread, index - 1)

@@ -12,6 +12,7 @@ from llvmlite import ir
 from llvmlite.binding import Linkage
 from numba.core import cgutils, types
 from numba.core.callconv import RETCODE_NONE, RETCODE_OK
+from numba.core.types.misc import CPointer
 from numba.extending import intrinsic
 
 from fastfc._runtime import machine_code
@@ -74,7 +75,8 @@ class Standalone:
     def caller(self, dtype_of):
         """A function for compiled code that calls the kernel with the values of a tuple.
 
-        `dtype_of` tells from the values' types which dtype it is to be for.
+        Of an array the kernel gets where it begins; :func:`fastfc.kernels.lowering.views.array_at` makes an array of
+        it. `dtype_of` tells from the values' types which dtype it is to be for.
         """
         if numba.config.DISABLE_JIT:
             return lambda values: self.function(*values)
@@ -82,8 +84,8 @@ class Standalone:
         @intrinsic
         def call(typingctx, values):
             def codegen(context, builder, sig, args):
-                unpacked = cgutils.unpack_tuple(builder, args[0], len(values))
-                return self.call(context, builder, dtype_of(*values), unpacked)
+                given, _ = _handed_over(context, builder, values, args[0])
+                return self.call(context, builder, dtype_of(*values), given)
 
             return self._result(values), codegen
 
@@ -108,9 +110,6 @@ class Standalone:
 class Alternatives:
     """Standalone kernels of one signature, of which a run calls one by its address: the others are not compiled for it.
 
-    Compiled code hands over where an array begins; the kernel makes an array of it with
-    :func:`fastfc.kernels.lowering.views.array_at`.
-
     Parameters
     ----------
     result : numba type
@@ -129,23 +128,15 @@ class Alternatives:
         return list(self.kernels).index(name) + 1
 
     def caller(self):
-        """A function for compiled code that calls the kernel of an address with the values of a tuple."""
+        """A function for compiled code that calls the kernel of an address, with values as :class:`Standalone` has."""
         if numba.config.DISABLE_JIT:
             plain = [kernel.function for kernel in self.kernels.values()]
             return lambda place, values: plain[place - 1](*values)
 
         @intrinsic
         def call(typingctx, address, values):
-            kinds = [types.CPointer(kind.dtype) if isinstance(kind, types.Array) else _number(kind) for kind in values]
-
             def codegen(context, builder, sig, args):
-                given = []
-                for i, (kind, wanted) in enumerate(zip(values, kinds, strict=True)):
-                    value = builder.extract_value(args[1], i)
-                    if isinstance(kind, types.Array):
-                        given.append(context.make_array(kind)(context, builder, value).data)
-                    else:
-                        given.append(context.cast(builder, value, kind, wanted))
+                given, kinds = _handed_over(context, builder, values, args[1])
                 signature = context.call_conv.get_function_type(self._result, kinds)
                 function = builder.inttoptr(args[0], signature.as_pointer())
                 status, result = context.call_conv.call_function(builder, function, self._result, kinds, given)
@@ -158,9 +149,21 @@ class Alternatives:
         return call
 
 
-def _number(kind):
-    """The type of numbers that kernels take for one of a type."""
-    return kind if isinstance(kind, types.Float) else types.int64
+def _handed_over(context, builder, kinds, values):
+    """The arguments of a kernel for the values of a tuple, and their types: of arrays, where they begin."""
+    given, taken = [], []
+    for i, kind in enumerate(kinds):
+        value = builder.extract_value(values, i)
+        if isinstance(kind, types.Array):
+            given.append(context.make_array(kind)(context, builder, value).data)
+            taken.append(CPointer(kind.dtype))
+        elif isinstance(kind, (types.Integer, types.Boolean)):
+            given.append(context.cast(builder, value, kind, types.int64))
+            taken.append(types.int64)
+        else:
+            given.append(value)
+            taken.append(kind)
+    return given, taken
 
 
 def standalone(result, kinds, name=None):

@@ -7,9 +7,11 @@ size. The caller keeps the memory alive, and vouches for the bounds; with
 """
 
 import numba
+import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.imputils import lower_getattr_generic
+from numba.core.types.misc import CPointer
 from numba.core.typing.templates import AttributeTemplate, infer_getattr
 from numba.extending import intrinsic, models, register_model
 
@@ -39,6 +41,11 @@ class _Reference(types.Type):
     @property
     def key(self):
         return self.kind, self.dtype
+
+
+def pointer_to(dtype):
+    """The type by which kernels know where an array of a dtype begins; see :func:`array_at`."""
+    return CPointer(numba.from_dtype(np.dtype(dtype)))
 
 
 def reference_to(kind, dtype):
