@@ -28,7 +28,7 @@ _SHARES = {
     "backward_from": [["backward"], ["backward_from", "product"]],
     "apply_update": [["apply_update"]],
     "average_parameters": [["average_parameters"]],
-    "forward_part": [["forward_part"], ["backward_part", "apply_update", "product"]],
+    "forward_part": [["forward_part", "fetch_rows"], ["backward_part", "apply_update", "product"]],
     "backward_part": [["backward_part"], ["product"]],
 }
 

@@ -264,6 +264,8 @@ def callees(name):
     others = {
         "train_steps": ["backward", "predict_rows", "fetch_rows", *product],
         "predict_rows": ["fetch_rows", *product],
+        "forward_part": ["fetch_rows", *product],
+        "fetch_rows": [],
         "backward_from": ["backward", *product],
         "apply_update": [],
         "average_parameters": [],
