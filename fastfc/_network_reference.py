@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from fastfc._network_start import words_of
+from fastfc._runtime.stream import state_of_words, words_of
 from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.formats.model import STATISTICS
 from fastfc.layer_utils import block_of
@@ -23,7 +23,7 @@ def forward_by_reference(
     """
     forward, _ = block_of(net.normalization, net.activation, False)
     stream = np.random.RandomState(0)
-    stream.set_state(("MT19937", words[:-1], int(words[-1]), 0, 0.0))
+    stream.set_state(state_of_words(words))
     # The caller may change his batch before the way back.
     x, kept = x.copy(), []
     for i in range(1, net.num_layers):

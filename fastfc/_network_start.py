@@ -1,15 +1,16 @@
 """How a network for somebody else's loop starts: checked arguments, initial weights, random streams."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from fastfc._ranges import require_count
+from fastfc._runtime.stream import words_of
 from fastfc.initializers import INITIALIZERS, draw
 from fastfc.params import FlatParameters
 
-__all__ = ["Initializer", "Seed", "checked_widths", "draw_weights", "generator", "new_words", "words_of"]
+__all__ = ["Initializer", "Seed", "checked_widths", "draw_weights", "generator", "new_words"]
 
 Seed = int | np.random.RandomState | np.random.Generator | None
 Initializer = str | Callable[[tuple[int, int], Any, Any], np.ndarray]
@@ -63,9 +64,3 @@ def new_words(rng: np.random.RandomState | np.random.Generator) -> np.ndarray:
     """The words (STREAM,) of a random stream that starts from a number of `rng`."""
     draw_integer = rng.integers if isinstance(rng, np.random.Generator) else rng.randint
     return words_of(np.random.RandomState(draw_integer(0, 2**32, dtype=np.uint32)))
-
-
-def words_of(stream: np.random.RandomState) -> np.ndarray:
-    """The words (STREAM,) of a generator's state: its own, then its position."""
-    state = cast(tuple, stream.get_state(legacy=True))
-    return np.append(state[1], np.uint32(state[2]))

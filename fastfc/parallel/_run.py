@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastfc._runtime.interrupts import held_back
+from fastfc._runtime.stream import state_of_words
 from fastfc.ops.rules import MOST_HYPERPARAMETERS
 from fastfc.parallel._agreement import ProcessError, exchanged, unbroken
 from fastfc.params import FlatParameters
@@ -73,8 +74,7 @@ class ParallelRun(CompiledRun):
         self._own = plan_of_rows(self._plan, self._comm.rank)
 
     def stream_state(self) -> tuple:
-        words = self._plan.threads[self._comm.rank].stream
-        return "MT19937", words[:624].copy(), int(words[624]), *self._gaussian
+        return state_of_words(self._plan.threads[self._comm.rank].stream, self._gaussian)
 
     def checks_inside(self) -> bool:
         return False

@@ -12,6 +12,7 @@ import numpy as np
 
 from fastfc._ranges import require_count
 from fastfc._runtime.blas import single_threaded
+from fastfc._runtime.stream import state_of_words, words_of
 from fastfc._runtime.team import Team
 from fastfc.losses import checked_targets, checked_weights
 from fastfc.ops.losses import LOSSES
@@ -368,8 +369,7 @@ class Fit:
 
     def _take_stream(self) -> None:
         """The stream goes on where the first thread stands."""
-        words = self.plan.threads[0].stream
-        self._stream.set_state(("MT19937", words[:624], int(words[624]), *self._gaussian))
+        self._stream.set_state(state_of_words(self.plan.threads[0].stream, self._gaussian))
 
 
 def checked_indices(indices: Any, count: int) -> np.ndarray:

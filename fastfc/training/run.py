@@ -9,6 +9,7 @@ import numpy as np
 
 from fastfc._runtime.blas import single_threaded
 from fastfc._runtime.record import Table
+from fastfc._runtime.stream import state_of_words, words_of
 from fastfc._runtime.team import Team
 from fastfc.losses import checked_targets, score_of
 from fastfc.ops.losses import LOSSES
@@ -218,8 +219,7 @@ class CompiledRun:
 
     def stream_state(self) -> tuple:
         """The run's random stream, as ``np.random.get_state`` gives it."""
-        words = self._plan.threads[0].stream
-        return "MT19937", words[:624].copy(), int(words[624]), *self._gaussian
+        return state_of_words(self._plan.threads[0].stream, self._gaussian)
 
     @cached_property
     def _generator(self) -> np.random.RandomState:
