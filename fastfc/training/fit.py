@@ -37,7 +37,6 @@ from fastfc.training.plan import (
     shortened,
     state_arrays_of,
 )
-from fastfc.training.state import words_of
 from fastfc.training.statistics import checked_statistics, write_back_statistics
 
 __all__ = ["Fit", "note_loss", "watch_losses"]

@@ -34,7 +34,6 @@ from fastfc.training.plan import (
     set_training_options,
     state_arrays_of,
 )  # fmt: skip
-from fastfc.training.state import words_of
 from fastfc.training.statistics import checked_statistics, write_back_statistics
 
 # Accuracy checks that take longer are made from Python: a call does not end within one.

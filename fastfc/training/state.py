@@ -2,13 +2,13 @@
 
 from collections.abc import MutableMapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from fastfc.training.gradients import Accumulated
 
-__all__ = ["HISTORIES", "SPLITS", "TrainingState", "stream_state", "words_of"]
+__all__ = ["HISTORIES", "SPLITS", "TrainingState", "stream_state"]
 
 #: The arrays of a Solver's data.
 SPLITS = ("X_train", "y_train", "X_val", "y_val")
@@ -71,9 +71,3 @@ def stream_state() -> tuple | None:
     if not isinstance(np.random.get_bit_generator(), np.random.MT19937):  # type: ignore[attr-defined]
         return None
     return np.random.get_state()  # type: ignore[return-value]
-
-
-def words_of(stream: np.random.RandomState | tuple) -> np.ndarray:
-    """The words (STREAM,) of a generator, or of its state: its own, then its position."""
-    state = stream if isinstance(stream, tuple) else cast(tuple, stream.get_state(legacy=True))
-    return np.append(state[1], np.uint32(state[2]))
