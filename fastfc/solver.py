@@ -28,6 +28,7 @@ from fastfc.training.gradients import Accumulated, clipped
 from fastfc.training.hooks import TrainingHooks
 from fastfc.training.loop import lent, print_check, run_iterations
 from fastfc.training.options import OPTIONS, check_options, options_from
+from fastfc.training.own_loss import evaluated
 from fastfc.training.state import SPLITS, TrainingState, stream_state
 
 __all__ = ["DivergenceWarning", "Solver", "load_checkpoint"]
@@ -77,6 +78,12 @@ class Solver:
         If given, the gradients are multiplied, all by the same number, so that their norm is at most this.
     max_value : float or None
         If given, the value of every gradient is clipped to this, up and down, after that.
+    loss : function or None
+        In the place of the network's loss a function that ``numba.njit`` has compiled, ``(scores, targets, dscores) ->
+        loss``. It is called with whole batches, by one thread: scores (n, K) of the network's dtype, labels (n,) of
+        int64 or targets (n, K), as the network's own loss takes them, and dscores (n, K), which it overwrites with the
+        gradient of the loss that it returns. The network's loss still says which targets there are and how scores
+        become predictions; the L2 penalty is added. See the example below. Default None.
     accumulate : int
         The rule is applied after so many iterations, to the mean of their gradients, and at the end of an epoch after
         what is left: but for batch normalization, as with batches so many times as large, in the memory of one. The
@@ -129,6 +136,10 @@ class Solver:
     ValueError
         For an unknown argument or rule, or data that does not fit; :meth:`train` raises the same
         for what was changed since, and before a step for what a callback has changed.
+    TypeError
+        For a `loss` that is not compiled, takes other arguments or returns no number.
+    FloatingPointError
+        In :meth:`train`, before the step is taken, if `loss` returns NaN or infinity.
 
     Warns
     -----
@@ -151,6 +162,22 @@ class Solver:
     >>> solver.train()
     >>> len(solver.loss_history)
     2
+
+    A loss of one's own, the squared error of the scores from a one in the place of the label:
+
+    >>> import numba
+    >>> @numba.njit
+    ... def from_ones(scores, labels, dscores):
+    ...     for i in range(len(scores)):
+    ...         for k in range(scores.shape[1]):
+    ...             dscores[i, k] = scores[i, k] - (1.0 if k == labels[i] else 0.0)
+    ...     loss = 0.5 * np.sum(dscores**2) / len(scores)
+    ...     dscores /= len(scores)
+    ...     return loss
+    >>> solver = Solver(FullyConnectedNet([8], 4, 3), data, num_epochs=1, verbose=False, loss=from_ones)
+    >>> solver.train()
+    >>> solver.engine_
+    'compiled'
     """
 
     update_rule: Callable[..., Any]
@@ -160,6 +187,7 @@ class Solver:
     schedule: Any = None
     max_norm: float | None = None
     max_value: float | None = None
+    loss: Any = None
     accumulate: int = 1
     batch_size: int
     num_epochs: int
@@ -209,6 +237,12 @@ class Solver:
         if isinstance(self.callback, (Callback, list, tuple)):
             self.callback = adapt(self.callback)
         check_options({name: getattr(self, name) for name in OPTIONS})
+        if self.loss is not None and loss is None:
+            raise ValueError("loss: expected None for a model that is no FullyConnectedNet, whose loss is its own")
+        if self.loss is not None and type(self.model)._training.replaced_in(self.model) == "loss":
+            raise ValueError("loss: expected None for a network whose method loss is not fastfc's own")
+        if self.loss is not None and self.weights_train is not None:
+            raise ValueError("loss: expected None where examples have weights, as it sees whole batches")
         require_mapping("optim_configs", self.optim_configs)
 
     def _loss(self) -> Loss | None:
@@ -255,11 +289,15 @@ class Solver:
         start = perf_counter()
         batch_mask = np.random.choice(len(self.X_train), self.batch_size)
         weights = () if self.weights_train is None else (self.weights_train[batch_mask],)
-        loss, grads = self.model.loss(self.X_train[batch_mask], self.y_train[batch_mask], *weights)
+        X, y = self.X_train[batch_mask], self.y_train[batch_mask]
+        if self.loss is None:
+            loss, grads = self.model.loss(X, y, *weights)
+        else:
+            loss, grads = self.model._passes(X, y, self._evaluate)
         self.loss_history.append(loss)
         if self.accumulate > 1:
             accumulated, (t, per_epoch, _) = self._state.accumulated, self._state.clock
-            accumulated.add(grads, self.batch_size)
+            accumulated.add(grads, float(np.sum(weights)) if weights else self.batch_size)
             place = t % per_epoch + 1
             if place % self.accumulate != 0 and place != per_epoch:
                 self._book_time(1, perf_counter() - start)
@@ -267,6 +305,13 @@ class Solver:
             grads = accumulated.take()
         self._update(grads)
         self._book_time(1, perf_counter() - start)
+
+    def _evaluate(self, scores: np.ndarray, y: np.ndarray) -> tuple[Any, np.ndarray]:
+        """The loss of one's own, and its gradient."""
+        y = y if y.dtype.kind == "f" else y.astype(np.int64, copy=False)
+        dscores = np.zeros_like(scores)
+        loss, dscores = evaluated(self.loss, scores, y, dscores, len(self.loss_history) + 1)
+        return scores.dtype.type(loss), dscores
 
     def _update(self, grads: dict[str, np.ndarray]) -> None:
         """Apply the rule to all parameters."""
@@ -492,8 +537,9 @@ class Solver:
             The data that the training had.
         **changes
             New values of `num_epochs` (the total, those that are done included), `threads`,
-            `print_every`, `verbose`, `checkpoint_name`, `callback` and `autosave`. Where the training
-            had `autosave`, it is `path` by default; checkpoints are written beside `path`.
+            `print_every`, `verbose`, `checkpoint_name`, `callback`, `loss` and `autosave`. Where the training
+            had `autosave`, it is `path` by default; checkpoints are written beside `path`. Where it had a
+            `loss` of your own, it must be given.
 
         Returns
         -------

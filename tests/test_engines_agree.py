@@ -6,6 +6,7 @@ until the table says how it may be changed.
 
 import warnings
 
+import numba
 import numpy as np
 import pytest
 
@@ -178,6 +179,14 @@ def halve_params(solver):
         w *= 0.5
 
 
+@numba.njit
+def squared_of_scores(scores, labels, dscores):
+    for i in range(scores.shape[0]):
+        for j in range(scores.shape[1]):
+            dscores[i, j] = scores[i, j] / scores.shape[0]
+    return 0.5 * np.sum(scores * scores) / scores.shape[0]
+
+
 def own_rule(w, dw, config):
     w -= 0.01 * dw
     return w, config
@@ -288,6 +297,10 @@ SOLVER = {
         (in_solver("max_value", 0.01), "other"),
         (in_solver("max_value", 1e6), "same"),
         (in_solver("max_value", -1), "max_value: expected None or a positive number"),
+    ],
+    "loss": [
+        (in_solver("loss", given(squared_of_scores)), "other"),
+        (in_solver("loss", "softmax"), "loss: expected a function"),
     ],
     "accumulate": [
         (in_solver("accumulate", 2), "other"),

@@ -402,6 +402,8 @@ def test_arrays_of_a_training_that_do_not_fit(key, value, folder):
         ("format", "fastfc training 2"),
         ("autosave", "/etc/passwd"),
         ("checkpoint_name", 5),
+        ("loss", "softmax"),
+        ("loss", True),
         ("accumulated", 1.0),
         ("accumulated", -1.0),
         ("accumulated", math.nan),

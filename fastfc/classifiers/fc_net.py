@@ -185,9 +185,15 @@ class FullyConnectedNet(DescribedNetwork):
         TypeError
             For an X that does not hold real numbers, or labels that are not integers.
         """
+        if y is None and get_backend() == "fast" and self._scoring.kept_by(self):
+            return self._compiled_scores(self._checked_inputs(X))
+        return self._passes(
+            X, y, lambda scores, y: losses.evaluate(self.loss_name, scores, y, weights, self.loss_parameter)
+        )
+
+    def _passes(self, X: ArrayLike, y: ArrayLike | None, evaluate: Callable[..., Any]) -> Any:
+        """:meth:`loss` by ``evaluate(scores, y) -> loss, dscores``."""
         if self._scoring.kept_by(self):
-            if y is None and get_backend() == "fast":
-                return self._compiled_scores(self._checked_inputs(X))
             self._require_consistent()
         x = self._inputs(X)
         reg = 0.0
@@ -206,7 +212,7 @@ class FullyConnectedNet(DescribedNetwork):
             return scores
 
         grads: dict[str, np.ndarray] = {}
-        loss, dscores = losses.evaluate(self.loss_name, scores, y, weights, self.loss_parameter)
+        loss, dscores = evaluate(scores, y)
         dx, grads[f"W{last}"], grads[f"b{last}"] = layers.affine_backward(dscores, cache)
         for i in range(last - 1, 0, -1):
             dx, *gradients = backward(dx, caches[i - 1])

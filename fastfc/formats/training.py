@@ -76,6 +76,7 @@ def save_training(
         "update_rule": rule,
         "checkpoint_name": None if solver.checkpoint_name is None else os.fspath(solver.checkpoint_name),
         "autosave": solver.autosave is not None,
+        "loss": solver.loss is not None,
         "options": {name: _encoded(_plain(name, solver), f"options.{name}", arrays) for name in SAVED},
         "optim_configs": _encoded(solver.optim_configs, "optim_configs", arrays),
         "epoch": int(solver.epoch),
@@ -113,6 +114,8 @@ def resumed(
     source = os.fspath(path)
     training = _load(path)
     arguments, ran = training.arguments, training.state.ran
+    if arguments.pop("loss") and changes.get("loss") is None:
+        raise ValueError(f"loss: expected the function of the training, which {source} cannot hold")
     if ran is not None and ran["engine"] == "compiled":
         arguments["threads"] = ran["threads"]
     # A file does not choose where others are written: they stand beside it.
@@ -213,8 +216,14 @@ def _arguments(options: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[s
     if isinstance(saved["schedule"], dict):
         saved["schedule"] = _to_schedule(saved["schedule"])
     check_options(saved)
+    options = {"loss": False, **options}
     others = {}
-    for name, kind in (("update_rule", str), ("checkpoint_name", (str, type(None))), ("autosave", bool)):
+    for name, kind in (
+        ("update_rule", str),
+        ("checkpoint_name", (str, type(None))),
+        ("autosave", bool),
+        ("loss", bool),
+    ):
         if not isinstance(options[name], kind):
             raise ValueError(f"{name} is {options[name]!r:.40}")
         others[name] = options[name]

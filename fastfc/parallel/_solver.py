@@ -63,8 +63,8 @@ class ParallelSolver(Solver):
 
     Notes
     -----
-    The network and the rule must be ones of the package, on the fast backend; `accumulate` must be 1. Files are those
-    of the Solver: a training over any number of processes can go on over any other number, and as a
+    The network and the rule must be ones of the package, on the fast backend; `accumulate` must be 1, and `loss` None.
+    Files are those of the Solver: a training over any number of processes can go on over any other number, and as a
     :class:`fastfc.Solver`, up to rounding.
 
     Examples
@@ -98,6 +98,8 @@ class ParallelSolver(Solver):
             reason = refusal(self)
             if reason is not None:
                 raise ValueError(f"expected a training that can be compiled: {reason}")
+            if self.loss is not None:
+                raise ValueError(f"loss: expected None with several processes, got {self.loss!r:.80}")
             if self.accumulate != 1:
                 raise ValueError(f"accumulate: expected 1 with several processes, got {self.accumulate}")
             if self.batch_size < self.comm.size:

@@ -71,6 +71,7 @@ class Trainer(Protocol):
     schedule: Any
     max_norm: float | None
     max_value: float | None
+    loss: Any
     accumulate: int
     batch_size: int
     num_epochs: int

@@ -106,7 +106,10 @@ def _train_steps(whole, number, steps, control):
 
 @glue
 def _loss_of_batch(whole, plan, thread, steps, step):
-    """From the batch's examples to its loss and the gradient of its scores; False if the team was dismissed."""
+    """From the batch's examples to its loss and the gradient of its scores; False if the step cannot be taken.
+
+    That is if the team was dismissed, or somebody's own loss is not finite.
+    """
     fetch_batch(whole, plan, thread, steps.examples)
     if plan.by_features:
         sum_over_features(plan, thread)
@@ -114,7 +117,12 @@ def _loss_of_batch(whole, plan, thread, steps, step):
             return False
     if not hidden_layers(plan, thread):
         return False
-    sums_of(thread, step)[memory.LOSS] = output_and_loss(plan, thread, steps, step)
+    loss = output_and_loss(plan, thread, steps, step)
+    sums_of(thread, step)[memory.LOSS] = loss
+    if steps.loss_function != 0 and not np.isfinite(loss):
+        if thread.index == 0:
+            steps.losses[step] = loss
+        return False
     return True
 
 

@@ -22,6 +22,7 @@ from fastfc.training.gradients import updates_after
 from fastfc.training.job import NO_INTEGERS, NO_NUMBERS, training_job
 from fastfc.training.memory import DONE, ENDING, LEAST, PROGRESS, SAMPLERS, STALE, TOLERANCE, WATCH, Plan, Predictions
 from fastfc.training.network import Network
+from fastfc.training.own_loss import Function, OwnLoss, require_own_loss
 from fastfc.training.parts import ALL_BLOCKS, PART_SECONDS, predict_in_parts
 from fastfc.training.plan import (
     RULES,
@@ -73,6 +74,9 @@ class Fit:
         As the network's loss takes it.
     weights : array (N,), optional
         Of the examples, in the loss.
+    loss : function, optional
+        In the place of the network's loss, compiled by Numba: ``(scores, targets, dscores) -> loss``; see
+        :class:`fastfc.Solver`.
     indices : array (n,) of integers, optional
         Row numbers of the examples that an epoch is over, in their order; nothing is copied. None for all of them.
     rule : function
@@ -134,11 +138,15 @@ class Fit:
         loss_scale: float = 1.0,
         max_norm: float = 0.0,
         max_value: float = 0.0,
+        loss: Function | None = None,
         accumulate: int = 1,
         average_decay: float | None = None,
         stores_gradients: bool = False,
     ) -> None:
         require_count("accumulate", accumulate, 1)
+        require_own_loss("loss", loss)
+        if loss is not None and weights is not None:
+            raise ValueError("weights: expected None with a loss of your own, which sees whole batches")
         self._accumulate = accumulate
         self.net, self._rule, self._stream, self._sampler = net, rule, stream, sampler
         self._batch = min(batch_size, len(X) if indices is None else len(checked_indices(indices, len(X))))
@@ -157,6 +165,7 @@ class Fit:
             "max_value": max_value,
         }
         self._short: Plan | None = None
+        self._own_loss = None if loss is None else OwnLoss(loss, net, self.plan)
         self.set_hyperparameters(config or {}, configs or {})
         self.set_data(X, y, weights, indices)
         self.set_options()
@@ -344,6 +353,7 @@ class Fit:
             progress=progress,
             before=before,
             epoch=self._steps_per_epoch,
+            **({} if self._own_loss is None else self._own_loss.attributes),
         )
         start = perf_counter()
         try:
@@ -353,6 +363,9 @@ class Fit:
             self.steps_taken += done
             self.updates_taken += self._updates_after(before + done) - self._updates_after(before)
             self._take_stream()
+        if self._own_loss is not None and done < count and not progress[ENDING]:
+            short = self._short if (before + done + 1) % self._steps_per_epoch == 0 else None
+            self._own_loss.fail(losses[done], (short or plan).batch, self.steps_taken + 1)
         self._seconds_per_step = (perf_counter() - start) / max(done, 1)
         return bool(progress[ENDING])
 

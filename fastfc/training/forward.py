@@ -12,6 +12,7 @@ from fastfc.kernels.compiler.jit import glue
 from fastfc.kernels.dropout import apply_mask
 from fastfc.kernels.loss import label_row, target_rows, weight_of_row
 from fastfc.kernels.lowering.barrier import barrier_wait
+from fastfc.kernels.lowering.callback import call_loss
 from fastfc.kernels.lowering.math import add, assign, fill
 from fastfc.kernels.lowering.matmul import multiply
 from fastfc.kernels.lowering.random import drop, skip_words
@@ -250,8 +251,45 @@ def _set_weight(plan, thread, steps, step, weight):
 
 
 @glue
+def _loss_by_function(plan, thread, layer, steps, step):
+    """In the first thread the loss that somebody's function gives for the batch, times its rows; in others 0.
+
+    In all of them a number that is not finite, if the function gives one, or NaN if the team was dismissed.
+    """
+    # all scores are there
+    if not barrier_wait(plan.barrier, plan.num_threads):
+        return np.nan
+    if thread.index == 0:
+        sums_of(thread, step)[memory.LOSS] = plan.batch * _call_for_batch(plan, thread, layer, steps)
+    # and the whole gradient
+    if not barrier_wait(plan.barrier, plan.num_threads):
+        return np.nan
+    loss = sums_of(nth(plan.threads, 0), step)[memory.LOSS]
+    return loss if thread.index == 0 or not np.isfinite(loss) else 0.0
+
+
+@glue
+def _call_for_batch(plan, thread, layer, steps):
+    """Call somebody's loss for the batch, with its labels or targets gathered."""
+    size, d_out = plan.batch * layer.d_out, layer.d_out
+    scores, dscores = vector(layer.out, 0, size), vector(layer.dout, 0, size)
+    if steps.loss_labels.size > 0:
+        labels = vector(steps.loss_labels, 0, plan.batch)
+        for i in range(plan.batch):
+            labels[i] = steps.y[thread.indices[i]]
+        return call_loss(steps.loss_function, scores, labels, dscores, plan.batch, d_out)
+    targets = vector(steps.loss_targets, 0, size)
+    for i in range(plan.batch):
+        assign(vector(targets, i * d_out, d_out), vector(steps.targets, thread.indices[i] * d_out, d_out))
+    return call_loss(steps.loss_function, scores, targets, dscores, plan.batch, d_out)
+
+
+@glue
 def output_and_loss(plan, thread, steps, step):
-    """Scores, their gradient and its column sums for the thread's rows; returns the sum of the rows' losses."""
+    """Scores, their gradient and its column sums for the thread's rows; returns the sum of the rows' losses.
+
+    By somebody's own loss it is that of all rows in the first thread; not finite in all, if the step cannot be taken.
+    """
     index = plan.depth - 1
     layer, rows = nth(plan.layers, index), thread.end - thread.first
     affine_of_batch(plan, thread, index)
@@ -262,7 +300,11 @@ def output_and_loss(plan, thread, steps, step):
         total += np.float64(weights[thread.indices[i]])
     _set_weight(plan, thread, steps, step, total if weights.size > 0 else np.float64(plan.batch))
     examples, parameter = vector(thread.indices, thread.first, rows), plan.loss_parameter
-    if steps.y.size == 0:
+    if steps.loss_function != 0:
+        loss = _loss_by_function(plan, thread, layer, steps, step)
+        if not np.isfinite(loss):
+            return loss
+    elif steps.y.size == 0:
         loss = target_rows(plan.loss, dscores, scores, steps.targets, examples, weights, total, plan.batch, parameter)
     else:
         for i in range(rows):

@@ -33,7 +33,8 @@ class Accumulated:
 
     def take(self) -> dict[str, np.ndarray]:
         """The mean; nothing is accumulated after it."""
-        means = {name: total * total.dtype.type(1 / self.weight) for name, total in self.sums.items()}
+        factor = 1 / self.weight if self.weight != 0 else 0.0
+        means = {name: total * total.dtype.type(factor) for name, total in self.sums.items()}
         self.sums, self.weight = {}, 0.0
         return means
 

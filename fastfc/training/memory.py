@@ -223,6 +223,9 @@ class Steps(Record):
     watch: Float64s  # (WATCH,): the stopping rule on the training loss; (0,) for none
     average: Reals  # all parameters' exponential moving average; (0,) for none
     average_decay: float
+    loss_function: int  # the address of somebody's own loss; 0 for the network's
+    loss_labels: Int64s  # (n,): the batch's labels for it; (0,) if it takes targets
+    loss_targets: Reals  # (n, K): the batch's targets for it; (0,) if it takes labels
     accumulate: int  # batches of an epoch whose gradients are accumulated before the rule is applied
     losses: Float64s  # (steps,): overwritten
     progress: Int64s  # (PROGRESS,): overwritten; what is missing if the threads were dismissed was not done

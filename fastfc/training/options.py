@@ -13,6 +13,7 @@ from fastfc import schedules
 from fastfc._arguments import number, require_mapping
 from fastfc._runtime.threads import checked_count
 from fastfc.training.hooks import TrainingHooks
+from fastfc.training.own_loss import require_own_loss
 
 __all__ = ["CHANGEABLE", "OPTIONS", "SAVED", "Option", "check_options", "options_from"]
 
@@ -87,6 +88,7 @@ OPTIONS: dict[str, Option] = {
     "schedule": Option(None, _require_schedule),
     "max_norm": Option(None, _require_bound),
     "max_value": Option(None, _require_bound),
+    "loss": Option(None, require_own_loss, saved=False, changeable=True),
     "accumulate": Option(1, partial(_require_integer, least=1)),
     "batch_size": Option(100, partial(_require_integer, least=1)),
     "num_epochs": Option(10, partial(_require_integer, least=0), changeable=True),

@@ -21,7 +21,8 @@ from fastfc.training.checks import weights_of
 from fastfc.training.compiling import calls_blas, kernel
 from fastfc.training.groups import accumulated_in, set_accumulated
 from fastfc.training.job import NO_INTEGERS, NO_NUMBERS, training_job
-from fastfc.training.memory import CHECK_TICKS, LINE, TICKS, Check, Plan, Predictions
+from fastfc.training.memory import CHECK_TICKS, ENDING, LINE, TICKS, Check, Plan, Predictions
+from fastfc.training.own_loss import OwnLoss
 from fastfc.training.parts import ALL_BLOCKS, PART_SECONDS, predict_in_parts
 from fastfc.training.plan import (
     chosen_for_training,
@@ -147,6 +148,7 @@ class CompiledRun:
         set_training_options(plan, model)
         plan.max_norm, plan.max_value = solver.max_norm or 0.0, solver.max_value or 0.0
         statistics = checked_statistics(plan, model)
+        self._loss_of_user = None if solver.loss is None else OwnLoss(solver.loss, model, plan)
         if solver.accumulate > 1:
             set_accumulated(plan, model, solver._state.accumulated)
         if self._entries is None or not are_same(self._entries, entries_of(solver.optim_configs)):
@@ -269,12 +271,15 @@ class CompiledRun:
             lr_decay=call.lr_decay,
             rates=NO_NUMBERS if factors is None else np.ascontiguousarray(factors, np.float64),
             **(self._checks_inside(call) if inside else {}),
+            **({} if self._loss_of_user is None else self._loss_of_user.attributes),
         )  # fmt: skip
         self._call = call
         start = perf_counter()
         self._team.run(lambda thread: self._train_steps(plan, thread, job))
         seconds = perf_counter() - start
         losses = self._book()
+        if self._loss_of_user is not None and len(losses) < count and not call.progress[ENDING]:
+            self._loss_of_user.fail(call.losses[len(losses)], plan.batch, len(solver.loss_history) + 1)
         if inside:
             # The clock of the checks and that of the whole call are the same.
             seconds *= 1 - int(call.progress[CHECK_TICKS]) / max(int(call.progress[TICKS]), 1)
