@@ -185,7 +185,7 @@ def make_plan(
         dropout=False,
         seeded=False,
         by_features=by_features,
-        standardized=model.input_mean is not None or model.input_scale is not None,
+        standardized=False,
         stores_gradients=stores_gradients,
         gradients=gradients_of_all,
         accumulated=aligned_zeros(gradients_of_all.size if accumulates else 0, dtype),
@@ -306,12 +306,14 @@ def set_training_options(plan: Plan, model: Network) -> None:
     loss = LOSSES[model.loss_name]
     plan.loss = loss.code if loss.labels else address(loss.run_kernel, plan.dtype)
     plan.loss_parameter = model.loss_parameter
-    plan.standardized = model.input_mean is not None or model.input_scale is not None
     set_standardization(plan, model)
 
 
 def set_standardization(plan: Plan, model: Network) -> None:
-    """Copy the model's input_mean and input_scale."""
+    """Copy the model's input_mean and input_scale, if it has one of them."""
+    plan.standardized = model.input_mean is not None or model.input_scale is not None
+    if not plan.standardized:
+        return
     mean, scale = (
         default if getattr(model, name) is None else model.per_feature(name, (plan.features,))
         for name, default in (("input_mean", 0.0), ("input_scale", 1.0))

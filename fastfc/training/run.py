@@ -179,7 +179,8 @@ class CompiledRun:
                 if given.__array_interface__["data"] == view.__array_interface__["data"]:
                     # It is there since the last time.
                     continue
-                if any(np.may_share_memory(given, other) for others in own.values() for other in others):
+                is_new = configs[name].get(key) is None
+                if not is_new and any(np.may_share_memory(given, other) for others in own.values() for other in others):
                     # Of another parameter's state, which is written before it is read here.
                     given = given.copy()
                 moved.append((view, given))
