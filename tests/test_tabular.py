@@ -14,6 +14,7 @@ pd = pytest.importorskip("pandas")
 from sklearn.utils.class_weight import compute_sample_weight  # noqa: E402
 
 from fastfc import DivergenceWarning, FullyConnectedNet, activations, load_model, tolerance  # noqa: E402
+from fastfc.cli import main  # noqa: E402
 from fastfc.tabular import TableModel, fit_table, load_table_model  # noqa: E402
 from fastfc.tabular._columns import describe, fitted  # noqa: E402
 from fastfc.tabular._encode import encoded, feature_names  # noqa: E402
@@ -509,6 +510,60 @@ def test_a_preset_that_diverges_ends():
         history = train(net, data, plan_of(8, None, 5), 0)
     assert len(history["loss"]) == 1
     assert np.isfinite(net.params["W1"]).all()
+
+
+@trains
+@pytest.mark.parametrize("preset", [None, "tabular"])
+@pytest.mark.parametrize("target", ["bought", "age"])
+def test_members_are_averaged(preset, target, capsys):
+    frame, options = shop(200), {"preset": preset, "num_epochs": 2, "seed": 5, "threads": 2}
+    options |= {"task": "classification" if target == "bought" else "regression"}
+    model = fit_table(frame, target, **options, n_members=3)
+    features = model.features(frame)
+    # The first one is the network of one member.
+    alone = fit_table(frame, target, **options)
+    np.testing.assert_array_equal(model.net.params["W1"], alone.net.params["W1"])
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        assert (model.members[i].params["W1"] != model.members[j].params["W1"]).any()
+    bound = tolerance(np.float32, 20)
+    if target == "bought":
+        mean = np.mean([net.predict_proba(features) for net in model.members], axis=0)
+        np.testing.assert_allclose(model.predict_proba(frame), mean, rtol=bound)
+        np.testing.assert_array_equal(model.predict(frame), np.array(model.class_names)[mean.argmax(axis=1)])
+    else:
+        mean = np.mean([net.predict(features) for net in model.members], axis=0)
+        np.testing.assert_allclose(model.predict(frame), mean, rtol=0, atol=bound * np.abs(mean).max())
+    model.save("members.npz")
+    loaded = load_table_model("members.npz")
+    assert len(loaded.members) == 3
+    np.testing.assert_array_equal(loaded.predict(frame), model.predict(frame))
+    frame.to_csv("shop.csv", index=False)
+    assert main(["predict", "members.npz", "shop.csv"]) == 0
+    assert capsys.readouterr().out.split() == loaded.predict("shop.csv").astype(str).tolist()
+    np.testing.assert_array_equal(load_model("members.npz").params["W1"], model.net.params["W1"])
+
+
+@trains
+def test_wrong_members():
+    with pytest.raises(ValueError, match="n_members"):
+        fit_table(shop(50), "bought", n_members=0)
+    model = fit_table(shop(100), "bought", n_members=2, num_epochs=1)
+    for count in (3, 0, "two"):
+        model.save("members.npz")
+        with np.load("members.npz") as file:
+            arrays = dict(file)
+        description = json.loads(str(arrays["table"]))
+        arrays["table"] = np.array(json.dumps(description | {"members": count}))
+        np.savez("members.npz", **arrays)
+        with pytest.raises(ValueError, match="not a model of a table"):
+            load_table_model("members.npz")
+
+
+@trains
+def test_a_report_of_members():
+    pytest.importorskip("matplotlib")
+    fit_table(shop(200), "bought", num_epochs=2, n_members=2, report="shop.html")
+    assert "2 members" in Path("shop.html").read_text(encoding="utf-8")
 
 
 @trains

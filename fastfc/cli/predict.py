@@ -89,10 +89,10 @@ def _predict(args: argparse.Namespace) -> int:
     names = model.class_names
     if names is None and of_classes:
         names = [str(i) for i in range(model.dims[-1])]
-    X, y = _features(args) if _has_table(args.model) else _examples(args, model, names)
+    predictor, X, y = _features(args) if _has_table(args.model) else (model, *_examples(args, model, names))
     with reported(MemoryError, ValueError):
-        predicted = model.predict(X)
-        lines = _probability_lines(names or [], model.predict_proba(X)) if args.proba else _lines(names, predicted)
+        predicted = predictor.predict(X)
+        lines = _probability_lines(names or [], predictor.predict_proba(X)) if args.proba else _lines(names, predicted)
     with writing_results():
         print("\n".join(lines))
     if y is None:
@@ -113,8 +113,8 @@ def _has_table(path: str) -> bool:
         return "table" in npz_names(file, path)
 
 
-def _features(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray | None]:
-    """The same for a model that knows its table's columns: -1 or nan stands for targets that are missing."""
+def _features(args: argparse.Namespace) -> tuple[Any, np.ndarray, np.ndarray | None]:
+    """The same for a model that knows its table's columns, and its predictor; -1 or nan stands for missing targets."""
     import numpy as np
 
     from fastfc.formats.table import TableOptions
@@ -130,10 +130,10 @@ def _features(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray | None]:
             print(f"fastfc: {note}", file=sys.stderr)
         X = model.features(frame)
         if args.target == "none" or (args.target is None and model.target not in frame.columns):
-            return X, None
+            return model.predictor, X, None
         y, known = model.targets(frame)
     missing = -1 if model.class_names is not None else np.nan
-    return X, np.where(known, y, missing)
+    return model.predictor, X, np.where(known, y, missing)
 
 
 def _examples(

@@ -3,12 +3,15 @@
 import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fastfc._defaults import EARLY_STOPPING_ROWS, Schedule, patience, schedule
+from fastfc._ranges import require_count
+from fastfc._runtime.threads import available_cpus, checked_count, get_num_threads
 from fastfc.callbacks import Callback, Run
 from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.formats.atomic import rehearse
@@ -81,6 +84,7 @@ def fit_table(
     num_epochs: int | None = None,
     early_stopping: bool | None = None,
     preset: str | None = None,
+    n_members: int = 1,
     dtype: Any = np.float32,
     seed: int = 0,
     threads: int | None = None,
@@ -109,7 +113,7 @@ def fit_table(
     drop : sequence of str or int
         Columns to leave out.
     val_fraction : float, optional
-        Share of the rows for validation; by default 200 rows, clamped to 5..20 %.
+        Share of the rows for validation; by default 200 rows, clamped to 5..20 %; with a preset 20 %.
     hidden_dims, normalization, dropout_keep_ratio, activation, dtype
         The network: see :class:`fastfc.FullyConnectedNet`.
     update_rule, learning_rate, threads
@@ -121,7 +125,11 @@ def fit_table(
         if there are 200 rows for validation, as fewer tell too little.
     preset : {None, "tabular"}
         ``"tabular"`` is the recipe of RealMLP-TD-S (see Notes) in the place of the options of network and training,
-        apart from `batch_size`, `num_epochs` and `dtype`. It takes about ten times as long, and is often better.
+        apart from `batch_size`, `num_epochs` and `dtype`. It takes about ten times as long, in one thread, and is often
+        better.
+    n_members : int
+        Networks that are trained on the same rows with random numbers of their own, and whose probabilities or numbers
+        are averaged: with a preset in `threads` threads side by side, one thread each, else one after the other.
     seed : int
         Of all random numbers. NumPy's global random stream is left as it was.
     report : path, optional
@@ -163,35 +171,28 @@ def fit_table(
     """
     if preset not in (None, "tabular"):
         raise ValueError(f"preset: expected None or 'tabular', got {preset!r:.80}")
+    require_count("n_members", n_members, 1)
     if report is not None:
         require_matplotlib("report")
         rehearse(report)
+    share = preset_recipe.VAL_FRACTION if preset and val_fraction is None else val_fraction
     options = TableOptions(target=target, drop=tuple(drop), task=task or "auto")
-    prepared = _prepared(frame_or_path, options, SplitOptions(groups, time, val_fraction, seed), class_weight)
+    prepared = _prepared(frame_or_path, options, SplitOptions(groups, time, share, seed), class_weight)
     data = prepared.data
     plan, waits = _plan(data, preset, batch_size, num_epochs, early_stopping)
-    network = {
-        "hidden_dims": hidden_dims,
-        "dropout_keep_ratio": dropout_keep_ratio,
-        "normalization": normalization,
-        "dtype": dtype,
-        "activation": activation,
-    }
-    training = {
-        "update_rule": update_rule,
-        "optim_config": {} if learning_rate is None else {"learning_rate": learning_rate},
-        "lr_decay": plan.lr_decay,
-        "batch_size": plan.batch_size,
-        "num_epochs": plan.epochs,
-        "threads": threads,
-        "callback": _Best(waits),
-    }
+    # One network has the seed itself.
+    seeds = [seed, *np.random.RandomState(seed).randint(2**31 - 1, size=n_members - 1).tolist()]
     if preset is None:
-        net, history = _trained(prepared, network, training, seed)
+        network = {"hidden_dims": hidden_dims, "dropout_keep_ratio": dropout_keep_ratio, "dtype": dtype}
+        network |= {"normalization": normalization, "activation": activation}
+        training: dict[str, Any] = {"update_rule": update_rule, "threads": threads, "lr_decay": plan.lr_decay}
+        training["optim_config"] = {} if learning_rate is None else {"learning_rate": learning_rate}
+        training |= {"batch_size": plan.batch_size, "num_epochs": plan.epochs}
+        found = [_trained(prepared, network, training | {"callback": _Best(waits)}, each) for each in seeds]
     else:
-        net, history = _by_preset(prepared, plan, dtype, seed)
-    model = TableModel(net, prepared.description)
-    model.notes, model.history = data["notes"], history
+        found = _by_preset(prepared, plan, dtype, seeds, threads)
+    model = TableModel(found[0][0], prepared.description, [net for net, _ in found])
+    model.notes, model.history = data["notes"], found[0][1]
     if report is not None:
         write_report(_report_of(model, data, plan), report)
     return model
@@ -242,19 +243,26 @@ def _trained(prepared: Prepared, network: dict[str, Any], training: dict[str, An
     return net, _history(solver)
 
 
-def _by_preset(prepared: Prepared, plan: Schedule, dtype: Any, seed: int) -> Trained:
-    """The same by the preset's recipe; the scaling of the features goes into the table's description."""
+def _by_preset(
+    prepared: Prepared, plan: Schedule, dtype: Any, seeds: Sequence[int], threads: int | None
+) -> list[Trained]:
+    """Networks by the preset's recipe; the scaling of the features goes into the table's description."""
     data, of_classes = prepared.data, "class_names" in prepared.data
     clip = prepared.description["smooth_clip"] = preset_recipe.smooth_clip_of(data["X_train"])
     for key in ("X_train", "X_val"):
         data[key] = preset_recipe.smooth_clipped(data[key], clip)
-    with _seeded(seed):
-        # The preset draws the weights anew, from a stream of its own.
-        net = _network(data, preset_recipe.network_options(of_classes=of_classes) | {"dtype": dtype})
+    with _seeded(seeds[0]):
+        # The preset draws the weights anew, from streams of its own.
+        nets = [_network(data, preset_recipe.network_options(of_classes=of_classes) | {"dtype": dtype}) for _ in seeds]
     scale = TargetScale.of(data)
-    history = preset_recipe.train(net, scale.standardized(data), plan, seed)
-    scale.fold_into(net)
-    return net, history
+    standardized = scale.standardized(data)
+    workers = checked_count("threads", threads) if threads is not None else get_num_threads() or available_cpus()
+    with ThreadPoolExecutor(min(workers, len(seeds))) as pool:
+        histories = pool.map(lambda net, seed: preset_recipe.train(net, standardized, plan, seed), nets, seeds)
+        found = list(zip(nets, histories, strict=True))
+    for net in nets:
+        scale.fold_into(net)
+    return found
 
 
 def _network(data: dict[str, Any], options: dict[str, Any]) -> FullyConnectedNet:
@@ -281,11 +289,11 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 def _report_of(model: TableModel, data: dict[str, Any], plan: Schedule) -> Report:
-    net, history = model.net, model.history
+    net, history, count = model.net, model.history, len(model.members)
     chosen = {
         "rows to train on": str(len(data["y_train"])),
         "rows for validation": str(len(data["y_val"])),
-        "network": f"{net.dims[0]}-{net.dims[1:-1]}-{net.dims[-1]}",
+        "network": f"{net.dims[0]}-{net.dims[1:-1]}-{net.dims[-1]}{f', {count} members' if count > 1 else ''}",
         "loss": net.loss_name,
         "batch size": str(plan.batch_size),
         "epochs": f"{len(history['val']) - 1} of {plan.epochs}",
@@ -294,7 +302,7 @@ def _report_of(model: TableModel, data: dict[str, Any], plan: Schedule) -> Repor
     title = f"Training to predict {model.target}"
     places = feature_places(model.columns)
     curves = history["loss"], history["train"], history["val"]
-    return Report(title, net, data["X_val"], data["y_val"], places, *curves, model.notes, chosen)
+    return Report(title, model.predictor, data["X_val"], data["y_val"], places, *curves, model.notes, chosen)
 
 
 def _frame_of(frame_or_path: Any, options: TableOptions) -> tuple[Any, str, list[str]]:

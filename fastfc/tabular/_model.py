@@ -4,6 +4,7 @@ import json
 import os
 import warnings
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import numpy as np
 
 from fastfc.classifiers.fc_net import FullyConnectedNet, load_model
 from fastfc.formats.atomic import replaced_file
-from fastfc.formats.model import packed
+from fastfc.formats.model import DAMAGE
 from fastfc.formats.npz import npz_names, read_npz
 from fastfc.formats.table_options import TableOptions
 from fastfc.tabular._cells import DATE_PARTS, numbers_of, texts_of
 from fastfc.tabular._encode import encoded, feature_names
+from fastfc.tabular._members import Averaged, member_kinds, packed_members, unpacked_members
 from fastfc.tabular._pandas import pandas
 from fastfc.tabular._preset import smooth_clipped
 from fastfc.tabular._read import read_new_rows
@@ -23,6 +25,7 @@ from fastfc.tabular._read import read_new_rows
 __all__ = ["TableModel", "has_table", "load_table_model"]
 
 _FORMAT = "fastfc table 1"
+_MOST_MEMBERS = 1000
 
 
 class TableModel:
@@ -31,7 +34,11 @@ class TableModel:
     Attributes
     ----------
     net : FullyConnectedNet
-        It takes the features, in the order of its `feature_names`.
+        It takes the features, in the order of its `feature_names`. With several members it is the first of them.
+    members : list of FullyConnectedNet
+        The networks whose probabilities or numbers are averaged; mostly `net` alone.
+    predictor : FullyConnectedNet or object
+        ``predict`` and ``predict_proba`` of features: `net`, or the mean of all members.
     columns : list of dict
         The columns that it learns from, described in plain values.
     target : str
@@ -41,11 +48,16 @@ class TableModel:
     notes : list of str
         What was taken for what, as far as it was said in the training.
     history : dict
-        Of the training: ``loss`` by step, ``train`` and ``val``, the accuracies or R² by epoch.
+        Of the training, with several members of the first one: ``loss`` by step, ``train`` and ``val``, the accuracies
+        or R² by epoch.
     """
 
-    def __init__(self, net: FullyConnectedNet, description: dict[str, Any]) -> None:
+    def __init__(
+        self, net: FullyConnectedNet, description: dict[str, Any], members: Sequence[FullyConnectedNet] = ()
+    ) -> None:
         self.net, self.description = net, description
+        self.members = list(members) or [net]
+        self.predictor: Any = net if len(self.members) == 1 else Averaged(self.members)
         self.notes: list[str] = []
         self.history: dict[str, list[float]] = {}
 
@@ -87,20 +99,20 @@ class TableModel:
         UserWarning
             For categories and other values that the model does not know.
         """
-        found = self.net.predict(self.features(frame_or_path))
+        found = self.predictor.predict(self.features(frame_or_path))
         return found if self.class_names is None else np.array(self.class_names)[found]
 
     def predict_proba(self, frame_or_path: Any) -> np.ndarray:
         """The probabilities (N, C) of the classes, in the order of `class_names`; ValueError if it predicts numbers."""
         if self.class_names is None:
             raise ValueError("predict_proba: the model predicts numbers and knows no classes; use predict")
-        return self.net.predict_proba(self.features(frame_or_path))
+        return self.predictor.predict_proba(self.features(frame_or_path))
 
     def score(self, frame_or_path: Any) -> float:
         """The accuracy, or the coefficient R², on a table that has the target; rows without it are left out."""
         frame = self._frame(frame_or_path)
         y, known = self.targets(frame)
-        predicted = self.net.predict(self.features(frame))[known]
+        predicted = self.predictor.predict(self.features(frame))[known]
         if self.class_names is not None:
             return float((predicted == y[known]).mean())
         y = y[known]
@@ -126,9 +138,9 @@ class TableModel:
         return frame_or_path.rename(columns=str)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write network and description as one ``.npz`` file without pickles.
+        """Write networks and description as one ``.npz`` file without pickles.
 
-        :func:`fastfc.load_model` reads the network from it, too; ``fastfc predict`` and :func:`load_table_model` read
+        :func:`fastfc.load_model` reads `net` from it, too; ``fastfc predict`` and :func:`load_table_model` read
         all of it.
 
         Raises
@@ -136,7 +148,10 @@ class TableModel:
         OSError
             If the file cannot be written; an older one is still there then.
         """
-        arrays = packed(self.net) | {"table": np.array(json.dumps(self.description))}
+        description = self.description
+        if len(self.members) > 1:
+            description = description | {"members": len(self.members)}
+        arrays = packed_members(self.members) | {"table": np.array(json.dumps(description))}
         with replaced_file(path) as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
 
@@ -161,13 +176,17 @@ def load_table_model(path: str | os.PathLike[str]) -> TableModel:
     """
     net = load_model(path)
     with open(path, "rb") as file:
-        arrays = read_npz(file, os.fspath(path), {"table": "U"}.get)
+        arrays = read_npz(file, os.fspath(path), lambda name: "U" if name == "table" else member_kinds(name))
     try:
         description = json.loads(str(arrays["table"][()]))
+        count = description.pop("members", 1)
+        if not isinstance(count, int) or not 1 <= count <= _MOST_MEMBERS:
+            raise ValueError(f"it has {count!r:.40} members")
+        others = unpacked_members(arrays, count)
         _check(description, net)
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except DAMAGE as error:
         raise ValueError(f"{os.fspath(path)}: not a model of a table, or a damaged one ({error})") from error
-    return TableModel(net, description)
+    return TableModel(net, description, [net, *others])
 
 
 def _check(description: Any, net: FullyConnectedNet) -> None:

@@ -28,12 +28,14 @@ from fastfc.ops.losses import LOSSES
 from fastfc.optimizer import Optimizer
 from fastfc.solver import DivergenceWarning
 
-__all__ = ["CosLog", "network_options", "plan_of", "smooth_clip_of", "smooth_clipped", "train"]
+__all__ = ["VAL_FRACTION", "CosLog", "network_options", "plan_of", "smooth_clip_of", "smooth_clipped", "train"]
 
 _WIDTHS, _BATCH_SIZE, _EPOCHS, _SMOOTHING = (256, 256, 256), 256, 256, 0.1
 _RATE_OF_CLASSES, _RATE_OF_NUMBERS = 0.04, 0.07
 _SCALE_FACTOR, _BIAS_FACTOR = 6.0, 0.1
 _ADAM = {"beta1": 0.9, "beta2": 0.95, "epsilon": 1e-8}
+#: The rows that are held out, as the authors' estimators do by default.
+VAL_FRACTION = 0.2
 # Rows on which the training score is taken.
 _SCORED_ROWS = 1000
 
