@@ -263,6 +263,14 @@ SOLVER = {
         (spoil_labels, "y: expected labels from 0 to 3"),
         (lambda solver: np.copyto(solver.y_train, 0), "other"),
     ],
+    "weights_train": [
+        (in_solver("weights_train", lambda solver: np.arange(len(solver.X_train)) + 1.0), "other"),
+        (in_solver("weights_train", lambda solver: np.full(len(solver.X_train), 2)), "same"),
+        (in_solver("weights_train", lambda solver: [1.0] * len(solver.X_train)), "same"),
+        (in_solver("weights_train", lambda solver: np.ones(5)), "weights_train: expected"),
+        (in_solver("weights_train", lambda solver: -np.ones(len(solver.X_train))), "weights_train: expected finite"),
+        (in_solver("weights_train", "a"), "weights_train: expected"),
+    ],
     "X_val": [
         (in_solver("X_val", lambda solver: -3 * solver.X_val), "other"),
         (in_solver("X_val", lambda solver: solver.X_val[:5]), "data: expected as many labels"),
