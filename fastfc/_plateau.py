@@ -67,7 +67,17 @@ class ReduceOnPlateau:
         self.best = math.inf if self.mode == "min" else -math.inf
 
     def update(self, value: float) -> float:
-        """The factor after an epoch that reached `value`."""
+        """Take the value of an epoch.
+
+        Parameters
+        ----------
+        value : float
+
+        Returns
+        -------
+        float
+            The factor from now on.
+        """
         value = number("value", value)
         gain = self.best - value if self.mode == "min" else value - self.best
         if gain > self.min_delta:

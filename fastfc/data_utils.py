@@ -58,6 +58,10 @@ def _as_pictures(pixels: Array) -> Array:
 def load_CIFAR_batch(filename: PathLike) -> tuple[Array, Array]:
     """Read one file of `cifar-10-batches-py`.
 
+    Parameters
+    ----------
+    filename : path
+
     Returns
     -------
     X : float64 (N, 32, 32, 3)
@@ -82,6 +86,11 @@ def load_CIFAR_batch(filename: PathLike) -> tuple[Array, Array]:
 
 def load_CIFAR10(ROOT: PathLike) -> tuple[Array, Array, Array, Array]:
     """Read the folder `cifar-10-batches-py`.
+
+    Parameters
+    ----------
+    ROOT : path
+        The folder.
 
     Returns
     -------
@@ -308,6 +317,12 @@ def load_samples(
     class_names : sequence of str, optional
         The model's classes. Labels are then places in this list: looked up by name, or, if the data has numbers
         that are no names of classes, taken as such places.
+    feature_names : sequence of str, optional
+        The columns that the model takes, in their order: those of a table are found by name.
+    target_name : str, optional
+        The column that held the labels in the training, which is left out by name.
+    header, separator, decimal, encoding, missing, drop
+        As in `load_dataset`.
 
     Returns
     -------

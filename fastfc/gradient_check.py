@@ -245,6 +245,11 @@ def eval_numerical_gradient_net(net: Any, inputs: Sequence[Any], output: Any, h:
     inputs, output, h
         As in `eval_numerical_gradient_blobs`, whose return value and errors this function shares.
 
+    Returns
+    -------
+    list of ndarray
+        One gradient of ``sum(output.vals * output.diffs)`` per input, in shape and dtype of its ``diffs``.
+
     Examples
     --------
     >>> import numpy as np

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastfc._arguments import number
+from fastfc._docstrings import complete
 from fastfc._ranges import require_count
 
 __all__ = [
@@ -73,7 +74,7 @@ def he_normal(
 ) -> Array:
     """Normal values with a standard deviation of ``gain / sqrt(fan_in)``, for layers before a ReLU.
 
-    PyTorch's ``kaiming_normal_``. Source: He et al. 2015. Arguments and results as for :func:`course_normal`.
+    PyTorch's ``kaiming_normal_``. Source: He et al. 2015.
     """
     return _normal(shape, rng, dtype, lambda fan_in, fan_out: _finite("gain", gain) / math.sqrt(fan_in))
 
@@ -83,7 +84,7 @@ def he_uniform(
 ) -> Array:
     """Uniform values within ``gain * sqrt(3 / fan_in)`` of 0, whose variance is that of :func:`he_normal`.
 
-    PyTorch's ``kaiming_uniform_``. Source: He et al. 2015. Arguments and results as for :func:`course_normal`.
+    PyTorch's ``kaiming_uniform_``. Source: He et al. 2015.
     """
     return _uniform(shape, rng, dtype, lambda fan_in, fan_out: _finite("gain", gain) * math.sqrt(3 / fan_in))
 
@@ -93,7 +94,7 @@ def glorot_normal(
 ) -> Array:
     """Normal values with a standard deviation of ``gain * sqrt(2 / (fan_in + fan_out))``.
 
-    PyTorch's ``xavier_normal_``. Source: Glorot and Bengio 2010. Arguments and results as for :func:`course_normal`.
+    PyTorch's ``xavier_normal_``. Source: Glorot and Bengio 2010.
     """
     return _normal(shape, rng, dtype, lambda fan_in, fan_out: _finite("gain", gain) * math.sqrt(2 / (fan_in + fan_out)))
 
@@ -103,7 +104,7 @@ def glorot_uniform(
 ) -> Array:
     """Uniform values within ``gain * sqrt(6 / (fan_in + fan_out))`` of 0.
 
-    PyTorch's ``xavier_uniform_``. Source: Glorot and Bengio 2010. Arguments and results as for :func:`course_normal`.
+    PyTorch's ``xavier_uniform_``. Source: Glorot and Bengio 2010.
     """
     return _uniform(
         shape, rng, dtype, lambda fan_in, fan_out: _finite("gain", gain) * math.sqrt(6 / (fan_in + fan_out))
@@ -114,8 +115,7 @@ def orthogonal(shape: tuple[int, int], rng: Rng = None, dtype: DTypeLike = np.fl
     """An orthogonal matrix times `gain`: of its rows or columns, the fewer ones are orthogonal and of that length.
 
     The Q of the decomposition QR of normal values, with the signs that make R's diagonal positive, so that every such
-    matrix is as likely as any other. PyTorch's ``orthogonal_``. Source: Saxe, McClelland and Ganguli 2014. Arguments
-    and results as for :func:`course_normal`.
+    matrix is as likely as any other. PyTorch's ``orthogonal_``. Source: Saxe, McClelland and Ganguli 2014.
 
     Examples
     --------
@@ -173,6 +173,25 @@ def scikit_layer(
     biases = uniform(-bound, bound, fan_out)
     return weights.astype(kind, copy=False), biases.astype(kind, copy=False)
 
+
+for _initializer in (he_normal, he_uniform, glorot_normal, glorot_uniform, orthogonal):
+    complete(
+        _initializer,
+        Parameters="""\
+shape : (fan_in, fan_out)
+rng : RandomState, Generator or None
+dtype : float32 or float64
+gain : float
+    The factor of the formula above.""",
+        Returns="weights : array of `shape`",
+        Raises="""\
+TypeError, ValueError
+    If an argument is not such; nothing has been drawn then.""",
+        Examples=f"""\
+>>> weights = {_initializer.__name__}((200, 100), np.random.default_rng(0), np.float32)
+>>> weights.shape, weights.dtype
+((200, 100), dtype('float32'))""",
+    )
 
 #: Name -> function.
 INITIALIZERS: dict[str, Callable[..., Array]] = {

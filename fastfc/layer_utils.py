@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from fastfc import activations, layers
 from fastfc._arguments import cast, float_arrays, number, require_shape
+from fastfc._docstrings import complete
 from fastfc._layer_arguments import (
     batchnorm_param,
     check_affine,
@@ -29,7 +30,7 @@ from fastfc._layer_arguments import (
     write_back,
 )
 from fastfc.backend import implementation
-from fastfc.ops.blocks import block_name
+from fastfc.ops.blocks import BLOCKS, block_name
 from fastfc.ops.norms import NORMS
 
 __all__ = [
@@ -53,17 +54,6 @@ _Gradients = tuple[np.ndarray, ...]
 def affine_relu_forward(x: ArrayLike, w: ArrayLike, b: ArrayLike) -> tuple[np.ndarray, tuple]:
     """Affine - relu: ``out = max(x @ w + b, 0)``.
 
-    Parameters
-    ----------
-    x : array (N, d1, ..., dk)
-    w : array (D, M)
-    b : array (M,)
-
-    Returns
-    -------
-    out : array (N, M)
-    cache : tuple
-
     Examples
     --------
     >>> out, cache = affine_relu_forward(np.ones((1, 2)), np.array([[1.0, -1.0], [1.0, -1.0]]), np.zeros(2))
@@ -74,31 +64,31 @@ def affine_relu_forward(x: ArrayLike, w: ArrayLike, b: ArrayLike) -> tuple[np.nd
 
 
 def affine_relu_backward(dout: ArrayLike, cache: tuple) -> _Gradients:
-    """Backward pass of :func:`affine_relu_forward`: dout (N, M) -> ``dx, dw, db``."""
+    """Backward pass of :func:`affine_relu_forward`."""
     return _block_backward(dout, cache)
 
 
 def affine_relu_dropout_forward(
     x: ArrayLike, w: ArrayLike, b: ArrayLike, dropout_param: dict
 ) -> tuple[np.ndarray, tuple]:
-    """Affine - relu - dropout; arguments as for the layers, out (N, M)."""
+    """Affine - relu - dropout."""
     return _block_forward(x, w, b, dropout_args=(dropout_param,))
 
 
 def affine_relu_dropout_backward(dout: ArrayLike, cache: tuple) -> _Gradients:
-    """Backward pass of :func:`affine_relu_dropout_forward`: dout (N, M) -> ``dx, dw, db``."""
+    """Backward pass of :func:`affine_relu_dropout_forward`."""
     return _block_backward(dout, cache, dropout=True)
 
 
 def affine_batchnorm_relu_forward(
     x: ArrayLike, w: ArrayLike, b: ArrayLike, gamma: ArrayLike, beta: ArrayLike, bn_param: dict
 ) -> tuple[np.ndarray, tuple]:
-    """Affine - batch norm - relu; arguments as for the layers, out (N, M)."""
+    """Affine - batch norm - relu."""
     return _block_forward(x, w, b, "batchnorm", (gamma, beta, bn_param))
 
 
 def affine_batchnorm_relu_backward(dout: ArrayLike, cache: tuple) -> _Gradients:
-    """Backward pass of :func:`affine_batchnorm_relu_forward`: dout (N, M) -> ``dx, dw, db, dgamma, dbeta``."""
+    """Backward pass of :func:`affine_batchnorm_relu_forward`."""
     return _block_backward(dout, cache, "batchnorm")
 
 
@@ -111,24 +101,24 @@ def affine_batchnorm_relu_dropout_forward(
     bn_param: dict,
     dropout_param: dict,
 ) -> tuple[np.ndarray, tuple]:
-    """Affine - batch norm - relu - dropout; arguments as for the layers, out (N, M)."""
+    """Affine - batch norm - relu - dropout."""
     return _block_forward(x, w, b, "batchnorm", (gamma, beta, bn_param), (dropout_param,))
 
 
 def affine_batchnorm_relu_dropout_backward(dout: ArrayLike, cache: tuple) -> _Gradients:
-    """Backward pass of :func:`affine_batchnorm_relu_dropout_forward` -> ``dx, dw, db, dgamma, dbeta``."""
+    """Backward pass of :func:`affine_batchnorm_relu_dropout_forward`."""
     return _block_backward(dout, cache, "batchnorm", dropout=True)
 
 
 def affine_layernorm_relu_forward(
     x: ArrayLike, w: ArrayLike, b: ArrayLike, gamma: ArrayLike, beta: ArrayLike, ln_param: dict
 ) -> tuple[np.ndarray, tuple]:
-    """Affine - layer norm - relu; arguments as for the layers, out (N, M)."""
+    """Affine - layer norm - relu."""
     return _block_forward(x, w, b, "layernorm", (gamma, beta, ln_param))
 
 
 def affine_layernorm_relu_backward(dout: ArrayLike, cache: tuple) -> _Gradients:
-    """Backward pass of :func:`affine_layernorm_relu_forward`: dout (N, M) -> ``dx, dw, db, dgamma, dbeta``."""
+    """Backward pass of :func:`affine_layernorm_relu_forward`."""
     return _block_backward(dout, cache, "layernorm")
 
 
@@ -141,12 +131,12 @@ def affine_layernorm_relu_dropout_forward(
     ln_param: dict,
     dropout_param: dict,
 ) -> tuple[np.ndarray, tuple]:
-    """Affine - layer norm - relu - dropout; arguments as for the layers, out (N, M)."""
+    """Affine - layer norm - relu - dropout."""
     return _block_forward(x, w, b, "layernorm", (gamma, beta, ln_param), (dropout_param,))
 
 
 def affine_layernorm_relu_dropout_backward(dout: ArrayLike, cache: tuple) -> _Gradients:
-    """Backward pass of :func:`affine_layernorm_relu_dropout_forward` -> ``dx, dw, db, dgamma, dbeta``."""
+    """Backward pass of :func:`affine_layernorm_relu_dropout_forward`."""
     return _block_backward(dout, cache, "layernorm", dropout=True)
 
 
@@ -260,3 +250,70 @@ def _composed_backward(
         backward = layers.batchnorm_backward_alt if normalization == "batchnorm" else layers.layernorm_backward
         dout, *gradients = backward(dout, norm_cache)
     return *layers.affine_backward(dout, fc_cache), *gradients
+
+
+def _sections(name: str, norm: str | None, dropout: bool, direction: str) -> dict[str, str]:
+    """The sections of a block's docstring, which follow from what the block is made of."""
+    forward = block_name(norm, dropout, "forward")
+    norm_args = {None: "", "batchnorm": ', gamma, beta, {"mode": "train"}', "layernorm": ", gamma, beta, {}"}[norm]
+    dropout_args = ', {"mode": "train", "p": 0.5}' if dropout else ""
+    scale = "\n>>> gamma, beta = np.ones(2), np.zeros(2)" if norm else ""
+    example = f"""\
+>>> x, w, b = np.ones((4, 3)), np.ones((3, 2)), np.zeros(2){scale}
+>>> out, cache = {forward}(x, w, b{norm_args}{dropout_args})"""
+    notes = "After CS231n, assignment 2, ``layer_utils.py``."
+    if direction == "backward":
+        names = ["dx", "dw", "db", *(["dgamma", "dbeta"] if norm else [])]
+        return {
+            "Parameters": f"""\
+dout : array (N, M)
+    Gradient of the loss with respect to the block's output.
+cache : tuple
+    From :func:`{forward}`.""",
+            "Returns": f"""\
+dx : array (N, d1, ..., dk)
+dw : array (D, M)
+{", ".join(names[2:])} : array (M,)""",
+            "Raises": """\
+ValueError
+    If `dout` does not have the output's shape, or `cache` is not the forward pass's.""",
+            "Notes": notes,
+            "Examples": f"""\
+{example}
+>>> {", ".join(names)} = {name}(np.ones((4, 2)), cache)
+>>> dx.shape, dw.shape, db.shape
+((4, 3), (3, 2), (2,))""",
+        }
+    extra = ""
+    if norm:
+        param = "bn_param" if norm == "batchnorm" else "ln_param"
+        extra += f"""
+gamma, beta : array (M,)
+{param} : dict
+    As for :func:`fastfc.layers.{norm}_forward`."""
+    if dropout:
+        extra += """
+dropout_param : dict
+    As for :func:`fastfc.layers.dropout_forward`."""
+    return {
+        "Parameters": f"""\
+x : array (N, d1, ..., dk)
+    A minibatch of N examples, with D = d1 * ... * dk features each.
+w : array (D, M)
+b : array (M,){extra}""",
+        "Returns": f"""\
+out : array (N, M)
+cache : tuple
+    For :func:`{block_name(norm, dropout, "backward")}`.""",
+        "Raises": """\
+ValueError, TypeError
+    As the layers that the block is made of.""",
+        "Notes": notes,
+        "Examples": f"{example}\n>>> out.shape\n(4, 2)",
+    }
+
+
+for _norm, _dropout in BLOCKS:
+    for _direction in ("forward", "backward"):
+        _name = block_name(_norm, _dropout, _direction)
+        complete(globals()[_name], **_sections(_name, _norm, _dropout, _direction))

@@ -105,6 +105,17 @@ def affine_backward(dout: ArrayLike, cache: tuple) -> tuple[np.ndarray, np.ndarr
     ------
     ValueError
         If `dout` does not have the output's shape, or `cache` is not the forward pass's.
+
+    Notes
+    -----
+    CS231n, assignment 2, ``layers.py``.
+
+    Examples
+    --------
+    >>> out, cache = affine_forward(np.ones((4, 3)), np.ones((3, 2)), np.zeros(2))
+    >>> dx, dw, db = affine_backward(np.ones((4, 2)), cache)
+    >>> dx.shape, dw.shape, db
+    ((4, 3), (3, 2), array([4., 4.]))
     """
     x, w, b = unpack(cache, "(x, w, b)", 3)
     require_flat(x, w, b)
@@ -160,6 +171,11 @@ def relu_backward(dout: ArrayLike, cache: ArrayLike) -> np.ndarray:
     ------
     ValueError
         If the shapes differ.
+
+    Examples
+    --------
+    >>> relu_backward(np.array([5.0, 6.0]), np.array([1.0, -1.0]))
+    array([5., 0.])
     """
     half = half_of(dout)
     require_flat(cache)
@@ -242,6 +258,13 @@ def batchnorm_backward(dout: ArrayLike, cache: tuple) -> tuple[np.ndarray, np.nd
     ------
     ValueError
         If `dout` does not have the output's shape, or `cache` is not the forward pass's.
+
+    Examples
+    --------
+    >>> out, cache = batchnorm_forward(np.arange(8.0).reshape(4, 2), np.ones(2), np.zeros(2), {"mode": "train"})
+    >>> dx, dgamma, dbeta = batchnorm_backward(np.ones((4, 2)), cache)
+    >>> dx.shape, dbeta
+    ((4, 2), array([4., 4.]))
     """
     return _batchnorm_backward("batchnorm_backward", dout, cache)
 
@@ -253,8 +276,30 @@ def batchnorm_backward_alt(dout: ArrayLike, cache: tuple) -> tuple[np.ndarray, n
         dgamma = sum(dout * x_hat)
         dx = gamma / sqrt(var + eps) * (dout - dbeta / N - x_hat * dgamma / N)
 
-    with sums over the N rows. Arguments, results and errors as for
-    :func:`batchnorm_backward`, from the same cache.
+    with sums over the N rows.
+
+    Parameters
+    ----------
+    dout : array (N, D)
+    cache : tuple
+        From :func:`batchnorm_forward`.
+
+    Returns
+    -------
+    dx : array (N, D)
+    dgamma, dbeta : array (D,)
+
+    Raises
+    ------
+    ValueError
+        If `dout` does not have the output's shape, or `cache` is not the forward pass's.
+
+    Examples
+    --------
+    >>> out, cache = batchnorm_forward(np.arange(8.0).reshape(4, 2), np.ones(2), np.zeros(2), {"mode": "train"})
+    >>> dx, dgamma, dbeta = batchnorm_backward_alt(np.ones((4, 2)), cache)
+    >>> dx.shape, dbeta
+    ((4, 2), array([4., 4.]))
     """  # fmt: skip
     return _batchnorm_backward("batchnorm_backward_alt", dout, cache)
 
@@ -335,6 +380,13 @@ def layernorm_backward(dout: ArrayLike, cache: tuple) -> tuple[np.ndarray, np.nd
     ------
     ValueError
         If `dout` does not have the output's shape, or `cache` is not the forward pass's.
+
+    Examples
+    --------
+    >>> out, cache = layernorm_forward(np.arange(8.0).reshape(4, 2), np.ones(2), np.zeros(2), {})
+    >>> dx, dgamma, dbeta = layernorm_backward(np.ones((4, 2)), cache)
+    >>> dx.shape, dbeta
+    ((4, 2), array([4., 4.]))
     """  # fmt: skip
     half = half_of(dout)
     mode, x_hat, inv_std, gamma = unpack(cache, "of layernorm_forward", 4)
@@ -409,6 +461,13 @@ def dropout_backward(dout: ArrayLike, cache: tuple) -> np.ndarray:
     ------
     ValueError
         If the shapes differ, or training mode meets the mask of a forward pass in test mode.
+
+    Examples
+    --------
+    >>> np.random.seed(1)
+    >>> out, cache = dropout_forward(np.ones(4), {"mode": "train", "p": 0.5})
+    >>> bool((dropout_backward(np.ones(4), cache) == out).all())
+    True
     """
     half = half_of(dout)
     dropout_param, mask = unpack(cache, "(dropout_param, mask)", 2)
@@ -464,7 +523,22 @@ def softmax_loss(x: ArrayLike, y: ArrayLike) -> tuple[np.floating, np.ndarray]:
 def svm_loss(x: ArrayLike, y: ArrayLike) -> tuple[np.floating, np.ndarray]:
     """Multiclass hinge loss: the mean over rows of ``sum over j != y of max(0, x[j] - x[y] + 1)``.
 
-    Arguments, results and errors as for :func:`softmax_loss`.
+    Parameters
+    ----------
+    x : array (N, C)
+        Scores.
+    y : integer array (N,)
+        Labels, 0 <= y < C.
+
+    Returns
+    -------
+    loss : scalar
+    dx : array (N, C)
+
+    Raises
+    ------
+    ValueError, TypeError
+        As :func:`softmax_loss`.
 
     Notes
     -----

@@ -349,7 +349,12 @@ class Network:
                     own[key][:] = (1 - tau) * own[key] + tau * new[key]
 
     def copy(self) -> "Network":
-        """A network of its own with the same parameters, running statistics and random stream."""
+        """A network of its own with the same parameters, running statistics and random stream.
+
+        Returns
+        -------
+        Network
+        """
         new = Network.__new__(Network)
         new._adopt(self.to_net(), self._stream)
         return new
@@ -359,6 +364,16 @@ class Network:
         """A network with copies of a :class:`fastfc.FullyConnectedNet`'s parameters, statistics and options.
 
         Its loss and L2 strength play no part, nor does its own seed: dropout is drawn from a stream that `seed` starts.
+
+        Parameters
+        ----------
+        net : FullyConnectedNet
+        seed : int, RandomState, Generator or None
+            As the constructor's.
+
+        Returns
+        -------
+        Network
 
         Raises
         ------
@@ -379,16 +394,41 @@ class Network:
         return new
 
     def to_net(self) -> FullyConnectedNet:
-        """A :class:`fastfc.FullyConnectedNet` with copies of the parameters and running statistics."""
+        """A :class:`fastfc.FullyConnectedNet` with copies of the parameters and running statistics.
+
+        Returns
+        -------
+        FullyConnectedNet
+        """
         return unpacked(packed(self._net), FullyConnectedNet)
 
     def save(self, fname: str | os.PathLike[str]) -> None:
-        """Write the network as :meth:`fastfc.FullyConnectedNet.save` does; :func:`fastfc.load_model` reads it too."""
+        """Write the network as :meth:`fastfc.FullyConnectedNet.save` does; :func:`fastfc.load_model` reads it too.
+
+        Parameters
+        ----------
+        fname : path
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written; an older one is still there then.
+        """
         self._net.save(fname)
 
     @classmethod
     def load(cls, fname: str | os.PathLike[str], seed: Seed = None) -> "Network":
         """The network that a file of :meth:`save`, or of a FullyConnectedNet, holds; arguments as :meth:`from_net`.
+
+        Parameters
+        ----------
+        fname : path
+        seed : int, RandomState, Generator or None
+            As the constructor's.
+
+        Returns
+        -------
+        Network
 
         Raises
         ------

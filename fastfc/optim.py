@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastfc._arguments import contiguous, float_arrays, number, require_mapping, require_shape
+from fastfc._docstrings import complete
 from fastfc.backend import implementation
 from fastfc.ops.rules import RULES
 
@@ -57,8 +58,8 @@ _Rule = TypeVar("_Rule", bound=Callable[..., Any])
 _OLDER_NAMES = {"x": "w", "dx": "dw"}
 
 
-def _takes_older_names(rule: _Rule) -> _Rule:
-    """Let a rule be called with ``x=`` and ``dx=`` too, as some were in the course until 2017."""
+def _rule(rule: _Rule) -> _Rule:
+    """Let a rule take ``x=`` and ``dx=`` too, names of the course until 2017, and complete its docstring."""
 
     @functools.wraps(rule)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -69,24 +70,41 @@ def _takes_older_names(rule: _Rule) -> _Rule:
                 kwargs[newer] = kwargs.pop(older)
         return rule(*args, **kwargs)
 
-    return cast(_Rule, call)
+    return cast(_Rule, complete(call, **_sections(rule.__name__)))
 
 
-@_takes_older_names
+def _sections(name: str) -> dict[str, str]:
+    """The sections of a rule's docstring that are the same for all, or follow from its record."""
+    record = RULES[name]
+    numbers = ", ".join(f"``{key}`` ({value:g})" for key, value in record.defaults.items())
+    arrays = ", ".join(f"``{key}``" for key in record.state)
+    state = f"; and the state, of w's shape and zeros at first: {arrays}" if arrays else ""
+    return {
+        "Parameters": f"""\
+w, dw : array of any shape
+    Parameters and the loss's gradient.
+config : dict, optional
+    Hyperparameters with their defaults: {numbers}{state}.""",
+        "Returns": """\
+next_w : array of w's shape
+    `w` itself, updated in place, where that is possible; see the top of this module.
+config : dict
+    The same object, with what it lacked.""",
+        "Raises": """\
+ValueError
+    If the shapes of `w`, `dw` and the state differ, or a hyperparameter is out of range.
+TypeError
+    If an array does not hold real numbers, or a hyperparameter is no number. Nothing has changed then.""",
+        "Examples": f"""\
+>>> w, config = {name}(np.array([1.0]), np.array([0.5]))
+>>> bool(w[0] < 1), config["learning_rate"]
+(True, {record.defaults["learning_rate"]})""",
+    }
+
+
+@_rule
 def sgd(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[np.ndarray, _Config]:
     """Stochastic gradient descent: ``w -= learning_rate * dw``.
-
-    Parameters
-    ----------
-    w, dw : array of any shape
-        Parameters and the loss's gradient.
-    config : dict, optional
-        ``learning_rate`` (1e-2).
-
-    Returns
-    -------
-    next_w : array
-    config : dict
 
     Examples
     --------
@@ -96,20 +114,19 @@ def sgd(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[n
     return _update("sgd", w, dw, config)
 
 
-@_takes_older_names
+@_rule
 def sgd_momentum(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[np.ndarray, _Config]:
     """Gradient descent with momentum::
 
         velocity = momentum * velocity - learning_rate * dw
         w += velocity
 
-    ``learning_rate`` (1e-2), ``momentum`` (0.9), ``velocity`` (zeros). Source: Polyak 1964,
-    as in the CS231n notes. Arguments and results as for :func:`sgd`.
+    Source: Polyak 1964, as in the CS231n notes.
     """  # fmt: skip
     return _update("sgd_momentum", w, dw, config)
 
 
-@_takes_older_names
+@_rule
 def nesterov(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[np.ndarray, _Config]:
     """Nesterov momentum, with the gradient taken at w itself::
 
@@ -117,40 +134,36 @@ def nesterov(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tu
         velocity = momentum * velocity - learning_rate * dw
         w += (1 + momentum) * velocity - momentum * previous
 
-    ``learning_rate`` (1e-2), ``momentum`` (0.9), ``velocity`` (zeros). Source: Bengio,
-    Boulanger-Lewandowski and Pascanu 2012, as in the CS231n notes. Arguments and results as
-    for :func:`sgd`.
+    Source: Bengio, Boulanger-Lewandowski and Pascanu 2012, as in the CS231n notes.
     """  # fmt: skip
     return _update("nesterov", w, dw, config)
 
 
-@_takes_older_names
+@_rule
 def rmsprop(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[np.ndarray, _Config]:
     """RMSProp::
 
         cache = decay_rate * cache + (1 - decay_rate) * dw**2
         w -= learning_rate * dw / (sqrt(cache) + epsilon)
 
-    ``learning_rate`` (1e-2), ``decay_rate`` (0.99), ``epsilon`` (1e-8), ``cache`` (zeros).
-    Source: Tieleman and Hinton 2012. Arguments and results as for :func:`sgd`.
+    Source: Tieleman and Hinton 2012.
     """  # fmt: skip
     return _update("rmsprop", w, dw, config)
 
 
-@_takes_older_names
+@_rule
 def adagrad(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[np.ndarray, _Config]:
     """AdaGrad::
 
         cache += dw**2
         w -= learning_rate * dw / (sqrt(cache) + epsilon)
 
-    ``learning_rate`` (1e-2), ``epsilon`` (1e-8), ``cache`` (zeros). Source: Duchi, Hazan and
-    Singer 2011. Arguments and results as for :func:`sgd`.
+    Source: Duchi, Hazan and Singer 2011.
     """  # fmt: skip
     return _update("adagrad", w, dw, config)
 
 
-@_takes_older_names
+@_rule
 def adam(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[np.ndarray, _Config]:
     """Adam::
 
@@ -159,24 +172,21 @@ def adam(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[
         v = beta2 * v + (1 - beta2) * dw**2
         w -= learning_rate * (m / (1 - beta1**t)) / (sqrt(v / (1 - beta2**t)) + epsilon)
 
-    ``learning_rate`` (1e-3), ``beta1`` (0.9), ``beta2`` (0.999), ``epsilon`` (1e-8), ``m``
-    and ``v`` (zeros), ``t`` (0). Source: Kingma and Ba 2015. Arguments and results as for
-    :func:`sgd`.
+    Source: Kingma and Ba 2015.
     """  # fmt: skip
     return _update("adam", w, dw, config)
 
 
-@_takes_older_names
+@_rule
 def adamw(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[np.ndarray, _Config]:
     """Adam with decoupled weight decay: Adam's step, and ``w -= learning_rate * weight_decay * w``.
 
-    The decay takes w from before the step. ``weight_decay`` (1e-2), the rest as for
-    :func:`adam`. Source: Loshchilov and Hutter 2019.
+    The decay takes w from before the step; the rest is as in :func:`adam`. Source: Loshchilov and Hutter 2019.
     """
     return _update("adamw", w, dw, config)
 
 
-@_takes_older_names
+@_rule
 def adam_epsilon_hat(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[np.ndarray, _Config]:
     """Adam with epsilon beside the uncorrected root, as scikit-learn and TensorFlow compute it::
 
@@ -186,9 +196,8 @@ def adam_epsilon_hat(w: np.ndarray, dw: np.ndarray, config: _Config | None = Non
         w -= learning_rate * sqrt(1 - beta2**t) / (1 - beta1**t) * m / (sqrt(v) + epsilon)
 
     This is :func:`adam` with epsilon divided by ``sqrt(1 - beta2**t)``: in the first steps it counts
-    for more, by a factor of 32 in the first one. Hyperparameters and state as for :func:`adam`.
-    Source: Kingma and Ba 2015, the end of section 2, where this epsilon has a hat. Arguments and
-    results as for :func:`sgd`.
+    for more, by a factor of 32 in the first one. Source: Kingma and Ba 2015, the end of section 2,
+    where this epsilon has a hat.
 
     Examples
     --------
@@ -199,7 +208,7 @@ def adam_epsilon_hat(w: np.ndarray, dw: np.ndarray, config: _Config | None = Non
     return _update("adam_epsilon_hat", w, dw, config)
 
 
-@_takes_older_names
+@_rule
 def adam_amsgrad(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[np.ndarray, _Config]:
     """Adam that divides by the largest second moment so far::
 
@@ -210,8 +219,7 @@ def adam_amsgrad(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -
         w -= learning_rate * (m / (1 - beta1**t)) / (sqrt(v_max / (1 - beta2**t)) + epsilon)
 
     The maximum is that of v before its correction, as in PyTorch's ``Adam(amsgrad=True)``.
-    ``v_max`` (zeros), the rest as for :func:`adam`. Source: Reddi, Kale and Kumar 2018, who correct
-    neither moment. Arguments and results as for :func:`sgd`.
+    Source: Reddi, Kale and Kumar 2018, who correct neither moment.
 
     Examples
     --------
@@ -223,13 +231,12 @@ def adam_amsgrad(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -
     return _update("adam_amsgrad", w, dw, config)
 
 
-@_takes_older_names
+@_rule
 def adamw_amsgrad(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[np.ndarray, _Config]:
     """AMSGrad with decoupled weight decay: AMSGrad's step, and ``w -= learning_rate * weight_decay * w``.
 
-    The decay takes w from before the step. ``weight_decay`` (1e-2), the rest as for
-    :func:`adam_amsgrad`. This is PyTorch's ``AdamW(amsgrad=True)``. Sources: Loshchilov and Hutter
-    2019; Reddi, Kale and Kumar 2018.
+    The decay takes w from before the step; the rest is as in :func:`adam_amsgrad`. This is PyTorch's
+    ``AdamW(amsgrad=True)``. Sources: Loshchilov and Hutter 2019; Reddi, Kale and Kumar 2018.
 
     Examples
     --------
@@ -239,7 +246,7 @@ def adamw_amsgrad(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) 
     return _update("adamw_amsgrad", w, dw, config)
 
 
-@_takes_older_names
+@_rule
 def nadam(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[np.ndarray, _Config]:
     """Adam with Nesterov momentum::
 
@@ -251,9 +258,7 @@ def nadam(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple
         ahead = (1 - mu(t)) / (1 - product) * dw + mu(t + 1) / (1 - product * mu(t + 1)) * m
         w -= learning_rate * ahead / (sqrt(v / (1 - beta2**t)) + epsilon)
 
-    ``learning_rate`` (2e-3), ``beta1`` (0.9), ``beta2`` (0.999), ``epsilon`` (1e-8),
-    ``momentum_decay`` (4e-3), ``m`` and ``v`` (zeros), ``t`` (0). Source: Dozat 2016, as PyTorch's
-    ``NAdam`` computes it. Arguments and results as for :func:`sgd`.
+    Source: Dozat 2016, as PyTorch's ``NAdam`` computes it.
 
     Examples
     --------
@@ -264,7 +269,7 @@ def nadam(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple
     return _update("nadam", w, dw, config)
 
 
-@_takes_older_names
+@_rule
 def lion(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[np.ndarray, _Config]:
     """Lion, whose steps are as long in every coordinate::
 
@@ -272,10 +277,8 @@ def lion(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[
         m = beta2 * m + (1 - beta2) * dw
         w -= learning_rate * (direction + weight_decay * w)
 
-    The decay takes w from before the step. ``learning_rate`` (1e-4), ``beta1`` (0.9), ``beta2``
-    (0.99), ``weight_decay`` (1e-3, as in Optax), ``m`` (zeros). Its learning rates are three to ten
-    times smaller than Adam's, and its weight decays as much larger. Source: Chen et al. 2023.
-    Arguments and results as for :func:`sgd`.
+    The decay takes w from before the step; its default is that of Optax. Learning rates are three to
+    ten times smaller than Adam's, and weight decays as much larger. Source: Chen et al. 2023.
 
     Examples
     --------

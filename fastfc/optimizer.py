@@ -136,7 +136,18 @@ class Optimizer:
         self.set_hyperparameters(learning_rate=value)
 
     def set_hyperparameters(self, **hyperparameters: float) -> None:
-        """Use these from the next step on; errors as the constructor's, and nothing has changed then."""
+        """Use these hyperparameters from the next step on.
+
+        Parameters
+        ----------
+        **hyperparameters : float
+            Those of the rule, by their names.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As the constructor; nothing has changed then.
+        """
         self._use(self._checked(hyperparameters))
 
     def _checked(self, hyperparameters: Mapping[str, Any]) -> dict[str, float]:
@@ -260,6 +271,10 @@ class Optimizer:
     def state_dict(self, net: Network) -> dict[str, Any]:
         """Copies of all that the next step for a network depends on, beside the network itself.
 
+        Parameters
+        ----------
+        net : Network
+
         Returns
         -------
         dict
@@ -274,6 +289,11 @@ class Optimizer:
 
     def load_state_dict(self, net: Network, state: Mapping[str, Any]) -> None:
         """Go on from what :meth:`state_dict` has returned, hyperparameters included.
+
+        Parameters
+        ----------
+        net : Network
+        state : dict
 
         Raises
         ------

@@ -75,6 +75,11 @@ class FlatParameters(dict[str, np.ndarray]):
     def replace(self, values: Mapping[str, Any]) -> None:
         """Copy a whole set of parameters in; every shape is checked before any value changes.
 
+        Parameters
+        ----------
+        values : mapping of str to array
+            Of each parameter, in its shape; other names are kept as they are.
+
         Raises
         ------
         ValueError

@@ -45,7 +45,17 @@ By = Literal["step", "epoch"]
 
 @runtime_checkable
 class Schedule(Protocol):
-    """The protocol of a schedule, to be followed by one of your own too."""
+    """The protocol of a schedule, to be followed by one of your own too.
+
+    Examples
+    --------
+    >>> class Halving:
+    ...     def factors(self, first_step, count, steps_per_epoch, total_steps):
+    ...         epochs = (first_step + np.arange(count)) // steps_per_epoch
+    ...         return 0.5**epochs
+    >>> isinstance(Halving(), Schedule), Halving().factors(0, 4, 2, 4)
+    (True, array([1. , 1. , 0.5, 0.5]))
+    """
 
     def factors(self, first_step: int, count: int, steps_per_epoch: int, total_steps: int) -> Factors:
         """The factors of the learning rate in the steps from `first_step` to ``first_step + count - 1``.
@@ -320,7 +330,17 @@ class WarmUp(_Formula):
         self._check_by(self.by)
 
     def factors(self, first_step: int, count: int, steps_per_epoch: int, total_steps: int) -> Factors:
-        """The factors of some steps, (count,): see :meth:`Schedule.factors`."""
+        """The factors of some steps.
+
+        Parameters
+        ----------
+        first_step, count, steps_per_epoch, total_steps : int
+            As for :meth:`Schedule.factors`.
+
+        Returns
+        -------
+        factors : array (count,), float64
+        """
         _check_steps(first_step, count, steps_per_epoch, total_steps)
         length = self.length * (steps_per_epoch if self.by == "epoch" else 1)
         warm = min(max(length - first_step, 0), count)
@@ -345,7 +365,20 @@ SCHEDULES: dict[str, Callable[[], Schedule]] = dict(
 def get(schedule: "Schedule | str") -> Schedule:
     """The schedule of a name, with its usual arguments; a schedule as it is.
 
-    Raises ValueError for a name that is not in :data:`SCHEDULES`, TypeError for what is neither.
+    Parameters
+    ----------
+    schedule : Schedule or str
+
+    Returns
+    -------
+    Schedule
+
+    Raises
+    ------
+    ValueError
+        For a name that is not in :data:`SCHEDULES`.
+    TypeError
+        For what is neither.
 
     Examples
     --------

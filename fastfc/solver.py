@@ -373,6 +373,11 @@ class Solver:
             The share of examples whose highest score is at their label, or for the loss ``"logistic"`` whose outputs
             are all right; for the other losses of numbers 1 minus the squared error's share of the targets' variance;
             nan for no examples.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If labels or targets do not fit X or the model's loss.
         """
         X, y, loss = by_position("X", X), by_position("y", y), self._loss()
         n = len(X)
@@ -490,6 +495,11 @@ class Solver:
         `save` in a callback, or use `autosave`), or as the last :meth:`train` left them. Of the
         data it holds digests only, and it does not hold the callback. An older file of that
         name is replaced only once the new one is whole.
+
+        Parameters
+        ----------
+        path : path
+            Where to write it.
 
         Raises
         ------

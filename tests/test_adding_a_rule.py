@@ -30,14 +30,14 @@ _ADAM = {""",
     "optim.py": [
         ('    "adagrad",\n', '    "peak",\n    "adagrad",\n'),
         (
-            "@_takes_older_names\ndef adamw(",
-            '''@_takes_older_names
+            "@_rule\ndef adamw(",
+            '''@_rule
 def peak(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[np.ndarray, _Config]:
     """AMSGrad without corrections, and with odd factors."""
     return _update("peak", w, dw, config)
 
 
-@_takes_older_names
+@_rule
 def adamw(''',
         ),
     ],

@@ -36,12 +36,24 @@ def set_num_threads(n: int | None) -> None:
 
 
 def get_num_threads() -> int | None:
-    """The number that :func:`set_num_threads` or FASTFC_NUM_THREADS chose; None if neither did.
+    """The number of threads that :func:`set_num_threads` or FASTFC_NUM_THREADS chose.
+
+    Returns
+    -------
+    int or None
+        None if neither did: then it follows the processors that the process may use.
 
     Raises
     ------
     ValueError
         If FASTFC_NUM_THREADS is not a positive integer.
+
+    Examples
+    --------
+    >>> set_num_threads(2)
+    >>> get_num_threads()
+    2
+    >>> set_num_threads(None)
     """
     if _chosen is not None:
         return _chosen

@@ -37,6 +37,13 @@ class Run:
         them.
     stopped : bool
         Whether a callback has asked to stop.
+
+    Examples
+    --------
+    >>> run = Run(model=None, step=20, total_steps=100, epoch=1, steps_per_epoch=20, values={"val_acc": 0.5})
+    >>> run.stop()
+    >>> run.stopped
+    True
     """
 
     model: Any
@@ -73,19 +80,63 @@ class Callback:
     every: int | None = None
 
     def on_train_begin(self, run: Run) -> bool | None:
-        """Called before the first step."""
+        """Called before the first step.
+
+        Parameters
+        ----------
+        run : Run
+            The training.
+
+        Returns
+        -------
+        bool or None
+            True to end the training after this step.
+        """
         return None
 
     def on_step(self, run: Run) -> bool | None:
-        """Called after steps: see `every`."""
+        """Called after steps: see `every`.
+
+        Parameters
+        ----------
+        run : Run
+            The training.
+
+        Returns
+        -------
+        bool or None
+            True to end the training after this step.
+        """
         return None
 
     def on_epoch_end(self, run: Run) -> bool | None:
-        """Called at the end of each epoch, when its accuracies are known."""
+        """Called at the end of each epoch, when its accuracies are known.
+
+        Parameters
+        ----------
+        run : Run
+            The training.
+
+        Returns
+        -------
+        bool or None
+            True to end the training after this step.
+        """
         return None
 
     def on_train_end(self, run: Run) -> bool | None:
-        """Called after the last step, but not after an error or Ctrl-C. The model has its final parameters."""
+        """Called after the last step, but not after an error or Ctrl-C. The model has its final parameters.
+
+        Parameters
+        ----------
+        run : Run
+            The training.
+
+        Returns
+        -------
+        bool or None
+            True to end the training after this step.
+        """
         return None
 
 
@@ -102,6 +153,12 @@ class CallbackList(Callback):
         If one is no Callback, or its `every` no integer.
     ValueError
         If its `every` is less than one.
+
+    Examples
+    --------
+    >>> from fastfc.callbacks import EarlyStopping, History
+    >>> len(CallbackList([EarlyStopping(), History()]).callbacks)
+    2
     """
 
     def __init__(self, callbacks: Iterable[Callback]) -> None:
@@ -125,7 +182,18 @@ class CallbackList(Callback):
         self._call("on_train_end", run, self.callbacks)
 
     def steps_until_due(self, step: int) -> int | None:
-        """The number of steps from `step` to the next after which some callback is to be called; None if none is."""
+        """The number of steps to the next after which some callback is to be called.
+
+        Parameters
+        ----------
+        step : int
+            The steps that have been taken.
+
+        Returns
+        -------
+        int or None
+            None if no callback asks for steps of its own.
+        """
         return min((each.every - step % each.every for each in self.callbacks if each.every is not None), default=None)
 
     @staticmethod
@@ -150,6 +218,12 @@ def adapt(callbacks: Callback | Iterable[Callback]) -> TrainingHooks:
     ------
     TypeError, ValueError
         As for :class:`CallbackList`.
+
+    Examples
+    --------
+    >>> from fastfc.callbacks import History
+    >>> adapt(History()).stopped
+    False
     """
     return _SolverHooks(CallbackList([callbacks] if isinstance(callbacks, Callback) else callbacks))
 

@@ -42,6 +42,19 @@ class EarlyStopping(Callback):
     ------
     ValueError
         In the training, if there is no value of that name.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastfc
+    >>> X, y = np.random.randn(60, 4), np.arange(60) % 3
+    >>> data = {"X_train": X, "y_train": y, "X_val": X, "y_val": y}
+    >>> net = fastfc.FullyConnectedNet([8], 4, 3)
+    >>> stop = fastfc.callbacks.EarlyStopping(patience=3)
+    >>> solver = fastfc.Solver(net, data, num_epochs=50, verbose=False, callback=stop)
+    >>> solver.train()
+    >>> solver.epoch == stop.best_epoch + 3 or solver.epoch == 50
+    True
     """
 
     def __init__(
@@ -102,6 +115,18 @@ class History(Callback):
     values : dict of str to list
         ``epoch``, ``step`` and the keys of the values of a :class:`~fastfc.callbacks.Run`, with a number for each
         epoch, NaN where an epoch had none of that name. A training that begins anew begins them anew.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastfc
+    >>> X, y = np.random.randn(60, 4), np.arange(60) % 3
+    >>> data = {"X_train": X, "y_train": y, "X_val": X, "y_val": y}
+    >>> net = fastfc.FullyConnectedNet([8], 4, 3)
+    >>> history = fastfc.callbacks.History()
+    >>> fastfc.Solver(net, data, num_epochs=3, verbose=False, callback=history).train()
+    >>> history.values["epoch"], len(history.values["val_acc"])
+    ([1, 2, 3], 3)
     """
 
     def __init__(self) -> None:
@@ -117,7 +142,17 @@ class History(Callback):
             self.values.setdefault(name, [math.nan] * before).append(found.get(name, math.nan))
 
     def to_pandas(self) -> "DataFrame":
-        """A row for each epoch, with the epochs as the index; ImportError if pandas is not installed."""
+        """A row for each epoch, with the epochs as the index.
+
+        Returns
+        -------
+        pandas.DataFrame
+
+        Raises
+        ------
+        ImportError
+            If pandas is not installed.
+        """
         try:
             import pandas
         except ImportError as error:
@@ -125,7 +160,22 @@ class History(Callback):
         return pandas.DataFrame(self.values or {"epoch": []}).set_index("epoch")
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> "Figure":
-        """Losses and accuracies by epoch: see :func:`fastfc.plots.plot_history`; ImportError without matplotlib."""
+        """Losses and accuracies by epoch: see :func:`fastfc.plots.plot_history`.
+
+        Parameters
+        ----------
+        path : path, optional
+            Where to save the picture.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
         from fastfc.plots import plot_history
 
         loss, train_acc, val_acc = (self.values.get(name, []) for name in ("loss", "train_acc", "val_acc"))

@@ -31,6 +31,19 @@ class CSVLogger(Callback):
         When the training begins, before its first step, if the file cannot be written.
     ValueError
         At the end of the first epoch, if the older file has other columns.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastfc
+    >>> X, y = np.random.randn(60, 4), np.arange(60) % 3
+    >>> data = {"X_train": X, "y_train": y, "X_val": X, "y_val": y}
+    >>> net = fastfc.FullyConnectedNet([8], 4, 3)
+    >>> logger = fastfc.callbacks.CSVLogger("training.csv")
+    >>> fastfc.Solver(net, data, num_epochs=3, verbose=False, callback=logger).train()
+    >>> with open("training.csv") as file:
+    ...     file.readline().strip()
+    'epoch,step,loss,train_acc,val_acc,learning_rate,seconds'
     """
 
     def __init__(self, path: Path, append: bool = False) -> None:
@@ -80,6 +93,19 @@ class JSONLinesLogger(Callback):
     Notes
     -----
     JSON has neither NaN nor infinities: they are written as ``null``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastfc
+    >>> X, y = np.random.randn(60, 4), np.arange(60) % 3
+    >>> data = {"X_train": X, "y_train": y, "X_val": X, "y_val": y}
+    >>> net = fastfc.FullyConnectedNet([8], 4, 3)
+    >>> logger = fastfc.callbacks.JSONLinesLogger("training.jsonl")
+    >>> fastfc.Solver(net, data, num_epochs=3, verbose=False, callback=logger).train()
+    >>> with open("training.jsonl") as file:
+    ...     len(file.readlines())
+    3
     """
 
     def __init__(self, path: Path, append: bool = False) -> None:
@@ -106,6 +132,10 @@ class TensorBoard(Callback):
     ------
     ImportError
         When the training begins, if neither is installed.
+
+    Examples
+    --------
+    >>> callback = TensorBoard("runs/first")  # then Solver(..., callback=callback)
     """
 
     def __init__(self, log_dir: Path) -> None:
@@ -143,6 +173,10 @@ class ProgressBar(Callback):
     ----------
     **options
         Those of ``tqdm.auto.tqdm``, as ``file`` or ``leave``.
+
+    Examples
+    --------
+    >>> callback = ProgressBar(leave=False)  # then Solver(..., callback=callback)
     """
 
     def __init__(self, **options: Any) -> None:

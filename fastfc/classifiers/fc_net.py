@@ -237,22 +237,42 @@ class FullyConnectedNet(DescribedNetwork):
     def predict(self, X: ArrayLike) -> np.ndarray:
         """Predictions for examples X (N, d1, ..., dk), in the form of the loss's targets.
 
+        Parameters
+        ----------
+        X : array (N, d1, ..., dk)
+            Examples of any real dtype.
+
         Returns
         -------
         array
             The class with the highest score, integers (N,), for ``"softmax"`` and ``"svm"``; for ``"logistic"``
             whether the probability is above 0.5, as 0 or 1; else the scores, or their exponentials for
             ``"poisson"``: (N,) for a single output, else (N, num_classes).
+
+        Raises
+        ------
+        ValueError, TypeError
+            As :meth:`loss`.
         """
         compiled = get_backend() == "fast" and self._training.kept_by(self)
         scores = self._compiled_scores(self._checked_inputs(X)) if compiled else self._scores(X)
         return predictions_of(LOSSES[self.loss_name], scores)
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
-        """Probabilities of the classes: X (N, d1, ..., dk) -> (N, C) in the model's dtype.
+        """Probabilities of the classes.
 
         For ``"softmax"`` the softmax of the scores; for ``"logistic"`` with a single output those of 0 and of 1,
         with more of them each output's own.
+
+        Parameters
+        ----------
+        X : array (N, d1, ..., dk)
+            Examples of any real dtype.
+
+        Returns
+        -------
+        array (N, C)
+            In the model's dtype.
 
         Raises
         ------
@@ -288,6 +308,10 @@ class FullyConnectedNet(DescribedNetwork):
         running statistics, options, input standardization, and the names of classes and columns. An older file
         of that name is replaced only once the new one is whole.
 
+        Parameters
+        ----------
+        fname : path
+
         Raises
         ------
         OSError
@@ -302,7 +326,14 @@ class FullyConnectedNet(DescribedNetwork):
     def load(self, fname: str | os.PathLike[str]) -> bool:
         """Read what :meth:`save` wrote into this network.
 
-        Returns False, and says so, if there is no such file (as the course's own does).
+        Parameters
+        ----------
+        fname : path
+
+        Returns
+        -------
+        bool
+            False, after a line that says so, if there is no such file (as the course's own does); else True.
 
         Raises
         ------
@@ -374,12 +405,26 @@ def load_model(fname: str | os.PathLike[str]) -> FullyConnectedNet:
 
     NumPy's global random stream is left as it was. Nothing in the file is executed.
 
+    Parameters
+    ----------
+    fname : path
+
+    Returns
+    -------
+    FullyConnectedNet
+
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
         If the file is damaged or is not a model's.
+
+    Examples
+    --------
+    >>> FullyConnectedNet([5], 4, 3).save("model.npz")
+    >>> load_model("model.npz").dims
+    [4, 5, 3]
     """
     with open(fname, "rb") as file:
         arrays = read_npz(file, os.fspath(fname), array_kinds)

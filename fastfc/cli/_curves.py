@@ -16,7 +16,7 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 ASCII = "_.,-=*#@"
 # A curve's longest and shortest form, in characters.
 WIDEST, NARROWEST = 32, 6
-# What the line has beside its two curves.
+# Columns of the line beside its two curves.
 LABELS = 44
 # Of a long history this many entries stand for each character.
 SAMPLES = 16

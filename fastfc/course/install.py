@@ -109,6 +109,13 @@ def uninstall() -> None:
     """Undo :func:`install`: later imports of ``cs231n`` find what lies on ``sys.path``.
 
     Names that have been imported stay what they are, and so does the choice of `legacy`.
+
+    Examples
+    --------
+    >>> import fastfc
+    >>> fastfc.install()
+    >>> import cs231n.layers
+    >>> fastfc.uninstall()
     """
     if _finder in sys.meta_path:
         sys.meta_path.remove(_finder)
@@ -118,10 +125,31 @@ def uninstall() -> None:
 
 
 def load_ipython_extension(ipython: Any) -> None:
-    """``%load_ext fastfc`` in a notebook: :func:`install`."""
+    """``%load_ext fastfc`` in a notebook: :func:`install`.
+
+    Parameters
+    ----------
+    ipython : InteractiveShell
+        The notebook's, which nothing is done to.
+
+    Examples
+    --------
+    >>> load_ipython_extension(None)  # as %load_ext fastfc
+    >>> uninstall()
+    """
     install()
 
 
 def unload_ipython_extension(ipython: Any) -> None:
-    """``%unload_ext fastfc`` in a notebook: :func:`uninstall`."""
+    """``%unload_ext fastfc`` in a notebook: :func:`uninstall`.
+
+    Parameters
+    ----------
+    ipython : InteractiveShell
+        The notebook's, which nothing is done to.
+
+    Examples
+    --------
+    >>> unload_ipython_extension(None)  # as %unload_ext fastfc
+    """
     uninstall()

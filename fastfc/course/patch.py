@@ -161,7 +161,12 @@ def unpatch() -> None:
 
 
 def patched() -> dict[str, str]:
-    """The functions that are replaced: full name of the person's own function -> fastfc's.
+    """The functions that are replaced.
+
+    Returns
+    -------
+    dict of str to str
+        Full name of the person's own function -> fastfc's.
 
     Examples
     --------

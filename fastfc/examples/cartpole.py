@@ -49,12 +49,29 @@ class CartPole:
         self.state = np.zeros(4)
 
     def reset(self) -> np.ndarray:
-        """A new initial state (4,)."""
+        """Put the cart back, in a new initial state.
+
+        Returns
+        -------
+        state : array (4,)
+        """
         self.state = self._rng.uniform(-0.05, 0.05, 4)
         return self.state
 
     def push(self, action: int) -> tuple[np.ndarray, bool]:
-        """The state (4,) after a push to the left (0) or to the right (1), and whether the pole has fallen."""
+        """Push the cart, and let a fiftieth of a second pass.
+
+        Parameters
+        ----------
+        action : int
+            0 for a push to the left, 1 for one to the right.
+
+        Returns
+        -------
+        state : array (4,)
+        fallen : bool
+            Whether the pole has fallen, or the track has ended.
+        """
         place, speed, angle, turning = self.state.tolist()
         mass, pole = self.CART_MASS + self.POLE_MASS, self.POLE_MASS * self.HALF_LENGTH
         force = self.FORCE if action == 1 else -self.FORCE
@@ -75,6 +92,13 @@ class Memory:
     Parameters
     ----------
     size : int
+
+    Examples
+    --------
+    >>> memory = Memory(100)
+    >>> memory.add(np.zeros(4), 1, np.ones(4), False)
+    >>> [array.shape for array in memory.draw(np.random.default_rng(0), 8)]
+    [(8, 4), (8,), (8, 4), (8,)]
     """
 
     def __init__(self, size: int) -> None:
@@ -84,13 +108,35 @@ class Memory:
         self.count = 0
 
     def add(self, state: np.ndarray, action: int, next_state: np.ndarray, fallen: bool) -> None:
-        """Remember a transition, in the place of the oldest if there is no other."""
+        """Remember a transition, in the place of the oldest if there is no other.
+
+        Parameters
+        ----------
+        state, next_state : array (4,)
+            Before and after the push.
+        action : int
+        fallen : bool
+        """
         i = self.count % len(self.actions)
         self.states[i], self.actions[i], self.next_states[i], self.fallen[i] = state, action, next_state, fallen
         self.count += 1
 
     def draw(self, rng: np.random.Generator, rows: int) -> tuple[np.ndarray, ...]:
-        """States (rows, 4), actions (rows,), next states (rows, 4) and whether the pole had fallen then (rows,)."""
+        """Draw transitions, with replacement.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+        rows : int
+
+        Returns
+        -------
+        states : array (rows, 4)
+        actions : array (rows,)
+        next_states : array (rows, 4)
+        fallen : array (rows,)
+            Whether the pole had fallen then, as 0 or 1.
+        """
         rows_drawn = rng.integers(0, min(self.count, len(self.actions)), rows)
         return self.states[rows_drawn], self.actions[rows_drawn], self.next_states[rows_drawn], self.fallen[rows_drawn]
 
@@ -98,10 +144,33 @@ class Memory:
 def learn(
     net: Network, target: Network, optimizer: Optimizer, transitions: tuple[np.ndarray, ...], discount: float = 0.99
 ) -> float:
-    """A step of double Q-learning on some transitions; returns the mean squared error of the values.
+    """A step of double Q-learning on some transitions.
 
     The network chooses the next push, the target network tells its value (van Hasselt, Guez and Silver 2016). Errors
     are clipped to lie within 1, which makes the loss Huber's.
+
+    Parameters
+    ----------
+    net, target : Network
+        `target` moves towards `net` a little.
+    optimizer : Optimizer
+    transitions : tuple of arrays
+        Of the shapes that :meth:`Memory.draw` returns.
+    discount : float
+        The worth of a push one step ahead.
+
+    Returns
+    -------
+    float
+        The mean squared error of the values.
+
+    Examples
+    --------
+    >>> memory, net = Memory(100), Network([4, 8, 2], seed=0)
+    >>> memory.add(np.zeros(4), 1, np.ones(4), False)
+    >>> error = learn(net, net.copy(), Optimizer("adam"), memory.draw(np.random.default_rng(0), 8))
+    >>> error > 0
+    True
     """
     states, actions, next_states, fallen = transitions
     rows = np.arange(len(actions))
@@ -170,7 +239,17 @@ def train(
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Train and say how it went; arguments as in the command line."""
+    """Train and say how it went; arguments as in the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Those of the program by default.
+
+    Examples
+    --------
+    >>> main(["--episodes", "300"])  # doctest: +SKIP
+    """
     parser = argparse.ArgumentParser("python -m fastfc.examples.cartpole", description="Learn to balance a pole.")
     parser.add_argument("--episodes", type=int, default=600, help="at most (default 600)")
     parser.add_argument("--seed", type=int, default=0)

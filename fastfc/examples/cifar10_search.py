@@ -15,7 +15,22 @@ __all__ = ["search"]
 
 
 def search(data: dict[str, Any]) -> Solver:
-    """The Solver of the better of two nets, 3072-[64, 64, 64]-10, after 20 epochs each."""
+    """Train two nets, 3072-[64, 64, 64]-10, for 20 epochs each.
+
+    Parameters
+    ----------
+    data : dict
+        ``X_train`` (N, 3, 32, 32), ``y_train`` (N,), ``X_val`` (M, 3, 32, 32), ``y_val`` (M,).
+
+    Returns
+    -------
+    Solver
+        That of the better net.
+
+    Examples
+    --------
+    >>> best = search(get_CIFAR10_data())  # doctest: +SKIP
+    """
     return grid_search(data, [64, 64, 64], [5e-4, 8e-4], reg=0.01, num_epochs=20)
 
 

@@ -89,7 +89,22 @@ def grid_search(
 
 
 def pictures(num_validation: int = 1000) -> dict[str, Any]:
-    """The embedded pictures, divided by 255 and less their mean picture, the last of them for validation."""
+    """The embedded pictures, divided by 255 and less their mean picture, the last of them for validation.
+
+    Parameters
+    ----------
+    num_validation : int
+
+    Returns
+    -------
+    dict
+        ``X_train`` (N, 28, 28), ``y_train`` (N,), ``X_val`` (M, 28, 28), ``y_val`` (M,), and the test pictures.
+
+    Examples
+    --------
+    >>> pictures(500)["y_val"].shape
+    (500,)
+    """
     data = embedded_fashion_mnist()
     X, y = data["X_train"] / 255, data["y_train"]
     split = len(X) - num_validation

@@ -24,7 +24,22 @@ Sample = Callable[[np.random.Generator, str, tuple[int, ...]], Array]
 
 @dataclass(frozen=True)
 class Sizes:
-    """Rows of the batch, width of the layer, and features of what comes before it."""
+    """The sizes of a case's arrays.
+
+    Parameters
+    ----------
+    n : int
+        Rows of the batch.
+    d : int
+        Width of the layer.
+    inputs : int
+        Features of what comes before it.
+
+    Examples
+    --------
+    >>> Sizes(8, 5)
+    Sizes(n=8, d=5, inputs=7)
+    """
 
     n: int
     d: int
@@ -35,9 +50,27 @@ class Sizes:
 class Case:
     """Arguments of one operation, and what its results must satisfy.
 
-    `results` picks from what the operation returned, and from its arguments after the call,
-    the arrays that count; `magnitudes` has one array or number for each. `gain` is the
-    largest factor that a number which underflows on the way is multiplied by afterwards.
+    Parameters
+    ----------
+    name : str
+        Of the operation.
+    args : tuple
+        Its arguments.
+    results : function
+        Picks from what the operation returned, and from its arguments after the call, the arrays that count.
+    magnitudes : list of arrays or numbers
+        One for each result, of its shape or broadcast to it.
+    terms : int
+        The terms of the longest sum, for :func:`fastfc.tolerance`.
+    gain : float
+        The largest factor that a number which underflows on the way is multiplied by afterwards.
+
+    Examples
+    --------
+    >>> from fastfc.cases import build
+    >>> case = build("relu_forward", Sizes(4, 3), "float32")
+    >>> largest_error(case.run("reference"), case.run("reference"), case)
+    0.0
     """
 
     name: str
@@ -48,22 +81,70 @@ class Case:
     gain: float = 1.0
 
     def run(self, backend: str) -> list[Array]:
-        """The results of `backend`, computed on a copy of the arguments."""
+        """The results of a backend, computed on a copy of the arguments.
+
+        Parameters
+        ----------
+        backend : {"fast", "reference"}
+
+        Returns
+        -------
+        list of arrays
+            Those that count, of any shapes.
+        """
         args = copy.deepcopy(self.args)
         with np.errstate(all="ignore"):
             return self.results(OPS[self.name].twin(backend)(*args), args)
 
 
 def normal(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> Array:
-    """Standard normal values; positive ones for variances."""
+    """Standard normal values; positive ones for variances.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    name : str
+        Of the argument.
+    shape : tuple of int
+
+    Returns
+    -------
+    array of `shape`, float64
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> bool((normal(np.random.default_rng(0), "running_var", (3,)) > 0).all())
+    True
+    """
     values = rng.standard_normal(shape)
     return np.abs(values) if name in ("running_var", "cache", "v", "v_max") else values
 
 
 def largest_error(got: list[Array], expected: list[Array], case: Case) -> float:
-    """The largest deviation relative to what :func:`fastfc.tolerance` allows; at most 1 is within tolerance.
+    """The largest deviation relative to what :func:`fastfc.tolerance` allows.
 
     NaN must meet NaN, and infinity the same infinity; else the error is infinite.
+
+    Parameters
+    ----------
+    got, expected : list of arrays
+        Results of one case, each in its own shape.
+    case : Case
+
+    Returns
+    -------
+    float
+        At most 1 is within tolerance.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastfc.cases import build
+    >>> case = build("relu_forward", Sizes(4, 3), "float32")
+    >>> expected = case.run("reference")
+    >>> largest_error([expected[0] + 1], expected, case) > 1
+    True
     """
     worst = 0.0
     for a, b, magnitude in zip(got, expected, case.magnitudes, strict=True):

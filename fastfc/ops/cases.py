@@ -28,7 +28,29 @@ _SEED = 231
 
 
 def build(name: str, sizes: Sizes, dtype: DTypeLike, seed: int = 0, sample: Sample = normal) -> Case:
-    """Make a case of operation `name`, its values drawn by `sample` from a generator seeded with `seed`."""
+    """Make a case of an operation.
+
+    Parameters
+    ----------
+    name : str
+        A key of ``fastfc.backend.OPS``.
+    sizes : Sizes
+    dtype : float32 or float64
+    seed : int
+        Of the generator that values are drawn from.
+    sample : function
+        Draws the values of one argument: see :func:`normal`.
+
+    Returns
+    -------
+    Case
+
+    Examples
+    --------
+    >>> case = build("affine_forward", Sizes(4, 3), "float64")
+    >>> [argument.shape for argument in case.args]
+    [(4, 7), (7, 3), (3,)]
+    """
     rng = np.random.default_rng(seed)
     kind = np.dtype(dtype)
     with np.errstate(all="ignore"):

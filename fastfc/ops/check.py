@@ -36,6 +36,12 @@ def run(dtypes: Sequence[str] | None, stream: TextIO) -> int:
     -------
     int
         0 if every operation is within tolerance, else 1.
+
+    Examples
+    --------
+    >>> import sys
+    >>> run(["float32"], sys.stdout)  # doctest: +SKIP
+    0
     """
     failures = []
     print(f"{'operation':<42} {'dtype':<8} {'error/limit':>11} {'speed':>7}", file=stream)

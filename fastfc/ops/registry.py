@@ -28,7 +28,20 @@ BACKENDS = {"reference": "fastfc.reference", "fast": "fastfc.kernels"}
 
 @dataclass(frozen=True)
 class Operation:
-    """A row of the registry: the function's name, and the module that has it in both packages."""
+    """A row of the registry: an operation's function in both packages.
+
+    Parameters
+    ----------
+    name : str
+        Of the function.
+    module : str
+        That has it, in both packages.
+
+    Examples
+    --------
+    >>> OPS["relu_forward"].public_module
+    'layers'
+    """
 
     name: str
     module: str
@@ -43,7 +56,16 @@ class Operation:
         return "layers"
 
     def twin(self, backend: str) -> Callable:
-        """The operation's function in `backend`, ``"reference"`` or ``"fast"``."""
+        """The operation's function in a backend.
+
+        Parameters
+        ----------
+        backend : {"fast", "reference"}
+
+        Returns
+        -------
+        function
+        """
         return getattr(importlib.import_module(f"{BACKENDS[backend]}.{self.module}"), self.name)
 
 
@@ -86,12 +108,24 @@ _twins: dict[tuple[str, str], Callable] = {}
 
 
 def get_backend() -> str:
-    """The backend of the calling thread, ``"fast"`` or ``"reference"``.
+    """The backend of the calling thread.
+
+    Returns
+    -------
+    str
+        ``"fast"`` or ``"reference"``.
 
     Raises
     ------
     ValueError
         If the environment variable FASTFC_BACKEND, which sets the default, names no backend.
+
+    Examples
+    --------
+    >>> import fastfc
+    >>> with fastfc.use_backend("reference"):
+    ...     fastfc.get_backend()
+    'reference'
     """
     return _state.backend
 
@@ -136,7 +170,23 @@ class use_backend:
 
 
 def implementation(name: str) -> Callable:
-    """The function that carries out operation `name` (a key of ``OPS``) in the calling thread."""
+    """The function that carries out an operation in the calling thread.
+
+    Parameters
+    ----------
+    name : str
+        A key of ``OPS``.
+
+    Returns
+    -------
+    function
+
+    Examples
+    --------
+    >>> with use_backend("reference"):
+    ...     implementation("relu_forward").__module__
+    'fastfc.reference.activation'
+    """
     key = (_state.backend, name)
     twin = _twins.get(key)
     if twin is None:

@@ -164,7 +164,12 @@ class ParallelSolver(Solver):
         return ParallelRun(self, self.comm, self.sync_batchnorm)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """As :meth:`fastfc.Solver.save`, by process 0; in the others nothing happens."""
+        """As :meth:`fastfc.Solver.save`, by process 0; in the others nothing happens.
+
+        Parameters
+        ----------
+        path : path
+        """
         if self.comm.rank == 0:
             super().save(path)
 
@@ -179,6 +184,17 @@ class ParallelSolver(Solver):
         **changes: Any,
     ) -> "ParallelSolver":
         """As :meth:`fastfc.Solver.resume`, over any number of processes, all of which read the file.
+
+        Parameters
+        ----------
+        path, data, **changes
+            As for :meth:`fastfc.Solver.resume`.
+        comm, sync_batchnorm
+            As the constructor's.
+
+        Returns
+        -------
+        ParallelSolver
 
         Raises
         ------

@@ -164,9 +164,9 @@ def plot_history(
 
     Parameters
     ----------
-    loss_history : array_like
+    loss_history : array_like (T,)
         One loss per iteration, as in ``Solver.loss_history``.
-    train_acc_history, val_acc_history : array_like
+    train_acc_history, val_acc_history : array_like (E,)
         Fractions in [0, 1]. Entry 0 is the check at the first iteration, entry k the one after epoch k, as in
         ``Solver.train_acc_history`` and ``Solver.val_acc_history``. Any of the three may be empty.
     path : path-like, optional

@@ -34,6 +34,11 @@ def from_sklearn(mlp: Any) -> MLPClassifier | MLPRegressor:
     mlp : sklearn.neural_network.MLPClassifier or MLPRegressor
         Fitted; it stays as it is.
 
+    Returns
+    -------
+    MLPClassifier or MLPRegressor
+        Of :mod:`fastfc.sklearn`.
+
     Raises
     ------
     TypeError

@@ -168,16 +168,44 @@ UserWarning
     After Ctrl-C, which keeps what was learnt.
 """
 
+
+def _method(summary: str, shape: str, text: str = "") -> str:
+    """The docstring of a method that takes X and returns an array."""
+    returns = f"array {shape}\n" + (f"    {text}\n" if text else "")
+    return f"""{summary}
+
+Parameters
+----------
+X : array or sparse matrix (n, features)
+
+Returns
+-------
+{returns}
+Raises
+------
+sklearn.exceptions.NotFittedError
+    Before a fit.
+ValueError
+    For another number of features, or values that are not finite.
+"""
+
+
 _METHODS = {
     "fit": _FIT,
     "partial_fit": """Train one epoch more on X (n, features) and y; the solver's state goes on.
 
 `classes`, of a classifier, are all labels that may come; the first call needs them.
 """,
-    "predict": "Predictions for X (n, features), in the form of y.\n",
-    "predict_proba": "Probabilities (n, classes), in the order of ``classes_``; of several labels, each one's own.\n",
-    "predict_log_proba": "Logarithms of the probabilities.\n",
-    "decision_function": 'Scores (n, classes), with ``loss="hinge"``; of two classes (n,), above 0 for the second.\n',
+    "predict": _method("Predictions in the form of y.", "(n,), or (n, outputs) for several"),
+    "predict_proba": _method(
+        "Probabilities of the classes.",
+        "(n, classes)",
+        "In the order of ``classes_``; of several labels, each one's own.",
+    ),
+    "predict_log_proba": _method("Logarithms of the probabilities.", "(n, classes)"),
+    "decision_function": _method(
+        'Scores, with ``loss="hinge"``.', "(n, classes)", "Of two classes (n,), above 0 for the second."
+    ),
 }
 
 
@@ -189,7 +217,7 @@ def documented(estimator: type) -> Any:
     for parameter in list(inspect.signature(estimator).parameters):
         text = texts[parameter].format(activations=", ".join(ACTIVATIONS))
         lines.append(f"{parameter} : {text}".replace("\n        ", "\n    "))
-    classes = "classes_ : array\n    The labels.\n" if "Classifier" in name else ""
+    classes = "classes_ : array (classes,)\n    The labels.\n" if "Classifier" in name else ""
     rest = _REST.format(name=name, classes=classes, example=_EXAMPLES[name])
     estimator.__doc__ = f"{_TITLE[name]}\n\nParameters\n----------\n" + "\n".join(lines) + "\n" + rest
     for method, text in _METHODS.items():

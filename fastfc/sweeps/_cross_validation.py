@@ -35,6 +35,15 @@ class CrossValidation:
         The rows that each network was trained on, and those that it was not.
     count : int
         Rows of the data.
+
+    Examples
+    --------
+    >>> import fastfc
+    >>> import numpy as np
+    >>> X, y = np.random.default_rng(0).normal(size=(60, 4)), np.arange(60) % 3
+    >>> folds = fastfc.cross_validate({"hidden_dims": [8], "num_epochs": 2}, X, y, k=3)
+    >>> folds.scores.shape, folds.predict(X).shape
+    ((3,), (60,))
     """
 
     trials: list[Trial]

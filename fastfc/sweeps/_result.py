@@ -36,6 +36,11 @@ class Trial:
         own function has returned. None after an error.
     error : str or None
     seconds : float
+
+    Examples
+    --------
+    >>> Trial({"learning_rate": 0.1}, seed=0, result={"score": 0.75}).score
+    0.75
     """
 
     options: dict[str, Any]
@@ -63,6 +68,16 @@ class SweepResult:
         Whether all trainings have ended.
     maximize : bool
         Whether large scores are good.
+
+    Examples
+    --------
+    >>> import fastfc
+    >>> import numpy as np
+    >>> X, y = np.random.default_rng(0).normal(size=(60, 4)), np.arange(60) % 3
+    >>> data = {"X_train": X, "y_train": y, "X_val": X, "y_val": y}
+    >>> result = fastfc.sweep({"learning_rate": [0.1, 0.01], "num_epochs": 2}, data, seeds=2)
+    >>> len(result.table), len(result.over_seeds()), result.complete
+    (4, 2, True)
     """
 
     trials: list[Trial]
@@ -98,6 +113,10 @@ class SweepResult:
 
         Where they were not kept, the training is repeated; it gives the same ones.
 
+        Returns
+        -------
+        FullyConnectedNet
+
         Raises
         ------
         ValueError
@@ -109,9 +128,15 @@ class SweepResult:
         return self._network(best)
 
     def over_seeds(self) -> list[dict[str, Any]]:
-        """A row for each choice of options: its scores' mean, standard deviation, least and greatest, best first.
+        """The scores of each choice of options over its seeds.
 
-        Trainings without a score are left out; ``count`` says how many there were.
+        Trainings without a score are left out.
+
+        Returns
+        -------
+        list of dict
+            A row for each choice of options, best first: these, ``count``, the trainings with a score, and the scores'
+            ``mean``, standard deviation ``std``, ``min`` and ``max``.
         """
         groups: dict[str, list[Trial]] = {}
         for trial in self.trials:
@@ -128,6 +153,10 @@ class SweepResult:
     def to_pandas(self) -> Any:
         """The table as a ``pandas.DataFrame``.
 
+        Returns
+        -------
+        pandas.DataFrame
+
         Raises
         ------
         ImportError
@@ -140,7 +169,17 @@ class SweepResult:
         return pandas.DataFrame(self.table)
 
     def to_csv(self, fname: str | os.PathLike[str]) -> None:
-        """Write the table as CSV, lists as JSON; an older file is replaced once the new one is whole."""
+        """Write the table as CSV, lists as JSON; an older file is replaced once the new one is whole.
+
+        Parameters
+        ----------
+        fname : path
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        """
         table = self.table
         with replaced_file(fname) as binary:
             lines = _Encoded(binary)
@@ -150,7 +189,17 @@ class SweepResult:
                 writer.writerow({name: _cell(value) for name, value in row.items()})
 
     def to_json(self, fname: str | os.PathLike[str]) -> None:
-        """Write all trainings with their curves as JSON; an older file is replaced once the new one is whole."""
+        """Write all trainings with their curves as JSON; an older file is replaced once the new one is whole.
+
+        Parameters
+        ----------
+        fname : path
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        """
         trials = [
             {"options": plain(t.options), "seed": t.seed, "result": t.result, "error": t.error} for t in self.trials
         ]
@@ -180,7 +229,13 @@ class SweepResult:
 
 
 class SweepInterrupted(KeyboardInterrupt):
-    """Ctrl-C during a sweep; ``result`` has what was finished until then."""
+    """Ctrl-C during a sweep.
+
+    Parameters
+    ----------
+    result : SweepResult
+        The trainings that were finished until then; also its attribute.
+    """
 
     def __init__(self, result: SweepResult) -> None:
         super().__init__("the sweep was interrupted")

@@ -31,6 +31,12 @@ _MOST_MEMBERS = 1000
 class TableModel:
     """A trained network and the description of its table; made by :func:`fit_table` or :func:`load_table_model`.
 
+    Parameters
+    ----------
+    net : FullyConnectedNet
+    description : dict
+        Of the table, in plain values.
+
     Attributes
     ----------
     net : FullyConnectedNet
@@ -50,6 +56,15 @@ class TableModel:
     history : dict
         Of the training, with several members of the first one: ``loss`` by step, ``train`` and ``val``, the accuracies
         or R² by epoch.
+
+    Examples
+    --------
+    >>> import pandas
+    >>> from fastfc.tabular import fit_table
+    >>> frame = pandas.DataFrame({"size": [1.5, 2.5, 3.0, 4.0] * 15, "kind": ["a", "b", "b"] * 20})
+    >>> model = fit_table(frame, target="kind", hidden_dims=[8], num_epochs=2)
+    >>> model.class_names, model.predict(frame).shape
+    (['a', 'b'], (60,))
     """
 
     def __init__(
@@ -74,7 +89,26 @@ class TableModel:
         return self.net.class_names
 
     def features(self, frame_or_path: Any) -> np.ndarray:
-        """The features (N, D) of a table's rows, float64; what is unknown in them is said in a UserWarning."""
+        """The features of a table's rows.
+
+        Parameters
+        ----------
+        frame_or_path : pandas.DataFrame or path
+
+        Returns
+        -------
+        array (N, D), float64
+
+        Raises
+        ------
+        ValueError, TypeError
+            As :meth:`predict`.
+
+        Warns
+        -----
+        UserWarning
+            For what is unknown in the rows.
+        """
         X, notes = encoded(self.columns, self._frame(frame_or_path))
         for note in notes:
             warnings.warn(note, UserWarning, stacklevel=3)
@@ -82,12 +116,17 @@ class TableModel:
         return X if clip is None else smooth_clipped(X, clip)
 
     def predict(self, frame_or_path: Any) -> np.ndarray:
-        """The class names (N,), as an array of str, or the numbers (N,) predicted for a table's rows.
+        """Predict the classes or numbers of a table's rows.
 
         Parameters
         ----------
         frame_or_path : pandas.DataFrame or path
             Columns go by name; the target and others may be missing or be there.
+
+        Returns
+        -------
+        array (N,)
+            Names of classes, as str, or numbers.
 
         Raises
         ------
@@ -103,13 +142,42 @@ class TableModel:
         return found if self.class_names is None else np.array(self.class_names)[found]
 
     def predict_proba(self, frame_or_path: Any) -> np.ndarray:
-        """The probabilities (N, C) of the classes, in the order of `class_names`; ValueError if it predicts numbers."""
+        """The probabilities of the classes.
+
+        Parameters
+        ----------
+        frame_or_path : pandas.DataFrame or path
+
+        Returns
+        -------
+        array (N, C)
+            In the order of `class_names`.
+
+        Raises
+        ------
+        ValueError
+            If the model predicts numbers, or the table lacks a column.
+        """
         if self.class_names is None:
             raise ValueError("predict_proba: the model predicts numbers and knows no classes; use predict")
         return self.predictor.predict_proba(self.features(frame_or_path))
 
     def score(self, frame_or_path: Any) -> float:
-        """The accuracy, or the coefficient R², on a table that has the target; rows without it are left out."""
+        """The accuracy, or the coefficient R², on a table that has the target; rows without it are left out.
+
+        Parameters
+        ----------
+        frame_or_path : pandas.DataFrame or path
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError
+            If the table lacks a column or the target.
+        """
         frame = self._frame(frame_or_path)
         y, known = self.targets(frame)
         predicted = self.predictor.predict(self.features(frame))[known]
@@ -119,7 +187,24 @@ class TableModel:
         return float(1 - ((predicted - y) ** 2).sum() / ((y - y.mean()) ** 2).sum())
 
     def targets(self, frame: Any) -> tuple[np.ndarray, np.ndarray]:
-        """A frame's labels (N,), -1 for classes that the model does not know, or numbers; and which are there."""
+        """The labels or numbers that a frame has in the target's column.
+
+        Parameters
+        ----------
+        frame : pandas.DataFrame
+
+        Returns
+        -------
+        y : array (N,)
+            Labels, -1 for classes that the model does not know, or numbers.
+        known : bool array (N,)
+            Which are there.
+
+        Raises
+        ------
+        ValueError
+            If there is no such column.
+        """
         if self.target not in frame.columns:
             raise ValueError(f"the table has no column {self.target!r}, the target")
         series = frame[self.target]
@@ -142,6 +227,10 @@ class TableModel:
 
         :func:`fastfc.load_model` reads `net` from it, too; ``fastfc predict`` and :func:`load_table_model` read
         all of it.
+
+        Parameters
+        ----------
+        path : path
 
         Raises
         ------
@@ -167,12 +256,29 @@ def has_table(path: str | os.PathLike[str]) -> bool:
 def load_table_model(path: str | os.PathLike[str]) -> TableModel:
     """Read the model that :meth:`TableModel.save` or ``fastfc train`` wrote. Nothing in the file is executed.
 
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    TableModel
+
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
         If the file is damaged or has no table's description.
+
+    Examples
+    --------
+    >>> import pandas
+    >>> from fastfc.tabular import fit_table
+    >>> frame = pandas.DataFrame({"size": [1.5, 2.5, 3.0, 4.0] * 15, "kind": ["a", "b", "b"] * 20})
+    >>> fit_table(frame, target="kind", hidden_dims=[8], num_epochs=2).save("kinds.npz")
+    >>> load_table_model("kinds.npz").target
+    'kind'
     """
     net = load_model(path)
     with open(path, "rb") as file:

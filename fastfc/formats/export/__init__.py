@@ -97,6 +97,14 @@ def load_exported(path: str | os.PathLike[str]) -> FullyConnectedNet:
     These are ``.onnx``, ``.safetensors`` and ``.pt-names.npz`` files that :func:`export` wrote; any other is taken
     for fastfc's own format. Nothing in a file is executed.
 
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    FullyConnectedNet
+
     Raises
     ------
     FileNotFoundError
@@ -107,6 +115,14 @@ def load_exported(path: str | os.PathLike[str]) -> FullyConnectedNet:
         If the file is no model's, is damaged or does not say what network it is, or its format is not one that is read.
     ImportError
         If a library is missing; the message says which extra has it.
+
+    Examples
+    --------
+    >>> import fastfc
+    >>> export(fastfc.FullyConnectedNet([5], 4, 3), "model.pt-names.npz")
+    ['model.pt-names.npz']
+    >>> load_exported("model.pt-names.npz").dims
+    [4, 5, 3]
     """
     name = _text(path)
     # Networks under any other name are fastfc's own.

@@ -78,7 +78,8 @@ def from_keras_weights(
 
     Parameters
     ----------
-    weights : sequence of array
+    weights : sequence of arrays
+        In the shapes that Keras gives them: a kernel is (inputs, outputs).
     activation, loss : str
         As for :class:`fastfc.FullyConnectedNet`: weights do not say them.
     eps, momentum : float

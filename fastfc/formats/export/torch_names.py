@@ -107,8 +107,8 @@ def from_torch_state(
     Parameters
     ----------
     state : mapping of str to array or tensor
-        ``"<module>.weight"`` and so on; tensors on any device. A bias or scale that a module was made without is taken
-        for zeros or ones.
+        In PyTorch's shapes: a weight, ``"<module>.weight"``, is (outputs, inputs). Tensors may be on any device. A bias
+        or scale that a module was made without is taken for zeros or ones.
     activation, loss : str
         As for :class:`fastfc.FullyConnectedNet`: a state does not say them.
     eps, momentum : float
