@@ -10,10 +10,11 @@ Two more kinds of rows are many small trainings side by side in two threads agai
 """
 
 import argparse
+import functools
 import json
 import statistics
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import perf_counter
@@ -40,6 +41,7 @@ SIDE_BY_SIDE = {"iris": "iris, 16 trainings in two threads", "digits": "digits, 
 LIBRARIES = ("fastfc", "scikit-learn")
 
 
+@functools.cache
 def data_of(name: str) -> tuple[np.ndarray, np.ndarray]:
     from sklearn import datasets
 
@@ -71,12 +73,18 @@ def by_turns(first: Callable[[], object], second: Callable[[], object], rounds: 
     return seconds
 
 
-def row(name: str, own: list[float], other: list[float], against: str) -> dict[str, Any]:
+def row(name: str, own: list[float], other: list[float], against: str, others: Iterable[str] = ()) -> dict[str, Any]:
+    """A row of the table; `others` are libraries whose versions are told too."""
     figures = {
         key: {"median": statistics.median(values), "p10": float(np.quantile(values, 0.1))}
         for key, values in (("fastfc", own), ("other", other))
     }
-    return {**environment(("fastfc", "numpy", "numba", "scikit-learn")), "row": name, "against": against, **figures}
+    return {
+        **environment(("fastfc", "numpy", "numba", "scikit-learn", *others)),
+        "row": name,
+        "against": against,
+        **figures,
+    }
 
 
 def measured(selected: str, rounds: int | None) -> list[dict[str, Any]]:
@@ -137,6 +145,9 @@ def table(rows: list[dict[str, Any]]) -> str:
     notes = [
         f"{note}. Medians, in brackets the lowest deciles." for note in dict.fromkeys(shown(each) for each in rows)
     ]
+    shares = [100 * each["others"] for each in rows if "others" in each]
+    if shares:
+        notes.append(f"Other programs took {min(shares):.0f} to {max(shares):.0f} % of the processors meanwhile.")
     return "\n".join(lines) + "\n\n" + "\n\n".join(notes) + "\n"
 
 
