@@ -1,6 +1,11 @@
 """Networks to be exported, and their scores by formula in float64, with the magnitudes that bound rounding errors."""
 
+import ctypes
+import importlib.util
 import math
+import os
+import shutil
+import subprocess
 
 import numpy as np
 
@@ -23,6 +28,7 @@ ACTIVATIONS = {
 }
 #: Features of the examples, and by how much they are off centre.
 FEATURES, CLASSES, OFFSET = 6, 4, 3.0
+CC = shutil.which("cc")
 
 
 def make_net(
@@ -33,13 +39,15 @@ def make_net(
     names=True,
     keep=1.0,
     outputs=CLASSES,
+    features=FEATURES,
+    seed=0,
     **options,
 ):
     """A network whose parameters and running statistics are all drawn."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     stream = np.random.get_state()
     net = FullyConnectedNet(
-        hidden, FEATURES, outputs, normalization=normalization, dtype=dtype, dropout_keep_ratio=keep, **options
+        hidden, features, outputs, normalization=normalization, dtype=dtype, dropout_keep_ratio=keep, **options
     )
     np.random.set_state(stream)
     for name, array in net.params.items():
@@ -50,15 +58,15 @@ def make_net(
             param["running_mean"] = rng.standard_normal(width).astype(dtype)
             param["running_var"] = rng.uniform(0.5, 2, width).astype(dtype)
     if standardize:
-        net.input_mean, net.input_scale = OFFSET + rng.standard_normal(FEATURES), rng.uniform(0.5, 2, FEATURES)
+        net.input_mean, net.input_scale = OFFSET + rng.standard_normal(features), rng.uniform(0.5, 2, features)
     if names:
         net.class_names = ["ant", "büg", 'quote " \\ ??/', "PREFIX_REAL $( INPUTS"][:outputs]
-        net.feature_names, net.target_name = [f"f{i}" for i in range(FEATURES)], "kind"
+        net.feature_names, net.target_name = [f"f{i}" for i in range(features)], "kind"
     return net
 
 
-def examples(rows=20, seed=1, dtype=np.float32):
-    return (OFFSET + np.random.default_rng(seed).standard_normal((rows, FEATURES))).astype(dtype)
+def examples(rows=20, seed=1, dtype=np.float32, features=FEATURES):
+    return (OFFSET + np.random.default_rng(seed).standard_normal((rows, features))).astype(dtype)
 
 
 def scores_by_formula(net, X):
@@ -159,3 +167,37 @@ def assert_same_network(got, expected):
             assert getattr(got, name) is None
         else:
             np.testing.assert_array_equal(getattr(got, name), getattr(expected, name), err_msg=name)
+
+
+def imported(path):
+    spec = importlib.util.spec_from_file_location("exported_module", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Compiled:
+    """The functions of an exported C file, over rows of examples."""
+
+    def __init__(self, name, dtype, input_dtype, outputs=CLASSES):
+        flags = ["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-O1", "-shared", "-fPIC"]
+        subprocess.run([CC, *flags, f"{name}.c", "-o", f"{name}.so", "-lm"], check=True)
+        self.library, self.name = ctypes.CDLL(os.path.abspath(f"{name}.so")), name
+        self.dtype, self.input_dtype, self.outputs = dtype, input_dtype, outputs
+
+    def rows(self, function, X):
+        out = np.empty((len(X), self.outputs), self.dtype)
+        for x, y in zip(np.ascontiguousarray(X, self.input_dtype), out, strict=True):
+            getattr(self.library, f"{self.name}_{function}")(
+                x.ctypes.data_as(ctypes.c_void_p), y.ctypes.data_as(ctypes.c_void_p)
+            )
+        return out
+
+    def labels(self, X):
+        predict = getattr(self.library, f"{self.name}_predict")
+        return [predict(x.ctypes.data_as(ctypes.c_void_p)) for x in np.ascontiguousarray(X, self.input_dtype)]
+
+    def names(self):
+        return [
+            name.decode() for name in (ctypes.c_char_p * self.outputs).in_dll(self.library, f"{self.name}_class_names")
+        ]

@@ -1,7 +1,5 @@
 """Networks for programs without fastfc: they predict the same within rounding errors."""
 
-import ctypes
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -11,13 +9,16 @@ import numpy as np
 import pytest
 from exported import (
     ACTIVATIONS,
+    CC,
     CLASSES,
     FEATURES,
     LINKS,
+    Compiled,
     assert_labels,
     assert_probabilities,
     assert_same_network,
     examples,
+    imported,
     make_net,
     output_of,
     scores_by_formula,
@@ -33,7 +34,6 @@ NORMALIZATIONS = [None, "batchnorm", "layernorm"]
 every_normalization = pytest.mark.parametrize("normalization", NORMALIZATIONS)
 every_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
 every_activation = pytest.mark.parametrize("activation", ACTIVATIONS)
-CC = shutil.which("cc")
 needs_cc = pytest.mark.skipif(CC is None, reason="there is no C compiler")
 
 
@@ -43,13 +43,6 @@ def _folder(tmp_path, monkeypatch):
 
 
 # ------------------------------------------------------------------------------------------ NumPy modules
-
-
-def imported(path):
-    spec = importlib.util.spec_from_file_location("exported_module", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @every_normalization
@@ -162,33 +155,6 @@ def test_a_module_of_the_svm_loss():
 
 
 # ---------------------------------------------------------------------------------------------------- C99
-
-
-class Compiled:
-    """The functions of an exported C file, over rows of examples."""
-
-    def __init__(self, name, dtype, input_dtype, outputs=CLASSES):
-        flags = ["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-O1", "-shared", "-fPIC"]
-        subprocess.run([CC, *flags, f"{name}.c", "-o", f"{name}.so", "-lm"], check=True)
-        self.library, self.name = ctypes.CDLL(os.path.abspath(f"{name}.so")), name
-        self.dtype, self.input_dtype, self.outputs = dtype, input_dtype, outputs
-
-    def rows(self, function, X):
-        out = np.empty((len(X), self.outputs), self.dtype)
-        for x, y in zip(np.ascontiguousarray(X, self.input_dtype), out, strict=True):
-            getattr(self.library, f"{self.name}_{function}")(
-                x.ctypes.data_as(ctypes.c_void_p), y.ctypes.data_as(ctypes.c_void_p)
-            )
-        return out
-
-    def labels(self, X):
-        predict = getattr(self.library, f"{self.name}_predict")
-        return [predict(x.ctypes.data_as(ctypes.c_void_p)) for x in np.ascontiguousarray(X, self.input_dtype)]
-
-    def names(self):
-        return [
-            name.decode() for name in (ctypes.c_char_p * self.outputs).in_dll(self.library, f"{self.name}_class_names")
-        ]
 
 
 @needs_cc
