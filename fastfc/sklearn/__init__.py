@@ -11,9 +11,10 @@ except ImportError as error:
 
 from fastfc.sklearn._conversion import from_sklearn, to_sklearn
 from fastfc.sklearn._estimators import MLPClassifier, MLPRegressor
+from fastfc.sklearn._onnx import register_skl2onnx
 
-for _public in (MLPClassifier, MLPRegressor, from_sklearn, to_sklearn):
+for _public in (MLPClassifier, MLPRegressor, from_sklearn, register_skl2onnx, to_sklearn):
     # Pickles name them so.
     _public.__module__ = __name__
 
-__all__ = ["MLPClassifier", "MLPRegressor", "from_sklearn", "to_sklearn"]
+__all__ = ["MLPClassifier", "MLPRegressor", "from_sklearn", "register_skl2onnx", "to_sklearn"]

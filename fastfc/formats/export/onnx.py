@@ -20,7 +20,7 @@ from fastfc.formats.atomic import replaced_file
 from fastfc.formats.export.description import Description, checked_input_dtype, describe, refused, unpack
 from fastfc.formats.npz import MAX_DATA_BYTES
 
-__all__ = ["model_of", "read", "write"]
+__all__ = ["Graph", "add_scores", "model_of", "read", "write"]
 
 # The first opset with LayerNormalization, and the format's version that came with it.
 _OPSET, _IR_VERSION = 17, 8
@@ -37,7 +37,7 @@ def _library() -> ModuleType:
 
 
 @dataclass
-class _Graph:
+class Graph:
     """Nodes and constants, as they are added."""
 
     onnx: ModuleType
@@ -60,32 +60,32 @@ class _Graph:
         return self.constant(f"number_{value!r}" if name is None else name, np.array(value, self.dtype))
 
 
-def _elu(g: _Graph, x: str, alpha: float) -> str:
+def _elu(g: Graph, x: str, alpha: float) -> str:
     """x > 0 ? x : alpha * (exp(x) - 1); ONNX's own Elu has its alpha in float32."""
     zero = g.number(0.0)
     below = g.add("Sub", g.add("Exp", g.add("Min", x, zero)), g.number(1.0))
     return g.add("Add", g.add("Max", x, zero), g.add("Mul", below, g.number(alpha)))
 
 
-def _softplus(g: _Graph, x: str) -> str:
+def _softplus(g: Graph, x: str) -> str:
     """ONNX Runtime has Softplus in float32 only."""
     e = g.add("Exp", g.add("Neg", g.add("Abs", x)))
     return g.add("Add", g.add("Max", x, g.number(0.0)), g.add("Log", g.add("Add", e, g.number(1.0))))
 
 
-def _gelu(g: _Graph, x: str) -> str:
+def _gelu(g: Graph, x: str) -> str:
     erf = g.add("Erf", g.add("Mul", x, g.number(math.sqrt(0.5))))
     return g.add("Mul", g.add("Mul", x, g.number(0.5)), g.add("Add", erf, g.number(1.0)))
 
 
-def _gelu_tanh(g: _Graph, x: str) -> str:
+def _gelu_tanh(g: Graph, x: str) -> str:
     cube = g.add("Mul", g.add("Mul", g.add("Mul", x, x), x), g.number(0.044715))
     tanh = g.add("Tanh", g.add("Mul", g.add("Add", x, cube), g.number(math.sqrt(2 / math.pi))))
     return g.add("Mul", g.add("Mul", x, g.number(0.5)), g.add("Add", tanh, g.number(1.0)))
 
 
 #: Activation -> what adds it to a graph.
-_ACTIVATIONS: dict[str, Callable[[_Graph, str], str]] = {
+_ACTIVATIONS: dict[str, Callable[[Graph, str], str]] = {
     "relu": lambda g, x: g.add("Relu", x),
     "leaky_relu": lambda g, x: g.add("Max", x, g.add("Mul", x, g.number(0.01))),
     "tanh": lambda g, x: g.add("Tanh", x),
@@ -116,8 +116,8 @@ def model_of(description: Description, input_dtype: np.dtype[Any]) -> Any:
     """The ``onnx.ModelProto`` of a network that takes `X` (N, inputs) in this dtype."""
     onnx, d = _library(), description
     helper, kind = onnx.helper, onnx.helper.np_dtype_to_tensor_dtype
-    g = _Graph(onnx, d.dtype)
-    scores = _scores(g, d, input_dtype)
+    g = Graph(onnx, d.dtype)
+    scores = add_scores(g, d, input_dtype)
     outputs = [helper.make_tensor_value_info(*output) for output in _outputs(g, d, scores)]
     graph = helper.make_graph(
         g.nodes,
@@ -149,7 +149,8 @@ def _standardization(d: Description) -> dict[str, Any]:
     return {name: {"dtype": array.dtype.str, "values": array.tolist()} for name, array in arrays.items()}
 
 
-def _scores(g: _Graph, d: Description, input_dtype: np.dtype[Any]) -> str:
+def add_scores(g: Graph, d: Description, input_dtype: np.dtype[Any]) -> str:
+    """Add the network from `X`, which has `input_dtype`, to its scores (N, outputs), whose name is returned."""
     x = "X"
     if d.input_mean is not None:
         x = g.add("Sub", x, g.constant("input_mean", d.input_mean.astype(input_dtype)))
@@ -171,7 +172,7 @@ def _scores(g: _Graph, d: Description, input_dtype: np.dtype[Any]) -> str:
     return x
 
 
-def _outputs(g: _Graph, d: Description, scores: str) -> list[tuple[str, int, list[Any]]]:
+def _outputs(g: Graph, d: Description, scores: str) -> list[tuple[str, int, list[Any]]]:
     """Names, types and shapes of the outputs, which are those of `predict` and `predict_proba`."""
     types, one = g.onnx.TensorProto, d.dims[-1] == 1
     real = g.onnx.helper.np_dtype_to_tensor_dtype(d.dtype)
@@ -197,12 +198,12 @@ def _outputs(g: _Graph, d: Description, scores: str) -> list[tuple[str, int, lis
     return [(g.add(operator, _columns(g, scores, one), name="predictions"), real, shape)]
 
 
-def _columns(g: _Graph, scores: str, one: bool) -> str:
+def _columns(g: Graph, scores: str, one: bool) -> str:
     """Scores (N, K), or (N,) of a single output."""
     return g.add("Squeeze", scores, g.constant("axes", np.array([1]))) if one else scores
 
 
-def _batchnorm(g: _Graph, x: str, i: int, eps: float) -> str:
+def _batchnorm(g: Graph, x: str, i: int, eps: float) -> str:
     if g.dtype == np.float32:
         arrays = (f"{name}{i}" for name in ("gamma", "beta", "running_mean", "running_var"))
         return g.add("BatchNormalization", x, *arrays, epsilon=eps)
@@ -211,7 +212,7 @@ def _batchnorm(g: _Graph, x: str, i: int, eps: float) -> str:
     return _scaled(g, g.add("Div", g.add("Sub", x, f"running_mean{i}"), std), i)
 
 
-def _layernorm(g: _Graph, x: str, i: int, eps: float) -> str:
+def _layernorm(g: Graph, x: str, i: int, eps: float) -> str:
     if g.dtype == np.float32:
         return g.add("LayerNormalization", x, f"gamma{i}", f"beta{i}", axis=-1, epsilon=eps)
     centered = g.add("Sub", x, g.add("ReduceMean", x, axes=[1], keepdims=1))
@@ -219,7 +220,7 @@ def _layernorm(g: _Graph, x: str, i: int, eps: float) -> str:
     return _scaled(g, g.add("Div", centered, g.add("Sqrt", g.add("Add", var, g.number(eps, f"eps{i}")))), i)
 
 
-def _scaled(g: _Graph, x: str, i: int) -> str:
+def _scaled(g: Graph, x: str, i: int) -> str:
     return g.add("Add", g.add("Mul", x, f"gamma{i}"), f"beta{i}")
 
 
