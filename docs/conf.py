@@ -60,4 +60,4 @@ myst_heading_anchors = 3
 html_theme = "furo"
 html_title = f"fastfc {release}"
 html_static_path = ["_static"]
-html_css_files = ["tables.css"]
+html_css_files = ["pages.css"]

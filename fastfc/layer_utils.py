@@ -260,7 +260,9 @@ def _sections(name: str, norm: str | None, dropout: bool, direction: str) -> dic
     scale = "\n>>> gamma, beta = np.ones(2), np.zeros(2)" if norm else ""
     example = f"""\
 >>> x, w, b = np.ones((4, 3)), np.ones((3, 2)), np.zeros(2){scale}
->>> out, cache = {forward}(x, w, b{norm_args}{dropout_args})"""
+>>> out, cache = {forward}(
+...     x, w, b{norm_args}{dropout_args}
+... )"""
     notes = "After CS231n, assignment 2, ``layer_utils.py``."
     if direction == "backward":
         names = ["dx", "dw", "db", *(["dgamma", "dbeta"] if norm else [])]

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+import runpy
 import shlex
 import sys
 from pathlib import Path
@@ -167,9 +168,20 @@ def test_files_exist(page):
         elif re.fullmatch(r"test_\w+\.py", code):
             assert (ROOT / "tests" / code).exists(), code
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
-        if not re.match(r"https?://|#", target):
-            # Pages that are shown as they are, and pages that Sphinx makes links of.
-            assert (page.parent / target.split("#")[0]).exists(), target
+        if re.match(r"https?://", target):
+            continue
+        # Pages that are shown as they are, and pages that Sphinx makes links of.
+        name, _, place = target.partition("#")
+        linked = page.parent / name if name else page
+        assert linked.exists(), target
+        if place and linked.suffix == ".md":
+            assert place in places(linked), target
+
+
+def places(page):
+    """The headings of a page as links name them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
@@ -234,3 +246,23 @@ def test_every_public_name_is_in_the_reference(module):
 
 def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 200
+
+
+def test_links_of_built_pages(tmp_path):
+    """docs/links.py finds files, pictures and places that are not there, and nothing else."""
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "index.html").write_text(
+        '<h1 id="top"><a href="#top">a</a><a href="sub/page.html#here">b</a><a href="sub/">c</a>'
+        '<a href="https://example.org/x">d</a><a href="mailto:a@b">e</a><img src="no.png"><a href="#bottom">f</a>'
+        '<a class="viewcode-back" href="sub/page.html#other">g</a>'
+    )
+    (tmp_path / "sub" / "index.html").write_text('<a href="../index.html#top">a</a><a href="gone.html">b</a>')
+    (tmp_path / "sub" / "page.html").write_text('<p id="here"><a href="../index.html#nowhere">a</a>')
+    links = runpy.run_path(str(ROOT / "docs" / "links.py"))
+    assert links["broken_links"](tmp_path) == [
+        ("index.html", "no.png"),
+        ("index.html", "#bottom"),
+        ("sub/index.html", "gone.html"),
+        ("sub/page.html", "../index.html#nowhere"),
+    ]
+    assert links["main"](tmp_path) == 1
