@@ -202,12 +202,14 @@ def test_weights_of_classes(weights, expected):
 @trains
 def test_the_weights_of_classes_are_those_of_the_loss():
     frame = shop(300)
-    options = {"num_epochs": 1, "batch_size": 240, "hidden_dims": (8,), "normalization": None, "dropout_keep_ratio": 1}
-    found = [fit_table(frame, "bought", class_weight=w, **options).history["loss"] for w in (None, {"yes": 5.0})]
+    options = {"num_epochs": 3, "batch_size": 200, "hidden_dims": (8,), "normalization": None, "dropout_keep_ratio": 1}
+    for preset in (None, "tabular"):
+        options["preset"] = preset
+        found = [fit_table(frame, "bought", class_weight=w, **options).history["loss"] for w in (None, {"yes": 5.0})]
+        assert found[0][-1] != found[1][-1]
     prepared = prepare(frame, "bought", class_weight={"yes": 5.0})
     assert len(prepared.data["X_train"]) == len(prepare(frame, "bought").data["X_train"])
     assert set(prepared.data["weights_train"]) == {1.0, 5.0}
-    assert found[0][0] != found[1][0]
 
 
 @pytest.mark.parametrize("weights", [{"c": 1}, {"a": 0}, {"a": np.inf}, "heavy"])

@@ -153,9 +153,10 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         """Within it, a fit that fails leaves the estimator as it was: what it has learnt, and how it would go on."""
         # A fit appends to lists and steps the rule's state; it replaces all other attributes.
         before: dict[str, Any] = {
-            name: copy.copy(value) if isinstance(value, list | OptimizerState) else value
-            for name, value in vars(self).items()
+            name: copy.copy(value) if isinstance(value, OptimizerState) else value for name, value in vars(self).items()
         }
+        # A history of many calls of partial_fit is not copied in each of them.
+        lengths = {name: len(value) for name, value in before.items() if isinstance(value, list)}
         net: FullyConnectedNet | None = before.get("_net")
         kept = None if net is None else (snapshot(net), {name: getattr(net, name) for name in _DESCRIPTION})
         try:
@@ -163,6 +164,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         except BaseException:
             self.__dict__.clear()
             self.__dict__.update(before)
+            for name, length in lengths.items():
+                del before[name][length:]
             if net is not None and kept is not None:
                 restore(net, kept[0])
                 vars(net).update(kept[1])
