@@ -4,11 +4,14 @@ import contextlib
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
+from time import sleep
 from typing import Any
 
 __all__ = ["ProcessError", "exchanged", "require_equal", "together", "unbroken"]
 
 _FAILED = "failed"
+# Seconds.
+_TO_PASS_ON = 1.0
 
 
 class ProcessError(RuntimeError):
@@ -79,6 +82,8 @@ def unbroken(comm: Any) -> Iterator[None]:
             file=sys.stderr,
             flush=True,
         )
+        # The launcher is to pass the text on before it ends everything, itself included.
+        sleep(_TO_PASS_ON)
         comm.Abort(1)
 
 

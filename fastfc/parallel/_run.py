@@ -84,18 +84,17 @@ class ParallelRun(CompiledRun):
         set_hyperparameters(plan, self._model, solver.update_rule, solver.optim_configs)
         self._model._set_mode("train")
         count, epoch = self._agreed(limit), limit + before + 1
-        factors, call = solver._factors(count), self._new_call(count, before, epoch, 0)
-        job = training_job(
-            plan, examples=self._examples["train"], params=self._model.params.flat, losses=call.losses,
-            count=len(solver.X_train), y=self._y, targets=self._targets, weights=self._weights,
-            progress=call.progress, before=before,
-            epoch=epoch,
-        )  # fmt: skip
-        part = StepPart(plan.dtype, steps=job, own=self._own, layer=0)
-        self._call, self._ahead = call, True
         start = perf_counter()
         # All processes take all of these steps, also after Ctrl-C in one of them.
         with held_back(), unbroken(self._comm):
+            factors, call = solver._factors(count), self._new_call(count, before, epoch, 0)
+            job = training_job(
+                plan, examples=self._examples["train"], params=self._model.params.flat, losses=call.losses,
+                count=len(solver.X_train), y=self._y, targets=self._targets, weights=self._weights,
+                progress=call.progress, before=before, epoch=epoch,
+            )  # fmt: skip
+            part = StepPart(plan.dtype, steps=job, own=self._own, layer=0)
+            self._call, self._ahead = call, True
             for k in range(count):
                 self._step(part, k, None if factors is None else factors[k])
                 call.losses[k] = self._own_loss()
