@@ -1,6 +1,7 @@
 """A factor of the learning rate that goes by the values that a training reaches."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -15,8 +16,9 @@ class ReduceOnPlateau:
     """A factor that falls when a value has not improved for some time.
 
     Not a :class:`~fastfc.schedules.Schedule`: it is told a value after each epoch, and answers with the factor from
-    then on. PyTorch's ``ReduceLROnPlateau`` with ``threshold=min_delta, threshold_mode="abs"``, whose least learning
-    rate is that of `min_factor`.
+    then on. As the `schedule` of a :class:`fastfc.Solver` or an estimator it is told the value that it monitors; they
+    work on a copy, whose state a training's file has too. PyTorch's ``ReduceLROnPlateau`` with ``threshold=min_delta,
+    threshold_mode="abs"``, whose least learning rate is that of `min_factor`.
 
     Parameters
     ----------
@@ -30,8 +32,11 @@ class ReduceOnPlateau:
         So many values after a fall count as no plateau.
     min_factor : float
         It falls no further.
-    mode : {"min", "max"}
-        Whether small or large values are good.
+    mode : {"min", "max"}, optional
+        Whether small or large values are good; by default large ones where `monitor` ends in ``acc``.
+    monitor : {"loss", "train_acc", "val_acc"}
+        The value of an epoch that a training tells: the mean of its steps' losses, or one of the accuracies at its end
+        (an estimator's ``"val_acc"`` is its validation score).
 
     Attributes
     ----------
@@ -50,7 +55,8 @@ class ReduceOnPlateau:
     min_delta: float = 1e-4
     cooldown: int = 0
     min_factor: float = 0.0
-    mode: Literal["min", "max"] = "min"
+    mode: Literal["min", "max"] | None = None
+    monitor: Literal["loss", "train_acc", "val_acc"] = "loss"
     current: float = field(default=1.0, init=False)
     best: float = field(default=math.inf, init=False)
     _waited: int = field(default=0, init=False, repr=False)
@@ -62,6 +68,10 @@ class ReduceOnPlateau:
         require_range("min_delta", self.min_delta, 0)
         require_count("cooldown", self.cooldown, 0)
         require_range("min_factor", self.min_factor, 0, 1)
+        if self.monitor not in ("loss", "train_acc", "val_acc"):
+            raise ValueError(f'monitor: expected "loss", "train_acc" or "val_acc", got {self.monitor!r}')
+        if self.mode is None:
+            self.mode = "max" if self.monitor.endswith("acc") else "min"
         if self.mode not in ("min", "max"):
             raise ValueError(f'mode: expected "min" or "max", got {self.mode!r}')
         self.best = math.inf if self.mode == "min" else -math.inf
@@ -91,3 +101,33 @@ class ReduceOnPlateau:
             self.current = max(self.current * self.factor, self.min_factor)
             self._waited, self._cooling = 0, self.cooldown
         return self.current
+
+    def state_dict(self) -> dict[str, float]:
+        """The numbers by which another one of the same arguments goes on: see :meth:`load_state_dict`.
+
+        Returns
+        -------
+        dict of str to float
+        """
+        return {"current": self.current, "best": self.best, "waited": self._waited, "cooling": self._cooling}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Go on from where another one of the same arguments stood.
+
+        Parameters
+        ----------
+        state : dict of str to float
+            Its :meth:`state_dict`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If it is none.
+        """
+        if set(state) != set(self.state_dict()):
+            raise ValueError(f"state: expected {', '.join(self.state_dict())}, got {', '.join(map(str, state))}")
+        require_range("current", state["current"], 0, 1)
+        for name in ("waited", "cooling"):
+            require_count(name, state[name], 0)  # type: ignore[arg-type]
+        self.current, self.best = float(state["current"]), number("best", state["best"])
+        self._waited, self._cooling = int(state["waited"]), int(state["cooling"])

@@ -14,6 +14,7 @@ array([0.5  , 0.75 , 1.   , 0.854, 0.5  , 0.146])
 [1.0, 1.0, 1.0, 0.5, 0.5]
 """
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
@@ -392,6 +393,13 @@ def get(schedule: "Schedule | str") -> Schedule:
     if isinstance(schedule, type) or not isinstance(schedule, Schedule):
         raise TypeError(f"schedule: expected a schedule or its name, got {schedule!r}")
     return schedule
+
+
+def plateau_of(schedule: object) -> ReduceOnPlateau | None:
+    """A copy of a :class:`ReduceOnPlateau`, or a new one for its name, ``"plateau"``; None for a schedule by steps."""
+    if isinstance(schedule, ReduceOnPlateau):
+        return copy.copy(schedule)
+    return ReduceOnPlateau() if isinstance(schedule, str) and schedule == "plateau" else None
 
 
 def factors_of(

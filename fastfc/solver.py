@@ -72,8 +72,10 @@ class Solver:
         The rule's hyperparameters; each parameter of the model gets a copy.
     lr_decay : float
         Factor of the learning rate at the end of each epoch. Default 1.0.
-    schedule : str, Schedule or None
-        Factors of the learning rate, step by step: one of :mod:`fastfc.schedules`, or its name. Default None.
+    schedule : str, Schedule, ReduceOnPlateau or None
+        Factors of the learning rate, step by step: one of :mod:`fastfc.schedules`, or its name; or a
+        :class:`~fastfc.schedules.ReduceOnPlateau`, which is told the value of each epoch, or ``"plateau"``. Default
+        None.
     max_norm : float or None
         If given, the gradients are multiplied, all by the same number, so that their norm is at most this.
     max_value : float or None
@@ -206,6 +208,8 @@ class Solver:
     # The loss from which on a training has diverged, when its first one is known. Of the class too, for solvers
     # that were pickled before they had it.
     _bound: float | None = None
+    # The schedule, and the Solver's own copy of it if it is a ReduceOnPlateau.
+    _plateau_of: tuple[Any, schedules.ReduceOnPlateau | None] = (None, None)
     weights_train: np.ndarray | None = None
 
     def __init__(self, model: Any, data: dict[str, np.ndarray], **kwargs: Any) -> None:
@@ -330,10 +334,25 @@ class Solver:
 
     def _factors(self, count: int) -> np.ndarray | None:
         """The schedule's factors of the learning rate in the next steps, (count,); None without a schedule."""
+        first, per_epoch, total = self._state.clock
+        return self._factors_from(first, count, per_epoch, total)
+
+    def _factors_from(self, first: int, count: int, per_epoch: int, total: int) -> np.ndarray | None:
+        """The schedule's factors in the steps from number `first` on, (count,); None without a schedule."""
         if self.schedule is None:
             return None
-        first, per_epoch, total = self._state.clock
+        plateau = self._plateau()
+        if plateau is not None:
+            return np.full(count, plateau.current)
         return schedules.factors_of(self.schedule, first, count, per_epoch, total)
+
+    def _plateau(self) -> schedules.ReduceOnPlateau | None:
+        """The schedule, if it goes by values that the training reaches: a copy, made anew when it is replaced."""
+        given, plateau = self._plateau_of
+        if given is not self.schedule:
+            plateau = schedules.plateau_of(self.schedule)
+            self._plateau_of = self.schedule, plateau
+        return plateau
 
     def _book_time(self, steps: int, seconds: float) -> None:
         """Count the duration of some steps, unless they are the first."""
@@ -442,7 +461,7 @@ class Solver:
     def _leaves_checks(self) -> bool:
         """Whether nothing is due in Python at the end of an epoch, so that an engine may go on over it."""
         nothing_due = self.callback is None and self.checkpoint_name is None and self.autosave is None
-        return nothing_due and self._checkpoints.kept_by(self)
+        return nothing_due and self._plateau() is None and self._checkpoints.kept_by(self)
 
     def _autosave(self, engine: Engine) -> None:
         """Write the state to the file `autosave`, as it is in the engine if that goes on."""
@@ -493,7 +512,7 @@ class Solver:
         parameters, histories, the rule's hyperparameters and state, the arguments of the
         Solver and NumPy's global random stream, all as they are during :meth:`train` (call
         `save` in a callback, or use `autosave`), or as the last :meth:`train` left them. Of the
-        data it holds digests only, and it does not hold the callback. An older file of that
+        data it holds digests only; of callbacks it holds the states. An older file of that
         name is replaced only once the new one is whole.
 
         Parameters
@@ -536,9 +555,10 @@ class Solver:
         Training k epochs, saving, and going on for m more in a new process gives what k + m
         epochs at once give, bit for bit, if the backend, the versions of the libraries and the
         kind of processor are the same, and if no schedule depends on the length of the training, as
-        ``"cosine"`` without a length does. Callbacks begin anew. The number of threads is taken from
-        the file. If backend or engine are others, the logger ``fastfc`` warns. Nothing in the file is
-        executed.
+        ``"cosine"`` without a length does. Callbacks go on from their states
+        (:meth:`fastfc.callbacks.Callback.state_dict`), each from that of its class, in their order; a
+        function, or one of another class, begins anew. The number of threads is taken from the file. If
+        backend or engine are others, the logger ``fastfc`` warns. Nothing in the file is executed.
 
         Parameters
         ----------

@@ -8,10 +8,9 @@ from typing import Any, cast
 
 import numpy as np
 
-from fastfc import schedules
 from fastfc._ranges import require_count
 from fastfc.training.engine import Trainer
-from fastfc.training.hooks import TrainingHooks
+from fastfc.training.hooks import States, TrainingHooks
 
 __all__ = ["Callback", "CallbackList", "Run", "adapt"]
 
@@ -78,6 +77,28 @@ class Callback:
     """
 
     every: int | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state by which another object of the class can go on with the training, for :meth:`fastfc.Solver.save`.
+
+        Returns
+        -------
+        dict
+            Numbers, strings, None, arrays of numbers, and dictionaries of them whose keys are names; empty by default.
+        """
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from where another object of the class stood; :meth:`fastfc.Solver.resume` calls it.
+
+        The training begins after it, with :meth:`on_train_begin`. The file may not be one of yours: raise ValueError,
+        TypeError or KeyError for a state that makes no sense.
+
+        Parameters
+        ----------
+        state : dict
+            Its :meth:`state_dict`.
+        """
 
     def on_train_begin(self, run: Run) -> bool | None:
         """Called before the first step.
@@ -241,6 +262,18 @@ class _SolverHooks(TrainingHooks):
     def steps_until_due(self, step: int) -> int | None:
         return self._callbacks.steps_until_due(step)
 
+    def states(self) -> States:
+        found = [(type(each).__name__, each.state_dict()) for each in self._callbacks.callbacks]
+        return [(name, state) for name, state in found if state]
+
+    def load_states(self, states: States) -> None:
+        # The first of a class goes on from the first state of its name, the second from the second.
+        left = list(states)
+        for callback in self._callbacks.callbacks:
+            place = next((i for i, (name, _) in enumerate(left) if name == type(callback).__name__), None)
+            if place is not None:
+                callback.load_state_dict(left.pop(place)[1])
+
     def begin(self, trainer: Trainer, step: int) -> None:
         per_epoch = max(len(trainer.X_train) // trainer.batch_size, 1)
         self._run = Run(trainer.model, step, trainer.num_epochs * per_epoch, trainer.epoch, per_epoch)
@@ -270,9 +303,7 @@ class _SolverHooks(TrainingHooks):
             found[name] = float(history[-1]) if history else math.nan
         rates = [config["learning_rate"] for config in trainer.optim_configs.values() if "learning_rate" in config]
         if rates:
-            factor = 1.0
-            if trainer.schedule is not None:
-                step = min(run.step, run.total_steps - 1)
-                factor = schedules.factors_of(trainer.schedule, step, 1, run.steps_per_epoch, run.total_steps)[0]
-            found["learning_rate"] = float(rates[0] * factor)
+            step = min(run.step, run.total_steps - 1)
+            factors = trainer._factors_from(step, 1, run.steps_per_epoch, run.total_steps)
+            found["learning_rate"] = float(rates[0] * (1.0 if factors is None else factors[0]))
         return {**found, "seconds": perf_counter() - self._start}

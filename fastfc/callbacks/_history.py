@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from fastfc._arguments import number
 from fastfc._ranges import require_count, require_range
 from fastfc.callbacks._base import Callback, Run
 
@@ -36,7 +37,8 @@ class EarlyStopping(Callback):
     Attributes
     ----------
     best, best_epoch
-        The best value and its epoch; None before the first one that is not NaN.
+        The best value and its epoch; None before the first one that is not NaN. A training that begins anew begins them
+        anew; one that goes on from a file goes on with them.
 
     Raises
     ------
@@ -71,6 +73,7 @@ class EarlyStopping(Callback):
             raise ValueError(f'mode: expected "min", "max" or None, got {mode!r}')
         self.monitor, self.patience, self.min_delta, self.restore_best = monitor, patience, min_delta, restore_best
         self.mode = mode or ("max" if monitor.endswith("acc") else "min")
+        self._goes_on = False
         self._forget()
 
     def _forget(self) -> None:
@@ -79,8 +82,27 @@ class EarlyStopping(Callback):
         self._waited = 0
         self._parameters: dict[str, np.ndarray] = {}
 
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "best": self.best, "best_epoch": self.best_epoch, "waited": self._waited, "parameters": self._parameters
+        }  # fmt: skip
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        best, best_epoch, parameters = state["best"], state["best_epoch"], state["parameters"]
+        if best is not None:
+            require_count("best_epoch", best_epoch, 1)
+            best = number("best", best)
+        require_count("waited", state["waited"], 0)
+        if not all(isinstance(w, np.ndarray) and w.dtype.kind == "f" for w in parameters.values()):
+            raise ValueError("parameters: expected arrays of floating-point numbers by name")
+        self.best, self.best_epoch, self._waited = best, best_epoch, int(state["waited"])
+        self._parameters = dict(parameters) if self.restore_best else {}
+        self._goes_on = True
+
     def on_train_begin(self, run: Run) -> None:
-        self._forget()
+        if not self._goes_on:
+            self._forget()
+        self._goes_on = False
 
     def on_epoch_end(self, run: Run) -> bool:
         if self.monitor not in run.values:
@@ -96,9 +118,9 @@ class EarlyStopping(Callback):
 
     def on_train_end(self, run: Run) -> None:
         if self._parameters:
-            # Not one by one: the model's own dictionary may be the Solver's best parameters.
-            run.model.params = self._parameters
-        self._parameters = {}
+            # Not one by one: the model's own dictionary may be the Solver's best parameters. And copies: a training
+            # that goes on from here must not change them.
+            run.model.params = {name: w.copy() for name, w in self._parameters.items()}
 
     def _is_better(self, value: float) -> bool:
         if self.best is None:
@@ -114,7 +136,8 @@ class History(Callback):
     ----------
     values : dict of str to list
         ``epoch``, ``step`` and the keys of the values of a :class:`~fastfc.callbacks.Run`, with a number for each
-        epoch, NaN where an epoch had none of that name. A training that begins anew begins them anew.
+        epoch, NaN where an epoch had none of that name. A training that begins anew begins them anew; one that goes on
+        from a file goes on with them.
 
     Examples
     --------
@@ -131,9 +154,25 @@ class History(Callback):
 
     def __init__(self) -> None:
         self.values: dict[str, list[Any]] = {}
+        self._goes_on = False
+
+    def state_dict(self) -> dict[str, Any]:
+        # Names of values need not be identifiers.
+        columns = enumerate(self.values.items())
+        return {f"column{i}": {"name": name, "values": np.array(values)} for i, (name, values) in columns}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        found = {str(column["name"]): np.asarray(column["values"]) for column in state.values()}
+        if any(column.ndim != 1 or column.dtype.kind not in "iuf" for column in found.values()):
+            raise ValueError("values: expected numbers by epoch")
+        if len({column.size for column in found.values()}) > 1:
+            raise ValueError("values: expected as many numbers of each name")
+        self.values, self._goes_on = {name: column.tolist() for name, column in found.items()}, True
 
     def on_train_begin(self, run: Run) -> None:
-        self.values = {}
+        if not self._goes_on:
+            self.values = {}
+        self._goes_on = False
 
     def on_epoch_end(self, run: Run) -> None:
         found = {"epoch": run.epoch, "step": run.step, **run.values}

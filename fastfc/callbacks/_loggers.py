@@ -6,6 +6,7 @@ import math
 import os
 from typing import Any
 
+from fastfc._ranges import require_count
 from fastfc.callbacks._base import Callback, Run
 
 __all__ = ["CSVLogger", "JSONLinesLogger", "ProgressBar", "TensorBoard"]
@@ -21,7 +22,8 @@ class CSVLogger(Callback):
     Parameters
     ----------
     path : path
-        An older file is replaced when the training begins, unless `append` is true.
+        An older file is replaced when the training begins, unless `append` is true. A training that goes on from a file
+        goes on with its lines up to there.
     append : bool
         Whether an older file with the same columns is continued.
 
@@ -51,12 +53,20 @@ class CSVLogger(Callback):
         self._columns: list[str] = []
         # Whether the columns are those of an older file, which nobody has compared yet.
         self._older = False
+        self._lines: int | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return _lines_of(self.path)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._lines = _checked_lines(state)
 
     def on_train_begin(self, run: Run) -> None:
+        goes_on = self.append or self._lines is not None
         self._columns, self._older = [], False
-        with open(self.path, "a" if self.append else "w", newline="", encoding="utf-8"):
-            pass
-        if self.append:
+        _begin(self.path, self.append, self._lines)
+        self._lines = None
+        if goes_on:
             with open(self.path, newline="", encoding="utf-8") as file:
                 self._columns = next(csv.reader(file), [])
             self._older = bool(self._columns)
@@ -82,7 +92,8 @@ class JSONLinesLogger(Callback):
     Parameters
     ----------
     path : path
-        An older file is replaced when the training begins, unless `append` is true.
+        An older file is replaced when the training begins, unless `append` is true. A training that goes on from a file
+        goes on with its lines up to there.
     append : bool
 
     Raises
@@ -110,15 +121,46 @@ class JSONLinesLogger(Callback):
 
     def __init__(self, path: Path, append: bool = False) -> None:
         self.path, self.append = path, append
+        self._lines: int | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return _lines_of(self.path)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._lines = _checked_lines(state)
 
     def on_train_begin(self, run: Run) -> None:
-        with open(self.path, "a" if self.append else "w", encoding="utf-8"):
-            pass
+        _begin(self.path, self.append, self._lines)
+        self._lines = None
 
     def on_epoch_end(self, run: Run) -> None:
         values = {name: value if math.isfinite(value) else None for name, value in run.values.items()}
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps({"epoch": run.epoch, "step": run.step, **values}) + "\n")
+
+
+def _lines_of(path: Path) -> dict[str, Any]:
+    """The state of a file of lines: their number so far; none without a file."""
+    if not os.path.exists(path):
+        return {}
+    with open(path, "rb") as file:
+        return {"lines": sum(1 for _ in file)}
+
+
+def _checked_lines(state: dict[str, Any]) -> int:
+    require_count("lines", state["lines"], 0)
+    return int(state["lines"])
+
+
+def _begin(path: Path, append: bool, lines: int | None) -> None:
+    """Begin a file of lines, or go on with it: after so many, if a training goes on that had written them."""
+    with open(path, "a" if append or lines is not None else "w", encoding="utf-8"):
+        pass
+    if lines is not None:
+        with open(path, "rb+") as file:
+            for _ in range(lines):
+                file.readline()
+            file.truncate()
 
 
 class TensorBoard(Callback):

@@ -19,6 +19,7 @@ from fastfc.formats.model import DAMAGE, array_kinds, packed, unpacked
 from fastfc.formats.npz import read_npz
 from fastfc.training.engine import Trainer
 from fastfc.training.gradients import Accumulated
+from fastfc.training.hooks import load_states, states_of
 from fastfc.training.options import CHANGEABLE, OPTIONS, SAVED, check_options
 from fastfc.training.state import HISTORIES, SPLITS, TrainingState, stream_state
 
@@ -29,7 +30,7 @@ _MODELS = {kind.__name__: kind for kind in (FullyConnectedNet, TwoLayerNet)}
 _PLAIN = (type(None), bool, int, float, str)
 #: Names of arrays, beside the model's, as far as they are fixed.
 _ARRAYS = (*HISTORIES, "stream")
-_PREFIXES = ("best_params.", "optim_configs.", "options.", "accumulated.")
+_PREFIXES = ("best_params.", "optim_configs.", "options.", "accumulated.", "callbacks.")
 
 # No machine has as many processors; a file that says more would start as many threads.
 _MAX_THREADS = 4096
@@ -86,6 +87,11 @@ def save_training(
         "data": digests_of(solver),
         "ran": state.ran,
         "accumulated": float(state.accumulated.weight),
+        "plateau": None if (plateau := solver._plateau()) is None else plateau.state_dict(),
+        "callbacks": [
+            [name, _encoded(held, f"callbacks.{i}", arrays)]
+            for i, (name, held) in enumerate(states_of(solver.callback))
+        ],
     }
     options["arrays"] = sorted(arrays)
     arrays["options"] = np.array(json.dumps(options))
@@ -102,6 +108,8 @@ class _Training:
     attributes: dict[str, Any]  # of the Solver, beside its arguments
     state: TrainingState
     digests: dict[str, str]  # of its data
+    plateau: dict[str, Any] | None  # the state of a schedule that goes by the values of epochs
+    callbacks: list[tuple[str, dict[str, Any]]]  # the states of callbacks, by the names of their classes
 
 
 def resumed(
@@ -132,6 +140,12 @@ def resumed(
         raise ValueError(f"data: expected what {source} was trained on; {', '.join(other)} differ")
     for name, value in training.attributes.items():
         setattr(solver, name, value)
+    try:
+        if training.plateau is not None and (plateau := solver._plateau()) is not None:
+            plateau.load_state_dict(training.plateau)
+        load_states(solver.callback, training.callbacks)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise ValueError(f"{source}: expected states of its schedule and callbacks ({error})") from error
     return solver, training.state
 
 
@@ -180,7 +194,14 @@ def _understood(options: dict[str, Any], arrays: dict[str, np.ndarray]) -> _Trai
     state = TrainingState(
         iterations, None, stream, resumes=True, ran=_ran(options["ran"]), accumulated=Accumulated(sums, weight)
     )
-    return _Training(model, arguments, attributes, state, options["data"])
+    # A file that is older than them has no such states.
+    plateau = options.get("plateau")
+    if not isinstance(plateau, dict | None):
+        raise ValueError("plateau: expected the state of a schedule")
+    callbacks = [(str(name), _decoded(held, arrays)) for name, held in options.get("callbacks", [])]
+    if not all(isinstance(held, dict) for _, held in callbacks):
+        raise ValueError("callbacks: expected dictionaries by name")
+    return _Training(model, arguments, attributes, state, options["data"], plateau, callbacks)
 
 
 def _plain(name: str, solver: Trainer) -> Any:
@@ -189,12 +210,16 @@ def _plain(name: str, solver: Trainer) -> Any:
     return _from_schedule(value) if name == "schedule" and not isinstance(value, str | None) else value
 
 
+def _kinds_of_schedules() -> dict[str, Any]:
+    return {**schedules.SCHEDULES, "plateau": schedules.ReduceOnPlateau}
+
+
 def _from_schedule(schedule: schedules.Schedule) -> dict[str, Any]:
     """A schedule of this module as a dictionary of plain values, for a file; TypeError for one of your own."""
-    name = next((name for name, kind in schedules.SCHEDULES.items() if type(schedule) is kind), None)
+    name = next((name for name, kind in _kinds_of_schedules().items() if type(schedule) is kind), None)
     if name is None:
         raise TypeError(f"schedule: expected one of fastfc.schedules, to be saved, got {schedule!r:.80}")
-    values = {each.name: getattr(schedule, each.name) for each in fields(schedule)}  # type: ignore[arg-type]
+    values = {each.name: getattr(schedule, each.name) for each in fields(schedule) if each.init}  # type: ignore[arg-type]
     nested = {key: _from_schedule(value) for key, value in values.items() if isinstance(value, schedules.Schedule)}
     return {"schedule": name, **values, **nested}
 
@@ -203,9 +228,10 @@ def _to_schedule(values: dict[str, Any]) -> schedules.Schedule:
     """The schedule that :func:`_from_schedule` took apart; ValueError or TypeError for one that makes no sense."""
     rest = {key: _to_schedule(value) if isinstance(value, dict) else value for key, value in values.items()}
     name = rest.pop("schedule", None)
-    if name not in schedules.SCHEDULES:
-        raise ValueError(f"schedule: expected one of {', '.join(map(repr, schedules.SCHEDULES))}, got {name!r:.80}")
-    return schedules.SCHEDULES[name](**rest)
+    kinds = _kinds_of_schedules()
+    if name not in kinds:
+        raise ValueError(f"schedule: expected one of {', '.join(map(repr, kinds))}, got {name!r:.80}")
+    return kinds[name](**rest)
 
 
 def _arguments(options: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, Any]:

@@ -60,8 +60,9 @@ _PARAMETERS = {
         rows that are trained on; not with :meth:`partial_fit`. Scores of validation have none.""",
     "label_smoothing": """float
         The share s of a label that is spread evenly over all classes, or over 0 and 1 of each output.""",
-    "schedule": """str or :class:`~fastfc.schedules.Schedule`, optional
-        Factors of the learning rate by steps, for "adam" too; ``max_iter`` epochs are the whole training.""",
+    "schedule": """str, :class:`~fastfc.schedules.Schedule` or :class:`~fastfc.schedules.ReduceOnPlateau`, optional
+        Factors of the learning rate by steps, for "adam" too; ``max_iter`` epochs are the whole training. A plateau is
+        one of the training loss, or with early stopping of the validation score (``monitor="val_acc"``).""",
     "weight_decay": """float
         Decoupled weight decay (AdamW) of the solver "adam"; biases do not decay. With it epsilon is added to the
         corrected root, as in :func:`fastfc.optim.adamw`.""",

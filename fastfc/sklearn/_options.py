@@ -85,6 +85,8 @@ class OptimizerState:
         The rule's own, by the names of parameters.
     raw : array or None
         The parameters before they were averaged, with ``ema``.
+    plateau : ReduceOnPlateau or None
+        The schedule, if it is one.
     """
 
     rule: str
@@ -92,6 +94,7 @@ class OptimizerState:
     steps: int = 0
     arrays: dict[str, list[np.ndarray]] | None = None
     raw: np.ndarray | None = None
+    plateau: schedules.ReduceOnPlateau | None = None
 
 
 def rule_and_config(estimator: Any) -> tuple[Callable[..., Any], dict[str, float]]:
@@ -145,7 +148,14 @@ def check_together(estimator: Any, incremental: bool) -> None:
     if getattr(estimator, "label_smoothing", 0) > 0 and estimator.loss == "hinge":
         raise ValueError(f"label_smoothing: expected 0 with loss='hinge', got {estimator.label_smoothing}")
     if estimator.schedule is not None:
-        schedules.get(estimator.schedule)
+        plateau = schedules.plateau_of(estimator.schedule)
+        if plateau is None:
+            schedules.get(estimator.schedule)
+        elif plateau.monitor == "train_acc" or (plateau.monitor == "val_acc" and not estimator.early_stopping):
+            raise ValueError(
+                "schedule: expected a plateau of 'loss', or with early_stopping=True of 'val_acc', "
+                f"got one of {plateau.monitor!r}"
+            )
         if estimator.solver == "sgd" and estimator.learning_rate != "constant":
             raise ValueError(f"learning_rate: expected 'constant' beside a schedule, got {estimator.learning_rate!r}")
     if incremental and estimator.early_stopping:

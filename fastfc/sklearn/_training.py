@@ -51,6 +51,8 @@ def train(
     optimizer = OptimizerState(rule.__name__, float(estimator.learning_rate_init))
     if incremental and hasattr(estimator, "_optimizer") and estimator._optimizer.rule == rule.__name__:
         optimizer = estimator._optimizer
+    else:
+        optimizer.plateau = schedules.plateau_of(estimator.schedule)
     estimator._optimizer = optimizer
     try:
         with Epochs(
@@ -132,12 +134,14 @@ class _Loop:
         """Train until `count` epochs, the stopping rule, or a callback ends it."""
         estimator = self.estimator
         single = estimator.verbose or self.validation_score is not None or self.epoch_hooks is not None
+        single = single or estimator._optimizer.plateau is not None
         factors = self._factors(incremental)
         estimator.n_iter_ = 0
         while estimator.n_iter_ < count:
             at_once = 1 if single else min(count - estimator.n_iter_, self.epochs.at_once)
             with self.epoch_hooks(averaged=self._averaged) if self.epoch_hooks else contextlib.nullcontext() as task:
                 self._train(at_once, factors)
+            self._tell_plateau()
             if self._is_stopping() or (task is not None and task.stop):
                 return
         if not incremental:
@@ -157,6 +161,12 @@ class _Loop:
         self.note()
         if self.validation_score is not None:
             self._validate(self.validation_score)
+
+    def _tell_plateau(self) -> None:
+        """Tell a schedule that goes by them the value of the epoch that has ended."""
+        estimator, plateau = self.estimator, self.estimator._optimizer.plateau
+        if plateau is not None:
+            plateau.update(estimator.loss_ if plateau.monitor == "loss" else estimator.validation_scores_[-1])
 
     def note(self) -> None:
         """Keep the losses of the epochs that were trained last."""
@@ -230,6 +240,9 @@ class _Loop:
         """The factors of the learning rate by steps: those of the schedule, or of an inverse scaling."""
         estimator, steps = self.estimator, self.epochs.steps
         first_step, seen = self.epochs.fit.steps_taken, estimator.t_
+        plateau = estimator._optimizer.plateau
+        if plateau is not None:
+            return lambda first, n: np.full(n, plateau.current)
         if estimator.schedule is not None:
             schedule, total = schedules.get(estimator.schedule), estimator.max_iter * steps
             # The calls of partial_fit go through one schedule together.

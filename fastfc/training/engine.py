@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from fastfc.ops.losses import Loss
+from fastfc.schedules import ReduceOnPlateau
 
 __all__ = ["Engine", "Trainer"]
 
@@ -112,6 +113,12 @@ class Trainer(Protocol):
 
     def _factors(self, count: int) -> np.ndarray | None:
         """The schedule's factors of the learning rate in the next steps."""
+
+    def _factors_from(self, first: int, count: int, per_epoch: int, total: int) -> np.ndarray | None:
+        """The schedule's factors of the learning rate in the steps from number `first` on."""
+
+    def _plateau(self) -> ReduceOnPlateau | None:
+        """The schedule, if it goes by values that the training reaches: the Solver's own copy."""
 
     def _loss(self) -> Loss | None:
         """The record of the model's loss; None for somebody's own model."""

@@ -4,6 +4,8 @@ import contextlib
 import logging
 from collections.abc import Iterator
 
+import numpy as np
+
 from fastfc.training.engine import Engine, Trainer
 from fastfc.training.hooks import TrainingHooks
 from fastfc.training.state import TrainingState
@@ -52,6 +54,8 @@ def _advance(
     epoch_end = t % iterations_per_epoch == 0
     if not inside:
         _finish_iteration(solver, engine, t, epoch_end)
+    if epoch_end:
+        _tell_plateau(solver, iterations_per_epoch)
     state.iterations = t
     if solver.callback is not None:
         with lent(solver, engine):
@@ -59,6 +63,17 @@ def _advance(
     if epoch_end and solver.autosave is not None:
         solver._autosave(engine)
     return t
+
+
+def _tell_plateau(solver: Trainer, iterations_per_epoch: int) -> None:
+    """Tell a schedule that goes by them the value of the epoch that has ended."""
+    plateau = solver._plateau()
+    if plateau is None:
+        return
+    losses = np.asarray(solver.loss_history[-iterations_per_epoch:], np.float64)
+    histories = {"train_acc": solver.train_acc_history, "val_acc": solver.val_acc_history}
+    value = losses.mean() if plateau.monitor == "loss" else histories[plateau.monitor][-1]
+    plateau.update(float(value))
 
 
 def _call(solver: Trainer, t: int) -> None:

@@ -66,7 +66,7 @@ def _require_callback(name: str, value: Any) -> None:
 
 
 def _require_schedule(name: str, value: Any) -> None:
-    if value is not None:
+    if value is not None and schedules.plateau_of(value) is None:
         schedules.get(value)
 
 

@@ -48,19 +48,20 @@ class TrainingState:
 
     def attributes(self) -> dict[str, Any]:
         """The attributes of a pickled Solver that hold this, by the names that version 0.1 gave them."""
+        accumulated = (self.accumulated.sums, self.accumulated.weight)
         return {
             "_iterations": self.iterations,
             "_left": (self.params, self.stream),
             "_resumes": self.resumes,
             "_ran": self.ran,
-            "_accumulated": (self.accumulated.sums, self.accumulated.weight),
+            # Version 0.1 had none.
+            **({"_accumulated": accumulated} if self.accumulated.sums else {}),
         }
 
     @classmethod
     def taken_from(cls, attributes: MutableMapping[str, Any]) -> "TrainingState":
         """The state that :meth:`attributes` gave, whose entries are removed."""
         params, stream = attributes.pop("_left")
-        # Of a file of version 0.1 there is none.
         accumulated = Accumulated(*attributes.pop("_accumulated", ()))
         iterations, resumes, ran = (attributes.pop(name) for name in ("_iterations", "_resumes", "_ran"))
         return cls(iterations, params, stream, resumes, ran, accumulated)
