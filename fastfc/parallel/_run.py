@@ -10,13 +10,12 @@ from fastfc._runtime.interrupts import held_back
 from fastfc._runtime.stream import state_of_words
 from fastfc.ops.rules import MOST_HYPERPARAMETERS
 from fastfc.parallel._agreement import ProcessError, exchanged, unbroken
-from fastfc.params import FlatParameters
 from fastfc.training.calls import new_call, plan_of_rows
 from fastfc.training.compiling import kernel
 from fastfc.training.job import training_job
 from fastfc.training.memory import BATCH_NORM, DONE, LOSS, SQUARES, Plan, Predictions, StepPart
 from fastfc.training.parts import PART_SECONDS, predict_in_parts
-from fastfc.training.plan import make_plan, parameters_of, set_hyperparameters
+from fastfc.training.plan import make_plan, set_hyperparameters
 from fastfc.training.run import CompiledRun
 
 __all__ = ["ParallelRun"]
@@ -61,9 +60,6 @@ class ParallelRun(CompiledRun):
         )
         # Nobody has all rows.
         plan.by_features = False
-        self._grads = FlatParameters(self._model.params.shapes, plan.dtype)
-        for name, parameter in parameters_of(plan, self._model):
-            parameter.gradient = self._grads[name].reshape(-1)
         return plan
 
     def _adopt(self) -> None:
@@ -135,7 +131,7 @@ class ParallelRun(CompiledRun):
                 self._exchange(layer, "dgamma", "dbeta")
             part.layer = layer
             self._backward(plan, rank, part)
-        self._comm.Allreduce(self._in_place, self._grads.flat)
+        self._comm.Allreduce(self._in_place, self._plan.gradients)
         thread = plan.threads[rank]
         if factor is not None:
             thread.hyperparameters.reshape(-1, MOST_HYPERPARAMETERS)[:, 0] = thread.rates * factor
