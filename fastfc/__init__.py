@@ -24,6 +24,7 @@ _EXPORTS = {
     "sweep": "fastfc.sweeps",
     "export": "fastfc.formats.export",
     "load_exported": "fastfc.formats.export",
+    "from_onnx": "fastfc.formats.export.onnx",
     "from_keras_weights": "fastfc.formats.export.keras",
     "to_keras_weights": "fastfc.formats.export.keras",
     "from_torch_state": "fastfc.formats.export.torch_names",

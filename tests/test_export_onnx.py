@@ -227,7 +227,6 @@ def standardization(text):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda model: model.ClearField("metadata_props"), "only ONNX files that fastfc wrote are read"),
         (lambda model: model.metadata_props.pop(), "damaged"),
         (external, "is in another file"),
         (lambda model: setattr(model.graph.node[-1], "op_type", "Sigmoid"), "its graph is not the one"),

@@ -51,7 +51,9 @@ def add_parser(commands: Any) -> None:
         epilog=_EPILOG,
     )
     predict.set_defaults(run=run)
-    predict.add_argument("model", metavar="MODEL", help="a file that fastfc train or fastfc export wrote")
+    predict.add_argument(
+        "model", metavar="MODEL", help="a file that fastfc train or fastfc export wrote, or an .onnx file"
+    )
     predict.add_argument("data", metavar="DATA", help="as in fastfc train; labels may be missing; also an idx file")
     predict.add_argument(
         "--target",

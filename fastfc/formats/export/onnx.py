@@ -1,11 +1,12 @@
 """Networks as ONNX models: features in, `label` and `probabilities` out.
 
 A file is read again by its initializers, which have fastfc's names, and by its metadata ``fastfc``; the graph must be
-the one that the same network is written as.
+the one that the same network is written as. Files of other programs are read by their graphs.
 """
 
 import json
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -18,9 +19,9 @@ from fastfc import __version__
 from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.formats.atomic import replaced_file
 from fastfc.formats.export.description import Description, checked_input_dtype, describe, refused, unpack
-from fastfc.formats.npz import MAX_DATA_BYTES
+from fastfc.formats.export.onnx_graphs import array_of, network_of
 
-__all__ = ["Graph", "add_scores", "model_of", "read", "write"]
+__all__ = ["Graph", "add_scores", "from_onnx", "model_of", "read", "write"]
 
 # The first opset with LayerNormalization, and the format's version that came with it.
 _OPSET, _IR_VERSION = 17, 8
@@ -224,25 +225,71 @@ def _scaled(g: Graph, x: str, i: int) -> str:
     return g.add("Add", g.add("Mul", x, f"gamma{i}"), f"beta{i}")
 
 
-def read(path: str) -> FullyConnectedNet:
-    """Read a model that :func:`write` wrote; others are refused, also if only the graph was changed."""
-    onnx = _library()
-    with open(path, "rb") as file:
+def from_onnx(path: str | os.PathLike[str], *, loss: str | None = None) -> FullyConnectedNet:
+    """Make a network of an ONNX file, also of another program's.
+
+    The graph has one input `X` (N, features), which may be standardized (Scaler, Sub, Div, Mul, Add). Then there are
+    affine layers (Gemm, or MatMul and Add), each but the last one followed by the same normalization
+    (BatchNormalization, LayerNormalization) or none, and by the same activation; last Softmax, Sigmoid, Exp or nothing,
+    and operators that make labels of scores. PyTorch, Keras and skl2onnx write multi-layer perceptrons so.
+
+    Parameters
+    ----------
+    path : path-like
+    loss : str, optional
+        As for :class:`fastfc.FullyConnectedNet`. By default that of the operator after the last layer: ``"softmax"``,
+        ``"logistic"`` for Sigmoid, ``"poisson"`` for Exp; ``"svm"`` where labels are made of the scores alone, and
+        ``"squared"`` where the scores are the output. A classifier that gives scores only needs ``loss="softmax"``.
+
+    Returns
+    -------
+    FullyConnectedNet
+        In float64 if one of the arrays is, else in float32. Of a file that fastfc wrote, the same network bit for bit.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it is damaged, or its graph is another; the message names the operator. Or if `loss` is not one of a
+        network's, or is given for a file that fastfc wrote.
+    ImportError
+        If onnx is missing.
+
+    Examples
+    --------
+    >>> fastfc.from_onnx("model.onnx", loss="softmax").dims  # doctest: +SKIP
+    [4, 32, 3]
+    """
+    onnx, name = _library(), os.fsdecode(path)
+    with open(name, "rb") as file:
         content = file.read()
-    with refused(path, _decode_error()):
+    with refused(name, _decode_error()):
         model = onnx.load_model_from_string(content)
         metadata = {entry.key: entry.value for entry in model.metadata_props}
         if "fastfc" not in metadata:
-            raise ValueError("it has no metadata 'fastfc': only ONNX files that fastfc wrote are read")
-        listed = set(json.loads(metadata["fastfc"])["arrays"])
-        arrays = _initializers(onnx, model) | _entrance(metadata["fastfc.standardization"])
-        net = unpack(metadata["fastfc"], {name: array for name, array in arrays.items() if name in listed})
-        description = describe(net)
-        input_dtype = onnx.helper.tensor_dtype_to_np_dtype(model.graph.input[0].type.tensor_type.elem_type)
-        expected = model_of(description, checked_input_dtype(description, input_dtype))
-        if expected.graph != model.graph or list(expected.opset_import) != list(model.opset_import):
-            raise ValueError("its graph is not the one that fastfc writes for its arrays")
-        return net
+            return network_of(onnx, model, loss)
+        if loss is not None:
+            raise ValueError(f"loss: expected None, as the file says what network it is, got {loss!r}")
+        return _written(onnx, model, metadata)
+
+
+def read(path: str) -> FullyConnectedNet:
+    """Read a file as :func:`from_onnx` does."""
+    return from_onnx(path)
+
+
+def _written(onnx: ModuleType, model: Any, metadata: dict[str, str]) -> FullyConnectedNet:
+    """The network of a model that :func:`write` wrote; ValueError for one that was changed, also in its graph alone."""
+    listed = set(json.loads(metadata["fastfc"])["arrays"])
+    arrays = _initializers(onnx, model) | _entrance(metadata["fastfc.standardization"])
+    net = unpack(metadata["fastfc"], {name: array for name, array in arrays.items() if name in listed})
+    description = describe(net)
+    input_dtype = onnx.helper.tensor_dtype_to_np_dtype(model.graph.input[0].type.tensor_type.elem_type)
+    expected = model_of(description, checked_input_dtype(description, input_dtype))
+    if expected.graph != model.graph or list(expected.opset_import) != list(model.opset_import):
+        raise ValueError("its graph is not the one that fastfc writes for its arrays")
+    return net
 
 
 def _decode_error() -> type[Exception]:
@@ -252,17 +299,12 @@ def _decode_error() -> type[Exception]:
 
 
 def _initializers(onnx: ModuleType, model: Any) -> dict[str, NDArray[Any]]:
-    """The arrays of numbers under the names of a network's file; tensors in other files are never followed."""
+    """The arrays of numbers under the names of a network's file."""
     arrays = {}
     for tensor in model.graph.initializer:
-        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
-            raise ValueError(f"{tensor.name!r:.80} is in another file")
-        if tensor.data_type not in (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE) or tensor.name in _STANDARDIZATION:
-            continue
-        if any(n < 0 for n in tensor.dims) or math.prod(max(n, 1) for n in tensor.dims) > MAX_DATA_BYTES // 8:
-            raise ValueError(f"{tensor.name!r:.80} has dimensions {list(tensor.dims)!r:.80}")
-        name = tensor.name if tensor.name.startswith("running_") else f"params.{tensor.name}"
-        arrays[name] = onnx.numpy_helper.to_array(tensor)
+        array = array_of(onnx, tensor)
+        if array.dtype.kind == "f" and tensor.name not in _STANDARDIZATION:
+            arrays[tensor.name if tensor.name.startswith("running_") else f"params.{tensor.name}"] = array
     return arrays
 
 
