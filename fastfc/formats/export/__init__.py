@@ -98,6 +98,14 @@ def load_exported(path: str | os.PathLike[str]) -> FullyConnectedNet:
     for fastfc's own format. ONNX files of other programs are read as by :func:`fastfc.from_onnx`. Nothing in a file is
     executed.
 
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    FullyConnectedNet
+
     Raises
     ------
     FileNotFoundError
