@@ -1,6 +1,9 @@
 """fastfc.sklearn: several members in one estimator, n_members."""
 
 import pickle
+import signal
+import threading
+import time
 
 import joblib
 import numba
@@ -164,3 +167,23 @@ def test_what_is_refused():
 
         with pytest.raises(ValueError, match="n_members: expected 1 with callbacks"):
             model.set_callbacks(ProgressBar()).fit(X, LABELS)
+
+
+def test_an_interrupt_ends_all_members():
+    model = MLPClassifier((50,), n_members=3, n_threads=2, max_iter=10**7, n_iter_no_change=10**7, random_state=0)
+
+    def interrupt():
+        while not any(thread.name.startswith("ThreadPoolExecutor") for thread in threading.enumerate()):
+            time.sleep(0.01)
+        time.sleep(0.2)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    helper = threading.Thread(target=interrupt)
+    helper.start()
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, LABELS)
+    helper.join()
+    with pytest.raises(NotFittedError):
+        model.predict(X)
+    # 10 million epochs would take half an hour.
+    assert not any(thread.name.startswith("ThreadPoolExecutor") for thread in threading.enumerate())

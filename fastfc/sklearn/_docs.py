@@ -78,7 +78,7 @@ _PARAMETERS = {
         Networks that are fitted on the same data with seeds drawn from `random_state`, side by side in as many threads
         as one training could have, with one thread each. Their probabilities or predictions are averaged (with
         ``"hinge"`` their scores). With several, early stopping holds out rows for each anew, scikit-learn's callbacks
-        are refused, and Ctrl-C waits for the fits that have begun, and keeps nothing of them.""",
+        are refused, and Ctrl-C ends all of them and keeps nothing.""",
     "n_threads": """int, optional
         Threads of a training. By default one within a parallel search, else as :func:`fastfc.set_num_threads` says,
         else as many as pay.""",

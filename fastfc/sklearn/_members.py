@@ -1,6 +1,7 @@
 """Ensembles: an estimator's members, which differ in their random numbers alone, fitted side by side and averaged."""
 
 import copy
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -39,13 +40,25 @@ def fit_members(
     X_val, y_val, weights_val = validation
     if X_val is not None:
         X_val, y_val = estimator._validated_again(X_val, y_val)
-    members = _copies(estimator) if goes_on else _new(estimator)
+    members, halt = _copies(estimator) if goes_on else _new(estimator), threading.Event()
 
     def fit(member: Any) -> Any:
-        return member._fit(X, y, sample_weight, incremental, (X_val, y_val, weights_val))
+        member._halt = halt
+        try:
+            return member._fit(X, y, sample_weight, incremental, (X_val, y_val, weights_val))
+        finally:
+            del member._halt
 
     with ThreadPoolExecutor(min(len(members), _threads_of(estimator))) as pool:
-        estimator.members_ = list(pool.map(fit, members))
+        fits = [pool.submit(fit, member) for member in members]
+        try:
+            estimator.members_ = [each.result() for each in fits]
+        except BaseException:
+            # Also Ctrl-C, which comes in the main thread alone.
+            halt.set()
+            for each in fits:
+                each.cancel()
+            raise
     for name in OF_ONE_NETWORK:
         estimator.__dict__.pop(name, None)
     first = members[0]

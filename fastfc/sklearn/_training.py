@@ -1,6 +1,7 @@
 """The training by steps: scikit-learn's loop over epochs, as many of them in a compiled call as can be."""
 
 import contextlib
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -111,6 +112,24 @@ def _save(fit: Fit, optimizer: OptimizerState) -> None:
     optimizer.arrays = {name: [array.copy() for array in arrays] for name, arrays in fit.state.items()}
 
 
+class Halted(Exception):
+    """Ends the fit of a member once that of another one has failed, or was interrupted."""
+
+
+def _until_halted(estimator: Any, factors: Factors) -> Factors:
+    """The factors of the learning rate, which are asked for between compiled calls; Halted once a member is to end."""
+    halt: threading.Event | None = vars(estimator).get("_halt")
+    if halt is None:
+        return factors
+
+    def checked(first: int, count: int) -> np.ndarray:
+        if halt.is_set():
+            raise Halted
+        return np.ones(count) if factors is None else factors(first, count)
+
+    return checked
+
+
 class _Loop:
     """The epochs of one training, and what the estimator keeps of them."""
 
@@ -157,7 +176,7 @@ class _Loop:
         fit = self.epochs.fit
         fit.set_hyperparameters(config, without_decay(fit.net.params.shapes, config))
         self.pending = True
-        self.epochs.train(count, None if self.validation_score else self.watch, factors)
+        self.epochs.train(count, None if self.validation_score else self.watch, _until_halted(self.estimator, factors))
         self.note()
         if self.validation_score is not None:
             self._validate(self.validation_score)
