@@ -16,7 +16,7 @@ initial weights are good, where the gradients go, and which units are dead.
 # Your code, as it is
 # -------------------
 # ``cs231n`` is a finished package in plain NumPy. The assignment trains on CIFAR-10; here it is Fashion-MNIST, 4,000
-# pictures of which come with fastfc. The code is what a notebook of the course has.
+# pictures of which come with fastfc. The code is that of the course's notebooks.
 
 from time import perf_counter
 
@@ -85,8 +85,7 @@ print(f"{seconds:.2f} seconds, which is {own_seconds / seconds:.0f} times as fas
 print(f"largest difference of a loss: {difference:.1e}")
 
 # %%
-# One picture shows the losses and the accuracies. Where the two accuracies part, the network begins to learn its
-# training pictures by heart.
+# One picture shows the losses and the accuracies. Where the two accuracies separate, the network begins to overfit.
 
 from fastfc.plots import plot_history
 

@@ -14,8 +14,8 @@ checks that each of them says the same.
 # %%
 # A network
 # ---------
-# Three kinds of irises by four lengths in centimetres. The network is told the mean and the scale of its inputs, so it
-# takes centimetres, and so will everything that is exported from it.
+# It tells three species of iris by four lengths. The network has the mean and the scale of its inputs, so it takes
+# centimetres, and so will everything that is exported from it.
 
 from pathlib import Path
 
@@ -120,8 +120,8 @@ print(f"largest difference {np.abs(probabilities - expected).max():.0e}")
 # %%
 # How sure is it?
 # ---------------
-# All of them have predicted the same; here is what: the classes by the length and the width of the petals, with the mean
-# sepals of all flowers.
+# The probabilities of the three species as red, green and blue, by the length and the width of the petals, for a flower
+# with sepals of average size.
 
 import matplotlib.pyplot as plt
 

@@ -3,7 +3,7 @@ Reinforcement learning: balancing a pole
 ========================================
 
 In reinforcement learning the training loop is yours, networks are small, and there are many steps: choose an action, look
-at what happens, learn from a batch. In most libraries the calls around the network take longer than the network. This page
+at what happens, learn from a batch. In most libraries the overhead of calls takes longer than the arithmetic. This page
 learns to balance a pole on a cart by deep Q-learning, in about a hundred lines of Python that are yours to change.
 
 .. code-block:: sh
@@ -14,8 +14,8 @@ learns to balance a pole on a cart by deep Q-learning, in about a hundred lines 
 # %%
 # The problem
 # -----------
-# A cart is pushed to the left or to the right, fifty times a second. The state is four numbers: the place and the speed of
-# the cart, the angle and the turning of the pole. It is over when the pole leans more than 12 degrees, when the cart is 2.4
+# A cart is pushed to the left or to the right, fifty times a second. The state is four numbers: the position and the velocity
+# of the cart, the angle and the angular velocity of the pole. It is over when the pole leans more than 12 degrees, when the cart is 2.4
 # metres away, or after 500 pushes. The equations are in :mod:`fastfc.examples.cartpole`, and so is all that follows.
 
 import numpy as np
@@ -109,18 +109,18 @@ figure, (above, below) = plt.subplots(
 above.plot(seconds, np.degrees([state[2] for state in states]))
 above.set(ylabel="angle (degrees)")
 below.plot(seconds, [state[0] for state in states], color="#d95f02")
-below.set(ylabel="place (metres)", xlabel="seconds")
+below.set(ylabel="position (metres)", xlabel="seconds")
 plt.show()
 print("pushes survived:", len(states) - 1)
 
 # %%
-# What the network has found out, as a map: which push is better, by angle and turning, for a cart that stands in the
-# middle.
+# What the network has found out, as a map: which push is better, by angle and angular velocity, for a cart that stands
+# in the middle.
 
 angles = np.linspace(-0.2, 0.2, 81)
-turnings = np.linspace(-2, 2, 81)
+velocities = np.linspace(-2, 2, 81)
 grid = np.array(
-    [[0.0, 0.0, angle, turning] for turning in turnings for angle in angles]
+    [[0.0, 0.0, angle, velocity] for velocity in velocities for angle in angles]
 )
 scores = net.forward(grid, training=False)
 better = (scores[:, 1] - scores[:, 0]).reshape(81, 81)
@@ -128,11 +128,11 @@ better = (scores[:, 1] - scores[:, 0]).reshape(81, 81)
 figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
 most = np.abs(better).max()
 image = axes.pcolormesh(
-    np.degrees(angles), turnings, better, cmap="RdBu_r", vmin=-most, vmax=most
+    np.degrees(angles), velocities, better, cmap="RdBu_r", vmin=-most, vmax=most
 )
-axes.contour(np.degrees(angles), turnings, better, levels=[0], colors="black")
-figure.colorbar(image, label="worth of right minus left")
-axes.set(xlabel="angle (degrees)", ylabel="turning (radians per second)")
+axes.contour(np.degrees(angles), velocities, better, levels=[0], colors="black")
+figure.colorbar(image, label="value of right minus left")
+axes.set(xlabel="angle (degrees)", ylabel="angular velocity (rad/s)")
 plt.show()
 
 # %%

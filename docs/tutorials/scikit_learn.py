@@ -3,7 +3,7 @@ Moving from scikit-learn's MLPClassifier
 ========================================
 
 You have a program with ``MLPClassifier`` or ``MLPRegressor``, a pipeline around it and a search around that, and most of
-the time goes into ``fit``. This page changes one import, checks that the numbers stay what they were, and then shows what
+the time goes into ``fit``. This page changes one import, checks that the numbers stay the same, and then shows what
 else the estimators can do.
 
 .. code-block:: sh
@@ -14,8 +14,8 @@ else the estimators can do.
 # %%
 # One import
 # ----------
-# The two estimators have the same name, so one of them gets another here. Data are scikit-learn's digits: 1,797 pictures
-# of 8 by 8 pixels.
+# Your program needs a new import and nothing else. This page uses both estimators, so it imports both modules. The data
+# are scikit-learn's digits: 1,797 pictures of 8 by 8 pixels.
 
 from time import perf_counter
 

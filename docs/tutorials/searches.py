@@ -71,7 +71,7 @@ for row in result.over_seeds():
 
 # %%
 # Each training has been written to ``widths.jsonl`` as it ended. A sweep that finds its file goes on from there, after
-# Ctrl-C or a night without power; here all is done already.
+# Ctrl-C or a power cut. Here everything has been done already.
 
 start = perf_counter()
 result = fastfc.sweep(widths, data, seeds=5, file="widths.jsonl")

@@ -2,7 +2,7 @@
 Tables from the command line
 ============================
 
-You have a table, and you want to know how well one of its columns can be told from the others. There is no program to
+You have a table, and you want to predict one of its columns from the others. There is no program to
 write: one command looks at the table, trains, and says how good the result is; a second one predicts.
 
 .. code-block:: sh
