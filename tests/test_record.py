@@ -8,7 +8,7 @@ import weakref
 import numpy as np
 import pytest
 
-from fastfc._runtime.record import Float64s, Int64s, Reals, Record, Uint32s, record
+from fastfc._runtime.record import Buffer, Float64s, Int64s, Reals, Record, Uint32s, record
 
 
 @record
@@ -133,3 +133,15 @@ def test_every_attribute_and_no_other():
         Inner(np.float32, number=1, other=2)
     with pytest.raises(TypeError):
         Inner(np.float32, number=0.5)
+
+
+def test_the_attributes_make_another_record():
+    memory = np.arange(10, dtype=np.float32)
+    one = made(values=Buffer(memory).part(2, 3))
+    one.count, one.scale = 7, 0.5
+    one.numbers = np.zeros(4)
+    # A part is still one: no view was made of it.
+    assert type(one.attributes()["values"]) is tuple
+    other = Outer(np.float32, **one.attributes())
+    np.testing.assert_array_equal(words_of(other)[0], words_of(one)[0])
+    np.testing.assert_array_equal(one.values, [2, 3, 4])

@@ -96,6 +96,11 @@ class Record(ctypes.Structure):
                 words.append(number_of(value))
         self._words.pack_into(self, 0, *words)
 
+    def attributes(self) -> dict[str, Any]:
+        """All attributes by name, for another record; of a :class:`Part` no view is made."""
+        kept = self.__dict__
+        return {name: kept[name] if name in kept else getattr(self, name) for name in self.fields}
+
     #: How ctypes hands the record to a function.
     _as_parameter_ = property(ctypes.addressof)
 

@@ -163,14 +163,14 @@ def plan_of_rows(plan: Plan, thread: int) -> Plan:
 
     layers = [
         {
-            **{name: getattr(layer, name) for name in Layer.fields},
+            **layer.attributes(),
             "x": of_rows(layer.x, layer.in_row),
             **{name: of_rows(getattr(layer, name), layer.d_out) for name in ("x_hat", "out", "slope", "dout")},
             "row_inv_std": of_rows(layer.row_inv_std, 1),
         }
         for layer in plan.layers
     ]
-    threads = [{**{name: getattr(own, name) for name in Thread.fields}, "index": 0, "first": 0, "end": rows}]
+    threads = [{**own.attributes(), "index": 0, "first": 0, "end": rows}]
     changed = {
         "batch": rows,
         "num_threads": 1,
@@ -180,7 +180,7 @@ def plan_of_rows(plan: Plan, thread: int) -> Plan:
         "layers": Table(Layer, plan.dtype, layers),
         "threads": Table(Thread, plan.dtype, threads),
     }
-    return Plan(plan.dtype, **{**{name: getattr(plan, name) for name in Plan.fields}, **changed})
+    return Plan(plan.dtype, **{**plan.attributes(), **changed})
 
 
 def new_call(dtype: np.dtype, **given: Any) -> Call:

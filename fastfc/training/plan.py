@@ -233,12 +233,8 @@ def shortened(plan: Plan, rows: int) -> Plan:
     The first thread has at least one row.
     """
     ends = [-(-rows * t // plan.num_threads) for t in range(plan.num_threads + 1)]
-    threads = [
-        {**{name: getattr(thread, name) for name in Thread.fields}, "first": ends[t], "end": ends[t + 1]}
-        for t, thread in enumerate(plan.threads)
-    ]
-    values = {name: getattr(plan, name) for name in Plan.fields}
-    return Plan(plan.dtype, **{**values, "batch": rows, "threads": Table(Thread, plan.dtype, threads)})
+    threads = [{**thread.attributes(), "first": ends[t], "end": ends[t + 1]} for t, thread in enumerate(plan.threads)]
+    return Plan(plan.dtype, **{**plan.attributes(), "batch": rows, "threads": Table(Thread, plan.dtype, threads)})
 
 
 def _parameters(model: Network, rule: Callable | None, gradients: np.ndarray) -> list[dict[str, Parameter]]:
