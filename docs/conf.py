@@ -6,6 +6,7 @@ from pathlib import Path
 import fastfc
 
 sys.path.insert(0, str(Path(__file__).parent))
+import figures
 import gallery
 
 project = "fastfc"
@@ -17,6 +18,8 @@ extensions = [
     "myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "sphinx_gallery.gen_gallery",
 ]  # fmt: skip
 exclude_patterns = ["_build", "tutorials"]
+
+figures.draw(Path(__file__).parent / "_build")
 
 # The tutorials are scripts in tutorials/, which the build runs in a copy; their pages are in learn/.
 sphinx_gallery_conf = {

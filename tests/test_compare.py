@@ -3,6 +3,7 @@
 import importlib
 import itertools
 import json
+import runpy
 
 import compare
 import pytest
@@ -204,3 +205,23 @@ def test_table_of_threads():
     assert cells(table, 0)[0] == "net@batch"
     assert cells(table, 2) == [small, "2.5", "0.50 x", "-", "-"]
     assert cells(table, 3) == [large, "-", "-", "1,500", "1.50 x"]
+
+
+def test_figure_of_the_steps():
+    """A dot for each library and network that was counted, at the ratio of its best median to fastfc's."""
+    pytest.importorskip("matplotlib")
+    figures = runpy.run_path(str(tables.FOLDER.parent / "docs" / "figures.py"))
+    figure = figures["steps"]()
+    panels = [axes for axes in figure.axes if axes.lines]
+    assert len(panels) == len(figures["VARIANTS"]) * len(figures["PROCESSORS"])
+    rows = json.loads((tables.FOLDER / "results" / "steps.json").read_text(encoding="utf-8"))["rows"]
+    chosen = [row for row in rows if row["variant"] == figures["VARIANTS"][0]]
+    shapes = [label.get_text() for label in panels[0].get_yticklabels()]
+    assert shapes == [row["shape"] for row in chosen]
+    drawn = {line.get_label(): dict(zip(line.get_ydata(), line.get_xdata(), strict=True)) for line in panels[0].lines}
+    for title, names in tables.FAMILIES.items():
+        for place, row in enumerate(chosen):
+            own = min(one["median_us"] for one in row["engines"] if one["engine"] == "fastfc")
+            times = [one["median_us"] for one in row["engines"] if one["engine"] in names and one["counted"]]
+            if title != "fastfc" and times:
+                assert drawn[title][place] == min(times) / own
