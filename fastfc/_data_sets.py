@@ -92,7 +92,8 @@ def _find_fashion_mnist() -> Path:
 # ---------------------------------------------------------------------------------- one form for all
 
 _SPLITS = ("train", "val", "test")
-_EMBEDDED_KINDS = dict.fromkeys(("rows_train", "y_train", "rows_test", "y_test"), "biuf") | {"class_names": "U"}
+_EMBEDDED_KINDS = {f"{kind}_{split}": "biuf" for kind in ("rows", "order", "y") for split in ("train", "test")}
+_EMBEDDED_KINDS |= {"class_names": "U"}
 
 
 def _as_integers(y: Array, source: object) -> Array:
@@ -168,7 +169,7 @@ def embedded() -> dict[str, Any]:
     with resources.files("fastfc.datasets").joinpath("fashion_mnist_5k.npz").open("rb") as f:
         raw = read_npz(f, "fashion_mnist_5k.npz", _EMBEDDED_KINDS.get)  # type: ignore[arg-type]
     for split in ("train", "test"):
-        raw[f"X_{split}"] = unpacked_pictures(raw.pop(f"rows_{split}"))
+        raw[f"X_{split}"] = unpacked_pictures(raw.pop(f"rows_{split}"), raw.pop(f"order_{split}"))
     return _finish(raw, raw["class_names"].tolist(), "fashion_mnist_5k.npz")
 
 

@@ -56,12 +56,12 @@ def test_pictures_come_back_in_the_nearest_of_16_grey_values(tmp_path):
     script.write_npz(tmp_path / "a.npz", script.contents(small))
     with np.load(tmp_path / "a.npz", allow_pickle=False) as got:
         assert got["rows_train"].shape == (3, 14, 28)
-        X = unpacked_pictures(got["rows_train"])
+        X = unpacked_pictures(got["rows_train"], got["order_train"])
     assert X.dtype == np.uint8
     assert set(np.unique(X)) == set(range(0, 256, 17))
     assert np.abs(X.astype(int) - small["X_train"]).max() == 8
     np.testing.assert_array_equal(quantized(X), X)
-    np.testing.assert_array_equal(unpacked_pictures(packed_pictures(X)), X)
+    np.testing.assert_array_equal(unpacked_pictures(*packed_pictures(X)), X)
 
 
 @pytest.mark.parametrize("X", [np.ones((2, 4, 4), np.uint8), np.zeros((2, 3, 4), np.uint8), np.zeros((4, 4), np.uint8)])
@@ -70,10 +70,21 @@ def test_pictures_that_cannot_be_packed(X):
         packed_pictures(X)
 
 
-@pytest.mark.parametrize("rows", [np.ones((2, 4, 4)), np.zeros((2, 3), np.uint8)])
-def test_rows_that_are_no_packed_pictures(rows):
-    with pytest.raises(ValueError, match="expected bytes"):
-        unpacked_pictures(rows)
+ROWS, ORDER = np.zeros((2, 4, 4), np.uint8), np.zeros((256, 16), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("rows", "order", "words"),
+    [
+        (np.zeros((2, 4, 4)), ORDER, "rows: expected bytes"),
+        (ROWS[0], ORDER, "rows: expected bytes"),
+        (ROWS, ORDER[:, :8], "order: expected values below 16"),
+        (ROWS, ORDER + 16, "order: expected values below 16"),
+    ],
+)
+def test_rows_that_are_no_packed_pictures(rows, order, words):
+    with pytest.raises(ValueError, match=words):
+        unpacked_pictures(rows, order)
 
 
 def test_licence_goes_with_the_data():
@@ -89,7 +100,8 @@ def test_embedded_file_comes_from_the_full_set(tmp_path, capsys):
     assert str(out) in capsys.readouterr().out
     embedded = Path(script.__file__).with_name("fashion_mnist_5k.npz")
     with np.load(out, allow_pickle=False) as made, np.load(embedded, allow_pickle=False) as shipped:
-        assert made.files == shipped.files == ["rows_train", "y_train", "rows_test", "y_test", "class_names"]
+        parts = [f"{kind}_{split}" for split in ("train", "test") for kind in ("rows", "order", "y")]
+        assert made.files == shipped.files == [*parts, "class_names"]
         for key in made.files:
             np.testing.assert_array_equal(made[key], shipped[key])
             assert made[key].dtype == shipped[key].dtype
