@@ -42,7 +42,7 @@ Array = NDArray[Any]
 def course_normal(
     shape: tuple[int, int], rng: Rng = None, dtype: DTypeLike = np.float64, *, scale: float = 1e-2
 ) -> Array:
-    """Normal values with a standard deviation of `scale`: ``scale * randn(*shape)``, as in the course.
+    """Normal values with a standard deviation of `scale`: ``scale * randn(*shape)``, as in CS231n.
 
     Parameters
     ----------

@@ -144,6 +144,10 @@ def relu_forward(x: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     TypeError
         If `x` does not hold real numbers.
 
+    Notes
+    -----
+    Nair and Hinton 2010. CS231n, assignment 2, ``layers.py``.
+
     Examples
     --------
     >>> relu_forward(np.array([-1.0, 2.0]))[0]
@@ -171,6 +175,10 @@ def relu_backward(dout: ArrayLike, cache: ArrayLike) -> np.ndarray:
     ------
     ValueError
         If the shapes differ.
+
+    Notes
+    -----
+    CS231n, assignment 2, ``layers.py``.
 
     Examples
     --------
@@ -259,6 +267,10 @@ def batchnorm_backward(dout: ArrayLike, cache: tuple) -> tuple[np.ndarray, np.nd
     ValueError
         If `dout` does not have the output's shape, or `cache` is not the forward pass's.
 
+    Notes
+    -----
+    Ioffe and Szegedy, *Batch Normalization*, 2015. CS231n, assignment 2, ``layers.py``.
+
     Examples
     --------
     >>> out, cache = batchnorm_forward(np.arange(8.0).reshape(4, 2), np.ones(2), np.zeros(2), {"mode": "train"})
@@ -293,6 +305,10 @@ def batchnorm_backward_alt(dout: ArrayLike, cache: tuple) -> tuple[np.ndarray, n
     ------
     ValueError
         If `dout` does not have the output's shape, or `cache` is not the forward pass's.
+
+    Notes
+    -----
+    The derivation that the CS231n notebook on batch normalization asks for.
 
     Examples
     --------
@@ -381,6 +397,10 @@ def layernorm_backward(dout: ArrayLike, cache: tuple) -> tuple[np.ndarray, np.nd
     ValueError
         If `dout` does not have the output's shape, or `cache` is not the forward pass's.
 
+    Notes
+    -----
+    Ba, Kiros and Hinton, *Layer Normalization*, 2016.
+
     Examples
     --------
     >>> out, cache = layernorm_forward(np.arange(8.0).reshape(4, 2), np.ones(2), np.zeros(2), {})
@@ -461,6 +481,10 @@ def dropout_backward(dout: ArrayLike, cache: tuple) -> np.ndarray:
     ------
     ValueError
         If the shapes differ, or training mode meets the mask of a forward pass in test mode.
+
+    Notes
+    -----
+    Srivastava et al., *Dropout*, 2014. CS231n, assignment 2, ``layers.py``.
 
     Examples
     --------
@@ -582,6 +606,10 @@ def l2_penalty(w: np.ndarray, dw: np.ndarray, reg: float) -> np.floating:
         If `dw` has another shape.
     TypeError
         If `dw` is not an array that can be added to in place.
+
+    Notes
+    -----
+    Ridge regression: Hoerl and Kennard 1970. The factor 0.5 is the course's, CS231n.
 
     Examples
     --------

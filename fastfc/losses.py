@@ -54,6 +54,10 @@ ValueError
 TypeError
     For arguments that are no real numbers{or_labels}.
 
+Notes
+-----
+Source: {source}.
+
 Examples
 --------
 >>> loss, dx = {name}_loss(np.zeros((2, 3)), {example})
@@ -63,27 +67,36 @@ Examples
 _LABELS = "y : integer array (N,)\n    Labels, 0 <= y < K."
 _TARGETS = "t : array (N, K)\n    Targets{within}."
 _PARAMETER = "{name} : float\n    {expected}. Default {default}.\n\n"
-_TITLES = {
-    "softmax": "Softmax cross-entropy",
-    "svm": "Multiclass hinge loss",
-    "logistic": "Cross-entropy of the logistic function, for one class or several that do not exclude each other",
-    "squared": "Half of the squared error",
-    "absolute": "Absolute error",
-    "huber": "Huber's loss",
-    "quantile": "Quantile (pinball) loss",
-    "poisson": "Half of the deviance of Poisson counts, whose rate is the exponential of the score",
+# Title and source of each loss.
+_WORDS = {
+    "softmax": ("Softmax cross-entropy", "Bridle 1990; label smoothing: Szegedy et al. 2016"),
+    "svm": ("Multiclass hinge loss", "Weston and Watkins 1999; margin 1 as in the CS231n notes"),
+    "logistic": (
+        "Cross-entropy of the logistic function, for one class or several that do not exclude each other",
+        "Cox 1958",
+    ),
+    "squared": ("Half of the squared error", "Legendre 1805; the half as in scikit-learn"),
+    "absolute": ("Absolute error", "Boscovich 1757"),
+    "huber": ("Huber's loss", "Huber 1964"),
+    "quantile": ("Quantile (pinball) loss", "Koenker and Bassett 1978"),
+    "poisson": (
+        "Half of the deviance of Poisson counts, whose rate is the exponential of the score",
+        "Nelder and Wedderburn 1972; the half as in scikit-learn",
+    ),
 }
 
 
 def _documented(name: str) -> Callable[[Callable], Callable]:
     """Give a public function its docstring, by the loss's record."""
     record = LOSSES[name]
+    title, source = _WORDS[name]
     low, high = record.bounds
     within = "" if low == -np.inf else (f", {low:g} <= t <= {high:g}" if high < np.inf else f", t >= {low:g}")
     text = _TEXT.format(
         name=name,
-        title=_TITLES[name],
+        title=title,
         formula=record.formula,
+        source=source,
         targets=_LABELS if record.labels else _TARGETS.format(within=within),
         parameter=_PARAMETER.format(**vars(record.parameter)) if record.parameter else "\n",
         or_labels=", or labels that are not integers" if record.labels else "",

@@ -106,6 +106,8 @@ TypeError
 def sgd(w: np.ndarray, dw: np.ndarray, config: _Config | None = None) -> tuple[np.ndarray, _Config]:
     """Stochastic gradient descent: ``w -= learning_rate * dw``.
 
+    Source: Robbins and Monro 1951.
+
     Examples
     --------
     >>> sgd(np.array([1.0]), np.array([0.5]), {"learning_rate": 1.0})[0]

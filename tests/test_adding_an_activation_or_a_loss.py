@@ -92,7 +92,7 @@ def huber(""",
     ],
     "losses.py": [
         ('    "huber_loss",\n', '    "huber_loss",\n    "log_cosh_loss",\n'),
-        ('    "huber": "Huber', '    "log_cosh": "Logarithm of the hyperbolic cosine",\n    "huber": "Huber'),
+        ('    "huber": ("Huber', '    "log_cosh": ("Logarithm of the hyperbolic cosine", "-"),\n    "huber": ("Huber'),
         (
             '@_documented("huber")',
             """@_documented("log_cosh")

@@ -220,6 +220,17 @@ def test_every_docstring_is_complete(module):
     assert lacking == {}
 
 
+@pytest.mark.parametrize("module", ["activations", "initializers", "layer_utils", "layers", "losses", "optim"])
+def test_formulas_have_sources(module):
+    """A year, or where somebody else has it. A backward pass follows from its forward pass."""
+    source = re.compile(r"\b(1[5-9]|20)\d\d\b|CS231n|PyTorch|scikit-learn")
+    loaded = importlib.import_module(f"fastfc.{module}")
+    functions = {name for name in loaded.__all__ if inspect.isfunction(getattr(loaded, name))}
+    # The identity has none, and `draw` calls the others.
+    followers = {name for name in functions if name.endswith("_backward")} | {"draw", "identity_forward"}
+    assert [name for name in sorted(functions - followers) if not source.search(getattr(loaded, name).__doc__)] == []
+
+
 @pytest.mark.parametrize("module", REFERENCE)
 def test_every_property_has_a_summary(module):
     bare = []
