@@ -251,7 +251,9 @@ def test_errors():
         export(net, "net.txt")
     with pytest.raises(ValueError, match="path: expected a name that ends in"):
         export(net, ".py")
-    with pytest.raises(TypeError, match="net: expected a FullyConnectedNet, got dict"):
+    with pytest.raises(
+        TypeError, match="net: expected a FullyConnectedNet or a fitted multi-layer perceptron, got dict"
+    ):
         export({}, "net.py")
     with pytest.raises(ValueError, match="input_dtype: expected float32 or float64, got 'int8'"):
         export(net, "net.c", input_dtype="int8")

@@ -12,6 +12,7 @@ from numpy.typing import DTypeLike
 
 from fastfc.classifiers.fc_net import FullyConnectedNet, load_model
 from fastfc.formats.export.description import describe
+from fastfc.formats.export.estimators import network_of
 
 __all__ = ["export", "load_exported"]
 
@@ -30,7 +31,9 @@ _READ = {".pt-names.npz": "torch_names", ".safetensors": "safetensors", ".onnx":
 _WITH_INPUT_DTYPE = ("c99", "onnx")
 
 
-def export(net: FullyConnectedNet, path: str | os.PathLike[str], *, input_dtype: DTypeLike | None = None) -> list[str]:
+def export(
+    net: FullyConnectedNet | Any, path: str | os.PathLike[str], *, input_dtype: DTypeLike | None = None
+) -> list[str]:
     """Write a trained network for another program, in the format that the end of the file's name says, in any case.
 
     - ``.py``: a module that needs NumPy only, and its weights in an ``.npz`` beside it
@@ -44,7 +47,8 @@ def export(net: FullyConnectedNet, path: str | os.PathLike[str], *, input_dtype:
 
     Parameters
     ----------
-    net : FullyConnectedNet
+    net : FullyConnectedNet, or a fitted MLPClassifier or MLPRegressor
+        An estimator of :mod:`fastfc.sklearn` or scikit-learn's own; its classes become names.
     path : path-like
     input_dtype : {np.float32, np.float64}, optional
         Of ``.c`` and ``.onnx``: the dtype of the examples, in which they are standardized too; by default the
@@ -60,7 +64,7 @@ def export(net: FullyConnectedNet, path: str | os.PathLike[str], *, input_dtype:
     ValueError
         If the name ends in none of these, or the format cannot express the network.
     TypeError
-        If `net` is not a FullyConnectedNet with the scores of one, or `path` no path.
+        If `net` is neither an estimator nor a FullyConnectedNet with the scores of one, or `path` no path.
     OSError
         If a file cannot be written.
     ImportError
@@ -80,6 +84,7 @@ def export(net: FullyConnectedNet, path: str | os.PathLike[str], *, input_dtype:
     """
     name = _text(path)
     module, kind = _format(name, {**_WRITTEN, ".npz": None})
+    net = network_of(net)
     description, options = describe(net), dict[str, Any]()
     if input_dtype is not None:
         if kind not in _WITH_INPUT_DTYPE:

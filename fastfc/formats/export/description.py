@@ -90,7 +90,9 @@ def describe(net: FullyConnectedNet) -> Description:
         If its attributes do not fit its parameters.
     """
     if not isinstance(net, FullyConnectedNet):
-        raise TypeError(f"net: expected a FullyConnectedNet, got {type(net).__name__}")
+        raise TypeError(
+            f"net: expected a FullyConnectedNet or a fitted multi-layer perceptron, got {type(net).__name__}"
+        )
     replaced = net._training.replaced_in(net)
     if replaced is not None:
         raise TypeError(f"net: expected a FullyConnectedNet's own methods, got another {replaced}, which has no export")

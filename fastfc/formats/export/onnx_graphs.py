@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.formats.export.description import make_network
+from fastfc.formats.export.estimators import two_columns
 from fastfc.formats.npz import MAX_DATA_BYTES
 
 __all__ = ["array_of", "network_of"]
@@ -329,7 +330,7 @@ def _made(chain: _Chain, loss: str | None) -> FullyConnectedNet:
     weights, bias = last.weights, _bias_of(last)
     if link == "logistic" and weights.shape[1] == 1 and classes is not None and loss in (None, "softmax"):
         # Two classes with names: the softmax of 0 and the score is the same.
-        weights, bias, link = np.hstack([0 * weights, weights]), np.append(0 * bias, bias), "softmax"
+        (weights, bias), link = two_columns(weights, bias), "softmax"
     if loss is None and link is not None:
         loss = _LOSSES[link]
     if loss is None:
