@@ -284,8 +284,10 @@ def test_a_fit_that_fails_leaves_the_estimator_as_it_was():
             unfitted.predict(X)
 
 
-def test_a_step_of_partial_fit_that_fails_is_taken_back():
-    model = MLPRegressor(hidden_layer_sizes=(5,), solver="sgd", batch_size=15, random_state=0).partial_fit(X, NUMBERS)
+@pytest.mark.parametrize("schedule", [None, schedules.ReduceOnPlateau(patience=0)], ids=["none", "plateau"])
+def test_a_step_of_partial_fit_that_fails_is_taken_back(schedule):
+    model = MLPRegressor(hidden_layer_sizes=(5,), solver="sgd", batch_size=15, random_state=0, schedule=schedule)
+    model.partial_fit(X, NUMBERS)
     expected = pickle.loads(pickle.dumps(model)).partial_fit(X, NUMBERS)
     with np.errstate(all="ignore"), pytest.raises(ValueError, match="non-finite"):
         model.partial_fit(X, 1e300 * NUMBERS)

@@ -152,9 +152,10 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
     def _unchanged_by_failure(self) -> Iterator[None]:
         """Within it, a fit that fails leaves the estimator as it was: what it has learnt, and how it would go on."""
         # A fit appends to lists and steps the rule's state; it replaces all other attributes.
-        before: dict[str, Any] = {
-            name: copy.copy(value) if isinstance(value, OptimizerState) else value for name, value in vars(self).items()
-        }
+        before: dict[str, Any] = dict(vars(self))
+        if "_optimizer" in before:
+            parts = vars(self._optimizer).items()
+            before["_optimizer"] = OptimizerState(**{name: copy.copy(part) for name, part in parts})
         # A history of many calls of partial_fit is not copied in each of them.
         lengths = {name: len(value) for name, value in before.items() if isinstance(value, list)}
         net: FullyConnectedNet | None = before.get("_net")
