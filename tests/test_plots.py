@@ -161,6 +161,13 @@ def test_arguments_of_the_statistics(change, error, words):
         plots.layer_statistics(**arguments)
 
 
+def test_an_attribute_that_does_not_fit_the_parameters_is_an_error():
+    net = network()
+    net.normalization = "batchnorm"
+    with pytest.raises(ValueError, match="normalization: expected None"):
+        plots.layer_statistics(net, np.zeros((3, 6)))
+
+
 # Histograms.
 
 

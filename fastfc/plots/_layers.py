@@ -121,6 +121,7 @@ def layer_statistics(
         net = net.to_net()
     if not isinstance(net, FullyConnectedNet):
         raise TypeError(f"net: expected a FullyConnectedNet or a Network, got {type(net).__name__}")
+    net._require_consistent()
     x = net._inputs(X)
     if len(x) == 0:
         raise ValueError(f"X: expected at least one example, got shape {x.shape}")
