@@ -5,8 +5,9 @@ import pytest
 
 import fastfc
 from fastfc import FullyConnectedNet, optim, tolerance
-from fastfc.training.fit import Fit, watch_losses
+from fastfc.training.fit import Fit
 from fastfc.training.gradients import clipped
+from fastfc.training.watching import watch_losses
 
 FEATURES, HIDDEN, OUTPUTS, EPOCHS = 6, (8, 5), 3, 3
 # A last batch of one row, which one of the threads has; and none.

@@ -171,22 +171,46 @@ def test_ctrl_c_keeps_what_was_learnt(threads, monkeypatch):
     assert model.predict(X).shape == LABELS.shape
 
 
-def test_ctrl_c_restores_the_best(monkeypatch):
-    model = MLPClassifier(early_stopping=True, learning_rate_init=0.3, **SMALL)
+def test_ctrl_c_restores_the_best():
     scored = []
 
-    def score(self, X, y, sample_weight):
-        scored.append(copy.deepcopy(self.coefs_))
+    def score(estimator, X, y):
+        scored.append(copy.deepcopy(estimator.coefs_))
         if len(scored) == 3:
             raise KeyboardInterrupt
         return -float(len(scored))
 
-    monkeypatch.setattr(MLPClassifier, "_score_of", score)
+    model = MLPClassifier(early_stopping=True, learning_rate_init=0.3, scoring=score, **SMALL)
     with pytest.warns(UserWarning, match="interrupted by user"):
         model.fit(X, LABELS)
     assert len(model.loss_curve_) == model.n_iter_ == 3
     assert model.validation_scores_ == [-1.0, -2.0]
     np.testing.assert_array_equal(model.coefs_[0], scored[0][0])
+
+
+def test_ctrl_c_amid_compiled_epochs_restores_the_best(monkeypatch):
+    """The usual score is taken inside of them."""
+    options = {"early_stopping": True, "learning_rate_init": 0.3, "batch_size": 15, **SMALL, "n_iter_no_change": 50}
+    calls, call = [], Fit._call
+
+    def interrupted(self, *args):
+        calls.append(1)
+        if len(calls) > 34:
+            raise KeyboardInterrupt
+        return call(self, *args)
+
+    monkeypatch.setattr("fastfc.training.fit.PART_SECONDS", 0.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(Fit, "_call", interrupted)
+        model = MLPClassifier(**options)
+        with pytest.warns(UserWarning, match="interrupted by user"):
+            model.fit(X, LABELS)
+    # Nine steps an epoch, on 135 rows.
+    assert len(model.validation_scores_) == model.n_iter_ == 3
+    with pytest.warns(ConvergenceWarning):
+        whole = MLPClassifier(**{**options, "max_iter": 3}).fit(X, LABELS)
+    assert model.validation_scores_ == whole.validation_scores_
+    np.testing.assert_array_equal(model.coefs_[0], whole.coefs_[0])
 
 
 def test_a_fit_that_does_not_converge_says_so():

@@ -21,7 +21,7 @@ from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.losses import checked_parameter
 from fastfc.ops.losses import LOSSES
 from fastfc.sklearn import _lbfgs, _training
-from fastfc.sklearn._data import Data, scores_of
+from fastfc.sklearn._data import Data, Score, scores_of
 from fastfc.sklearn._members import fit_members
 from fastfc.sklearn._networks import (
     Snapshot,
@@ -259,7 +259,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _split(
         self, data: Data, y: Any, given: tuple[Any, Any, Any], stream: np.random.RandomState
-    ) -> tuple[Data, Any, Callable[[], float] | None]:
+    ) -> tuple[Data, Any, Score | None]:
         """The data that are trained on, and the score of those that are not, by which an early stopping goes."""
         X_val, y_val, weights = given
         if not self.early_stopping:
@@ -282,13 +282,21 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
             X_val, y_val, weights = held.X, y[held_out], held.weights
             data, y = data.rows(trained), y[trained]
         if self.scoring is None:
-            return data, y, lambda: self._score_of(X_val, y_val, weights)
+            plain = weights is None and not issparse(X_val) and self._scores_compiled()
+            held_data = Data(X_val, self._targets_of(y_val), None) if plain else None
+            return data, y, Score(lambda: self._score_of(X_val, y_val, weights), held_data)
         scorer = check_scoring(self, self.scoring)
         # Shares the network; arrays have no names of features.
         unnamed = copy.copy(self)
         unnamed.__dict__.pop("feature_names_in_", None)
         options = {} if weights is None else {"sample_weight": weights}
-        return data, y, lambda: float(scorer(unnamed, X_val, y_val, **options))
+        return data, y, Score(lambda: float(scorer(unnamed, X_val, y_val, **options)))
+
+    def _scores_compiled(self) -> bool:
+        """Whether compiled epochs can take the usual score: accuracy, or R^2 of the network's own outputs."""
+        if is_classifier(self):
+            return len(self.classes_) > 1
+        return self._output() == "identity"
 
     def _validated_again(self, X: Any, y: Any) -> tuple[Any, Any]:
         """Checked examples and targets for validation."""

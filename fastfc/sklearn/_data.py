@@ -8,7 +8,9 @@ import numpy as np
 from scipy import sparse
 
 from fastfc.classifiers.fc_net import FullyConnectedNet
-from fastfc.training.fit import Fit, note_loss
+from fastfc.training.fit import Fit
+from fastfc.training.validation import Validation
+from fastfc.training.watching import note_loss
 
 # Values of sparse examples that are dense at a time.
 _DENSE_VALUES = 1 << 20
@@ -48,6 +50,22 @@ class Data:
     def dense(self) -> "Data":
         """The same with dense examples."""
         return Data(self.X.toarray(), self.targets, self.weights) if self.is_sparse else self
+
+
+@dataclass
+class Score:
+    """The score by which an early stopping goes.
+
+    Parameters
+    ----------
+    take : function
+        Of no argument.
+    data : Data or None
+        Validation data on which compiled epochs take it by themselves; None if they cannot.
+    """
+
+    take: Callable[[], float]
+    data: Data | None = None
 
 
 def row_blocks(count: int, rows: int) -> Iterator[slice]:
@@ -137,10 +155,15 @@ class Epochs:
         """The losses of the epochs that the last call of :meth:`train` finished, also where it was interrupted."""
         return self.fit.finished if self._order is None else self._finished
 
-    def train(self, count: int, watch: np.ndarray | None, factors: Factors) -> None:
-        """Train up to `count` epochs, at most :attr:`at_once`; `watch` and `factors` as for ``Fit.epochs``."""
+    def train(
+        self, count: int, watch: np.ndarray | None, factors: Factors, validation: Validation | None = None
+    ) -> None:
+        """Train up to `count` epochs, at most :attr:`at_once`; the others as for ``Fit.epochs``.
+
+        Epochs over sparse data do not validate.
+        """
         if self._order is None:
-            self.fit.epochs(count, watch=watch, factors=factors)
+            self.fit.epochs(count, watch=watch, factors=factors, validation=validation)
             return
         self._finished = np.zeros(0)
         if self._shuffle:

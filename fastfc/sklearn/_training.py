@@ -7,15 +7,18 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+from sklearn.base import is_classifier
 from sklearn.exceptions import ConvergenceWarning
 
 from fastfc import schedules
 from fastfc.classifiers.fc_net import FullyConnectedNet
-from fastfc.sklearn._data import Data, Epochs, Factors
+from fastfc.sklearn._data import Data, Epochs, Factors, Score
 from fastfc.sklearn._networks import restore, snapshot
 from fastfc.sklearn._options import OptimizerState, rule_and_config, threads_of, without_decay
-from fastfc.training.fit import Fit, watch_losses
+from fastfc.training.fit import Fit
 from fastfc.training.memory import LEAST, STALE
+from fastfc.training.validation import Validation
+from fastfc.training.watching import watch_losses
 
 # An adaptive rate falls no further.
 _LEAST_RATE = 1e-6
@@ -28,7 +31,7 @@ def train(
     stream: np.random.RandomState,
     loss_scale: float,
     incremental: bool,
-    validation_score: Callable[[], float] | None,
+    validation_score: Score | None,
     epoch_hooks: Callable[..., Any] | None,
 ) -> None:
     """Train the estimator's network by its solver, "sgd" or "adam", and keep the estimator's histories.
@@ -42,7 +45,7 @@ def train(
     loss_scale : float
     incremental : bool
         Whether this is one epoch of ``partial_fit``.
-    validation_score : function or None
+    validation_score : Score or None
         The score by which an early stopping goes.
     epoch_hooks : function or None
         ``epoch_hooks(averaged=...)`` is a context manager around each epoch, for scikit-learn's callbacks; a true
@@ -86,6 +89,11 @@ def train(
     finally:
         if validation_score is not None and estimator.restore_best:
             restore(net, estimator._best)
+
+
+def _most(patience: float) -> int:
+    """Epochs without an improvement that do not end a training, which may be infinitely many."""
+    return int(min(patience, 2**52))
 
 
 def _batch_size(estimator: Any, count: int) -> int:
@@ -138,7 +146,7 @@ class _Loop:
         estimator: Any,
         epochs: Epochs,
         config: dict[str, float],
-        validation_score: Callable[[], float] | None,
+        validation_score: Score | None,
         epoch_hooks: Callable[..., Any] | None,
     ) -> None:
         self.estimator, self.epochs, self.config = estimator, epochs, config
@@ -148,12 +156,18 @@ class _Loop:
         self.watch[LEAST] = np.inf if estimator.best_loss_ is None else estimator.best_loss_
         # Epochs have been trained that the estimator does not know of yet.
         self.pending = False
+        self.validation: Validation | None = None
+        # Of its values those that the estimator knows, and of its best epochs the last one.
+        self.validated = self.best_epoch = 0
 
     def run(self, count: int, incremental: bool) -> None:
         """Train until `count` epochs, the stopping rule, or a callback ends it."""
         estimator = self.estimator
-        single = estimator.verbose or self.validation_score is not None or self.epoch_hooks is not None
-        single = single or estimator._optimizer.plateau is not None
+        single = estimator.verbose or self.epoch_hooks is not None or estimator._optimizer.plateau is not None
+        if self.validation_score is not None:
+            if not single:
+                self.validation = self._compiled_validation(self.validation_score)
+            single = self.validation is None
         factors = self._factors(incremental)
         estimator.n_iter_ = 0
         while estimator.n_iter_ < count:
@@ -176,10 +190,34 @@ class _Loop:
         fit = self.epochs.fit
         fit.set_hyperparameters(config, without_decay(fit.net.params.shapes, config))
         self.pending = True
-        self.epochs.train(count, None if self.validation_score else self.watch, _until_halted(self.estimator, factors))
+        watch, factors = None if self.validation_score else self.watch, _until_halted(self.estimator, factors)
+        self.epochs.train(count, watch, factors, self.validation)
         self.note()
-        if self.validation_score is not None:
-            self._validate(self.validation_score)
+        if self.validation_score is not None and self.validation is None:
+            self._validate(self.validation_score.take)
+
+    def _compiled_validation(self, score: Score) -> Validation | None:
+        """The validation inside of compiled epochs, if they can do it."""
+        estimator, data = self.estimator, score.data
+        if data is None or estimator.ema is not None or self.epochs.at_once == 1:
+            return None
+        metric = "accuracy" if is_classifier(estimator) else "r2"
+        validation = Validation(
+            self.epochs.net, data.X, data.targets, metric=metric, patience=_most(estimator.n_iter_no_change),
+            min_delta=estimator.tol,
+        )  # fmt: skip
+        validation.go_on_from(estimator.best_validation_score_, estimator._no_improvement_count)
+        return validation
+
+    def _note_validation(self, validation: Validation) -> None:
+        """Keep the scores of the epochs that were trained last, and the best parameters."""
+        estimator = self.estimator
+        estimator.validation_scores_ += validation.values[self.validated :]
+        self.validated = len(validation.values)
+        estimator._no_improvement_count = validation.stale
+        if validation.best_epoch > self.best_epoch:
+            self.best_epoch, estimator.best_validation_score_ = validation.best_epoch, validation.best
+            estimator._best = validation.best_numbers()
 
     def _tell_plateau(self) -> None:
         """Tell a schedule that goes by them the value of the epoch that has ended."""
@@ -200,6 +238,8 @@ class _Loop:
         estimator.loss_curve_ += losses
         if losses:
             estimator.loss_ = losses[-1]
+        if self.validation is not None:
+            self._note_validation(self.validation)
         if self.validation_score is None:
             estimator._no_improvement_count = int(self.watch[STALE])
             estimator.best_loss_ = float(self.watch[LEAST])
@@ -253,6 +293,8 @@ class _Loop:
             print(f"{message} Setting learning rate to {optimizer.learning_rate:f}")
         estimator._no_improvement_count = 0
         self.watch[STALE] = 0
+        if self.validation is not None:
+            self.validation.go_on_from(estimator.best_validation_score_, 0)
         return False
 
     def _factors(self, incremental: bool) -> Factors:

@@ -6,6 +6,9 @@ In the order in which data flows: ``memory.py`` says what a run has in memory an
 and ``predict.py`` drive it from Python, in ``parts.py`` that Ctrl-C can come between.
 ``capability.py`` says which trainings and predictions are compiled.
 
+For trainings apart from the Solver: ``fit.py``; ``validation.py`` has the data by which it validates, and
+``validating.py`` the kernel. ``own_loss.py`` is somebody's own loss in the place of the network's.
+
 For somebody else's loop: ``entry.py`` has the passes of a step one by one, and ``calls.py`` their memory.
 
 For the Solver, compiled or not: ``loop.py`` is its loop, over an engine that ``engine.py`` describes, ``run.py`` or

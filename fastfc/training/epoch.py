@@ -39,6 +39,7 @@ from fastfc.training.inference import call_predict, predict_rows
 from fastfc.training.memory import Plan, Steps
 from fastfc.training.ranks import backward_part, forward_part
 from fastfc.training.update import begin_batch
+from fastfc.training.validating import VALIDATIONS, call_validation
 
 
 @standalone(types.void, lambda dtype: (reference_to(Plan, dtype), types.int64, reference_to(Steps, dtype)))
@@ -57,7 +58,7 @@ def _train_steps(whole, number, steps, control):
     short_thread = borrowed(nth(short.threads, number))
     steps = borrowed(steps)
     losses, progress = steps.losses, steps.progress
-    checks = 0
+    checks, ended = 0, steps.before // steps.epoch
     started = ticks()
     # of this call
     group_of(usual_thread)[memory.GROUP_UPDATES] = 0
@@ -94,6 +95,14 @@ def _train_steps(whole, number, steps, control):
             for i in range(thread.rates.size):
                 thread.rates[i] *= steps.lr_decay
                 thread.hyperparameters[i * MOST_HYPERPARAMETERS] = thread.rates[i]
+        if at_end and steps.validate != 0:
+            restore(control)
+            finished = call_validation(
+                steps.validate, (whole, number, nth(steps.validation, 0), done // steps.epoch - 1 - ended)
+            )
+            flush_denormals()
+            if not finished or progress[memory.ENDING] != 0:
+                return
         if steps.checked and (done == 1 or at_end):
             # Predictions are those of `predict`, which knows denormal numbers.
             restore(control)
@@ -244,7 +253,7 @@ def _loss(plan, step):
 
 
 # Kernels of which a run chooses one of each kind.
-_CHOICES = UPDATES, ACTIVATION_KERNELS, ROWS_KERNELS
+_CHOICES = UPDATES, ACTIVATION_KERNELS, ROWS_KERNELS, VALIDATIONS
 
 
 def standalone_kernel(name, dtype):
@@ -278,5 +287,6 @@ def callees(name):
         "apply_update": [],
         "average_parameters": [],
         **{name: [] for alternatives in _CHOICES for name in alternatives.kernels},
+        "validate_epoch": ["predict_rows", "fetch_rows", *product],
     }
     return others.get(name, product)

@@ -20,7 +20,7 @@ from fastfc.training import threads_for, work_of_step
 from fastfc.training.compiling import calls_blas, kernel
 from fastfc.training.gradients import updates_after
 from fastfc.training.job import NO_INTEGERS, NO_NUMBERS, training_job
-from fastfc.training.memory import DONE, ENDING, LEAST, PROGRESS, SAMPLERS, STALE, TOLERANCE, WATCH, Plan, Predictions
+from fastfc.training.memory import DONE, ENDING, PROGRESS, SAMPLERS, Plan, Predictions
 from fastfc.training.network import Network
 from fastfc.training.own_loss import Function, OwnLoss, require_own_loss
 from fastfc.training.parts import ALL_BLOCKS, PART_SECONDS, predict_in_parts
@@ -38,27 +38,14 @@ from fastfc.training.plan import (
     shortened,
     state_arrays_of,
 )
+from fastfc.training.rows import checked_indices
 from fastfc.training.statistics import checked_statistics, write_back_statistics
+from fastfc.training.validation import Validation
 
-__all__ = ["Fit", "note_loss", "watch_losses"]
+__all__ = ["Fit"]
 
 # Floating-point operations that every machine does in a second.
 _SLOW = 1e9
-
-
-def watch_losses(tolerance: float, patience: int) -> np.ndarray:
-    """A stopping rule for :meth:`Fit.epochs`: it ends once the loss has not improved for too long.
-
-    It ends after an epoch if, for more than `patience` epochs one after the other, the mean loss has been above the
-    least one so far minus `tolerance`.
-    """
-    return np.array([0.0, np.inf, 0.0, tolerance, patience, *[0.0] * (WATCH - 5)])
-
-
-def note_loss(watch: np.ndarray, loss: float) -> None:
-    """Tell a stopping rule of :func:`watch_losses` an epoch's mean loss, as the compiled epochs do by themselves."""
-    watch[STALE] = watch[STALE] + 1 if loss > watch[LEAST] - watch[TOLERANCE] else 0
-    watch[LEAST] = min(watch[LEAST], loss)
 
 
 class Fit:
@@ -260,6 +247,7 @@ class Fit:
         *,
         watch: np.ndarray | None = None,
         factors: Callable[[int, int], np.ndarray] | None = None,
+        validation: Validation | None = None,
     ) -> np.ndarray:
         """Train for up to `count` epochs.
 
@@ -271,12 +259,16 @@ class Fit:
         factors : function, optional
             ``factors(first, count)`` gives the factors (count,) of the learning rates in `count` steps from number
             `first` on, counted from 0 by :attr:`steps_taken`.
+        validation : Validation, optional
+            Data whose value is taken at the end of each epoch, and ends earlier; what it has seen stays in it.
 
         Returns
         -------
         losses : array (epochs,)
             The mean loss of each epoch that was finished, over its rows.
         """
+        if validation is not None and validation.net is not self.net:
+            raise ValueError("validation: expected one of the network that is trained")
         total = count * self._steps_per_epoch
         losses = np.full(total, np.nan)
         before, done, ending = self.steps_taken, 0, False
@@ -284,7 +276,7 @@ class Fit:
         self.plan.accumulated[:] = 0
         try:
             while done < total and not ending:
-                ending = self._call(losses[done:], done, watch, factors)
+                ending = self._call(losses[done:], done, watch, factors, validation)
                 done = self.steps_taken - before
         finally:
             write_back_statistics(self.plan, self.net)
@@ -324,8 +316,9 @@ class Fit:
         before: int,
         watch: np.ndarray | None,
         factors: Callable[[int, int], np.ndarray] | None,
+        validation: Validation | None,
     ) -> bool:
-        """Take some of the steps whose losses are to be written; whether `watch` ends the training."""
+        """Take some of the steps whose losses are to be written; whether a stopping rule ends the training."""
         count = int(min(len(losses), max(1, PART_SECONDS / self._seconds_per_step)))
         plan = self.plan
         set_hyperparameters(
@@ -354,12 +347,15 @@ class Fit:
             before=before,
             epoch=self._steps_per_epoch,
             **({} if self._own_loss is None else self._own_loss.attributes),
+            **({} if validation is None else validation.attributes(plan, count // self._steps_per_epoch + 1, progress)),
         )
         start = perf_counter()
         try:
             self._team.run(lambda thread: self._train_steps(plan, thread, job))
         finally:
             done = int(progress[DONE])
+            if validation is not None:
+                validation.book()
             self.steps_taken += done
             self.updates_taken += self._updates_after(before + done) - self._updates_after(before)
             self._take_stream()
@@ -382,15 +378,3 @@ class Fit:
     def _take_stream(self) -> None:
         """The stream goes on where the first thread stands."""
         self._stream.set_state(state_of_words(self.plan.threads[0].stream, self._gaussian))
-
-
-def checked_indices(indices: Any, count: int) -> np.ndarray:
-    """Row numbers (n,) of `count` rows, int64; an error that names the argument for anything else."""
-    found = np.asarray(indices)
-    if found.ndim != 1 or found.dtype.kind not in "iu" or found.size == 0:
-        raise ValueError(
-            f"indices: expected row numbers of at least one row, (n,), got shape {found.shape}, dtype {found.dtype}"
-        )
-    if found.min() < 0 or found.max() >= count:
-        raise ValueError(f"indices: expected row numbers from 0 to {count - 1}, got {found.min()} to {found.max()}")
-    return found.astype(np.int64)

@@ -1,16 +1,22 @@
 """Jobs of the compiled run: which data a call works on, and everything that happens between its steps."""
 
+import functools
 from typing import Any
 
 import numpy as np
 
 from fastfc._runtime.record import Table
-from fastfc.training.memory import REPLACEMENT, Check, Examples, Plan, Steps
+from fastfc.training.memory import REPLACEMENT, Check, Examples, Plan, Steps, Validation
 
 __all__ = ["NO_INTEGERS", "NO_NUMBERS", "training_job"]
 
 NO_INTEGERS = np.zeros(0, np.int64)
 NO_NUMBERS = np.zeros(0)
+
+
+@functools.cache
+def _no_validation(dtype: np.dtype) -> Table[Validation]:
+    return Table(Validation, dtype, [])
 
 
 def training_job(plan: Plan, *, examples: Examples, params: np.ndarray, losses: np.ndarray, **given: Any) -> Steps:
@@ -42,6 +48,8 @@ def training_job(plan: Plan, *, examples: Examples, params: np.ndarray, losses: 
             "accuracies": NO_NUMBERS,
             "best_accuracy": NO_NUMBERS,
             "best_params": no_reals,
+            "validate": 0,
+            "validation": _no_validation(plan.dtype),
             "call_ticks": 0,
             **given,
         },

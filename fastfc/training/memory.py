@@ -208,6 +208,30 @@ class Check(Record):
 
 
 @record
+class Validation(Record):
+    """Examples whose value is taken at the end of each epoch, for all threads."""
+
+    job: Predictions  # of those that count
+    metric: int
+    larger: bool  # whether large values are good
+    y: Int64s  # (N,): labels; (0,) for a loss of targets
+    targets: Reals  # (N, K): targets; (0,) for a loss of labels
+    weights: Reals  # (N,): weights; (0,) for none
+    total: float  # of the weights that count, or their number
+    rows: Int64s  # (count,): which examples count
+    spread: Float64s  # (K,): of the targets, for R^2
+    gradient: Reals  # (count, K): overwritten, for the loss
+    sums: Float64s  # (T, stride): overwritten
+    stride: int
+    values: Float64s  # (epochs,): overwritten
+    watch: Float64s  # (VALIDATION_WATCH,): the stopping rule
+    params: Reals
+    best_params: Reals
+    best_statistics: Reals  # of each normalized layer its running mean and variance
+    progress: Int64s  # of the steps
+
+
+@record
 class Steps(Record):
     """A part of a training: some steps in one call, and what happens at the ends of epochs between them."""
 
@@ -238,6 +262,8 @@ class Steps(Record):
     best_accuracy: Float64s  # (T * LINE,): each thread's copy of the best validation accuracy so far
     params: Reals  # all parameters of the network
     best_params: Reals  # those with the best validation accuracy
+    validate: int  # the address of the kernel that validates at the ends of epochs; 0 for none
+    validation: Table[Validation]  # one or none
     call_ticks: int  # nanoseconds after which the call ends, at the next check
 
 
@@ -268,6 +294,13 @@ REPLACEMENT, PERMUTATION, ORDER = range(3)
 # The numbers in `Steps.watch`: the sum of the epoch's losses so far, by row; the least mean of an epoch; epochs since
 # it was less by the tolerance; the tolerance; and how many such epochs end the call.
 EPOCH_LOSS, LEAST, STALE, TOLERANCE, PATIENCE, WATCH = range(6)
+
+# The metrics of `Validation`: right labels, right signs of all outputs, the mean loss, R^2.
+LABELS, SIGNS, MEAN_LOSS, COEFFICIENT = range(4)
+
+# The numbers in `Validation.watch`: the best value and its epoch, from 1; epochs in all; epochs since there was an
+# improvement; by how much a value must be better to be one; and how many epochs without one do not end the training.
+BEST_VALUE, BEST_EPOCH, EPOCHS_SEEN, STALE_EPOCHS, LEAST_GAIN, MOST_STALE, VALIDATION_WATCH = range(7)
 
 # The numbers in `Steps.progress`: steps and checks that are done; the last check with the best accuracy, from 1, 0 for
 # none; whether the call is to end; nanoseconds of the checks and of all.
