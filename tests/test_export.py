@@ -146,6 +146,16 @@ def test_names_are_never_code_in_a_module():
     assert imported("small.py").CLASSES == HOSTILE_NAMES
 
 
+def test_a_network_of_somebody_elses_loop():
+    net, X = fastfc.Network([FEATURES, 8, 2], normalization="batchnorm", seed=0), examples()
+    net.forward(X)
+    export(net, "policy.py")
+    scores, bound = scores_by_formula(net.to_net(), X)
+    assert np.all(np.abs(imported("policy.py").scores(X) - scores) <= bound)
+    assert np.all(np.abs(net.forward(X, training=False) - scores) <= bound)
+    assert_same_network(load_model("policy.npz"), net.to_net())
+
+
 def test_a_module_of_the_svm_loss():
     net, X = make_net(loss="svm"), examples()
     export(net, "small.py")
@@ -252,7 +262,7 @@ def test_errors():
     with pytest.raises(ValueError, match="path: expected a name that ends in"):
         export(net, ".py")
     with pytest.raises(
-        TypeError, match="net: expected a FullyConnectedNet or a fitted multi-layer perceptron, got dict"
+        TypeError, match="net: expected a FullyConnectedNet, a Network or a fitted multi-layer perceptron, got dict"
     ):
         export({}, "net.py")
     with pytest.raises(ValueError, match="input_dtype: expected float32 or float64, got 'int8'"):

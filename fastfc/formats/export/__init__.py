@@ -47,8 +47,8 @@ def export(
 
     Parameters
     ----------
-    net : FullyConnectedNet, or a fitted MLPClassifier or MLPRegressor
-        An estimator of :mod:`fastfc.sklearn` or scikit-learn's own; its classes become names.
+    net : FullyConnectedNet, Network, or a fitted MLPClassifier or MLPRegressor
+        Estimators are those of :mod:`fastfc.sklearn` or scikit-learn's own; their classes become names.
     path : path-like
     input_dtype : {np.float32, np.float64}, optional
         Of ``.c`` and ``.onnx``: the dtype of the examples, in which they are standardized too; by default the
@@ -64,7 +64,7 @@ def export(
     ValueError
         If the name ends in none of these, or the format cannot express the network.
     TypeError
-        If `net` is neither an estimator nor a FullyConnectedNet with the scores of one, or `path` no path.
+        If `net` is none of these, or computes scores by methods of its own, or `path` is no path.
     OSError
         If a file cannot be written.
     ImportError

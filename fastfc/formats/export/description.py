@@ -91,7 +91,7 @@ def describe(net: FullyConnectedNet) -> Description:
     """
     if not isinstance(net, FullyConnectedNet):
         raise TypeError(
-            f"net: expected a FullyConnectedNet or a fitted multi-layer perceptron, got {type(net).__name__}"
+            f"net: expected a FullyConnectedNet, a Network or a fitted multi-layer perceptron, got {type(net).__name__}"
         )
     replaced = net._training.replaced_in(net)
     if replaced is not None:

@@ -1,4 +1,4 @@
-"""Networks of fitted estimators, fastfc's and scikit-learn's own, neither of which is imported for it."""
+"""Networks of other objects: fastfc.Network, and fitted estimators, also scikit-learn's. None is imported for it."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ _LOSSES = {"softmax": "softmax", "logistic": "logistic", "identity": "squared", 
 
 
 def network_of(model: Any) -> Any:
-    """A copy of the network of a fitted multi-layer perceptron, with names for its classes; anything else as it is.
+    """A copy of the network of an estimator, with names for its classes, or of a Network; anything else as it is.
 
     A logistic output for two classes that have names becomes the softmax of two outputs, which predicts the same: only
     those can have names.
@@ -26,6 +26,8 @@ def network_of(model: Any) -> Any:
     ValueError
         For an estimator of several members, or of one class.
     """
+    if hasattr(model, "to_net"):
+        return model.to_net()
     if isinstance(model, FullyConnectedNet) or not (hasattr(model, "coefs_") or hasattr(model, "members_")):
         return model
     if hasattr(model, "members_"):
