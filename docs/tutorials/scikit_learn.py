@@ -121,11 +121,20 @@ print(f"best validation accuracy {model.best_validation_score_:.3f}")
 print(f"test accuracy {model.score(X_test, y_test):.3f}")
 
 # %%
+# Look inside
+# -----------
 # The network itself is ``model.network_``: a :class:`fastfc.FullyConnectedNet`, which can be drawn, saved and exported.
+# With strong L2 regularization the weights of pixels that do not matter vanish, and those of some units altogether: fewer
+# units would do.
 
 from fastfc.plots import plot_weights
 
-axes = plot_weights(model.network_, (8, 8), count=50)
+model = fastfc.sklearn.MLPClassifier(
+    (30,), alpha=3, learning_rate_init=3e-3, max_iter=150, random_state=0
+)
+model.fit(X_train, y_train)
+print(f"test accuracy {model.score(X_test, y_test):.3f}")
+axes = plot_weights(model.network_, (8, 8))
 
 # %%
 # The way back

@@ -33,7 +33,7 @@ def plot_grid(
 
     Each cell has the mean over the seeds; one of whose trainings at least one diverged or failed is gray and says so.
     A frame marks the best cell: the greatest for ``"score"`` (the smallest, if the sweep's scores are better small),
-    else the smallest. Positive values that span a factor of 100 are coloured by their logarithms.
+    else the smallest. Positive values that span a factor of 10 are coloured by their logarithms.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def plot_grid(
 
     known = table[np.isfinite(table)]
     low, high = float(known.min()), float(known.max())
-    norm = LogNorm(low, high) if low > 0 and high > 100 * low else Normalize(low, high)
+    norm = LogNorm(low, high) if low > 0 and high > 10 * low else Normalize(low, high)
     small = value != "score" or not result.maximize
     colors = colormaps["viridis_r" if small else "viridis"].with_extremes(bad="0.85")
     image = axes.imshow(np.ma.masked_invalid(table), cmap=colors, norm=norm, origin="lower", aspect="auto")
