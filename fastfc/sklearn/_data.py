@@ -124,6 +124,8 @@ class Epochs:
         # Permutations of sparse examples are drawn here.
         self._order = np.arange(len(data)) if data.is_sparse else None
         self._shuffle, self._stream = shuffle, stream
+        # Rows to an update, which a block of dense examples does not part.
+        self._group = batch * options.get("accumulate", 1)
         sampler = "permutation" if shuffle and not data.is_sparse else "order"
         first = data.rows(slice(0, batch)).dense() if data.is_sparse else data
         self.fit = Fit(
@@ -169,7 +171,7 @@ class Epochs:
         if self._shuffle:
             self._stream.shuffle(self._order)
         total = 0.0
-        for part in row_blocks(len(self), block_rows(self._data.X, self._batch)):
+        for part in row_blocks(len(self), block_rows(self._data.X, self._group)):
             block = self._data.rows(self._order[part]).dense()
             self.fit.set_data(block.X, block.targets, block.weights)
             total += len(block) * float(self.fit.epochs(1, factors=factors)[0])

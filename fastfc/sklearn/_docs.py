@@ -68,6 +68,9 @@ _PARAMETERS = {
         corrected root, as in :func:`fastfc.optim.adamw`.""",
     "max_norm": """float, optional
         The norm to which gradients are clipped, taken over all parameters.""",
+    "accumulate": """int
+        The rule is applied after so many batches, to the mean of their gradients over their rows, and at the end of an
+        epoch.""",
     "ema": """float, optional
         Decay of an exponential moving average of the parameters, with which the estimator is scored and predicts.""",
     "restore_best": """bool

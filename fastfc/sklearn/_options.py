@@ -60,6 +60,7 @@ CONSTRAINTS: dict[str, Any] = {
     "schedule": "no_validation",
     "weight_decay": [_NOT_NEGATIVE],
     "max_norm": [_POSITIVE, None],
+    "accumulate": [_COUNT],
     "ema": [_SHARE, None],
     "restore_best": ["boolean"],
     "scoring": [StrOptions(set(get_scorer_names())), callable, None],
@@ -79,8 +80,8 @@ class OptimizerState:
         The rule's name.
     learning_rate : float
         With which the next step is taken, apart from a schedule and Adam's corrections.
-    steps : int
-        Steps taken.
+    steps, updates : int
+        Steps taken, and updates: fewer where gradients of several steps are accumulated.
     arrays : dict of str to list of array
         The rule's own, by the names of parameters.
     raw : array or None
@@ -92,6 +93,7 @@ class OptimizerState:
     rule: str
     learning_rate: float
     steps: int = 0
+    updates: int = 0
     arrays: dict[str, list[np.ndarray]] | None = None
     raw: np.ndarray | None = None
     plateau: schedules.ReduceOnPlateau | None = None
@@ -137,7 +139,14 @@ def checked_dtype(value: Any) -> np.dtype | None:
 def check_together(estimator: Any, incremental: bool) -> None:
     """An error for options that exclude one another."""
     if estimator.solver == "lbfgs":
-        neutral = {"dropout": 0.0, "weight_decay": 0.0, "max_norm": None, "ema": None, "schedule": None}
+        neutral = {
+            "dropout": 0.0,
+            "weight_decay": 0.0,
+            "max_norm": None,
+            "accumulate": 1,
+            "ema": None,
+            "schedule": None,
+        }
         for name, value in neutral.items():
             if getattr(estimator, name) != value:
                 raise ValueError(f"{name}: expected {value!r} with solver='lbfgs', got {getattr(estimator, name)!r}")

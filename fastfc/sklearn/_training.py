@@ -70,6 +70,7 @@ def train(
             reg_of_batch=True,
             loss_scale=loss_scale,
             max_norm=estimator.max_norm or 0.0,
+            accumulate=estimator.accumulate,
             average_decay=estimator.ema,
         ) as epochs:
             if estimator.ema is not None and optimizer.raw is not None:
@@ -108,7 +109,7 @@ def _batch_size(estimator: Any, count: int) -> int:
 
 def _load(fit: Fit, optimizer: OptimizerState) -> None:
     """The rule goes on where it stood."""
-    fit.steps_taken = fit.updates_taken = optimizer.steps
+    fit.steps_taken, fit.updates_taken = optimizer.steps, optimizer.updates
     if optimizer.arrays is not None:
         for name, arrays in fit.state.items():
             for mine, theirs in zip(arrays, optimizer.arrays[name], strict=True):
@@ -116,7 +117,7 @@ def _load(fit: Fit, optimizer: OptimizerState) -> None:
 
 
 def _save(fit: Fit, optimizer: OptimizerState) -> None:
-    optimizer.steps = fit.steps_taken
+    optimizer.steps, optimizer.updates = fit.steps_taken, fit.updates_taken
     optimizer.arrays = {name: [array.copy() for array in arrays] for name, arrays in fit.state.items()}
 
 
