@@ -14,7 +14,7 @@ import numpy as np
 from mpi4py import MPI
 
 from fastfc import FullyConnectedNet, Solver, schedules, tolerance, use_backend
-from fastfc.parallel import ParallelSolver, ProcessError
+from fastfc.parallel import ParallelSolver, ProcessError, _solver
 from fastfc.parallel._run import ParallelRun
 from fastfc.solver import load_checkpoint
 
@@ -173,6 +173,11 @@ def refuses(folder):
     ]  # fmt: skip
     for message, given, options in cases:
         _raises(ProcessError, message, lambda given=given, options=options: made(ParallelSolver, given, **options))
+    version = _solver.__version__
+    _solver.__version__ = version if RANK == 0 else "0.0.9"
+    message = f"fastfc's version: expected the same in all processes, got {version} in process 0, 0.0.9 in process 1"
+    _raises(ProcessError, message, lambda: made(ParallelSolver, data))
+    _solver.__version__ = version
     # The same error in all processes is raised as it is.
     _raises(ValueError, "batch_size: expected at least a row for each of 2", lambda: made(
         ParallelSolver, data, batch_size=1))  # fmt: skip
