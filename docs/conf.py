@@ -36,6 +36,7 @@ sphinx_gallery_conf = {
     "write_computation_times": False,
     "show_signature": False,
     "remove_config_comments": True,
+    "first_notebook_cell": "%matplotlib inline",
 }
 
 # The docstrings write arguments in single backticks.

@@ -89,10 +89,9 @@ print(f"largest difference of a loss: {difference:.1e}")
 
 from fastfc.plots import plot_history
 
-figure = plot_history(
+plot_history(
     compiled.loss_history, compiled.train_acc_history, compiled.val_acc_history
 )
-figure
 
 # %%
 # ``fastfc.unpatch()`` gives you your own functions back. If you do not need them, write ``fastfc`` where the imports say
@@ -106,19 +105,20 @@ fastfc.unpatch()
 # The notebook asks what happens to a deep network when its initial weights are small. Here are the activations of six
 # hidden layers, before any training, with weights of standard deviation 0.01, the course's default. The bars are
 # histograms; the point beside them is the mean with one standard deviation up and down.
+# The function returns axes of matplotlib's: their ``figure`` is shown at the end of a cell, and ``figure.savefig`` saves it.
 
 from fastfc.plots import plot_activations, plot_gradients
 
 np.random.seed(231)
 small = fastfc.FullyConnectedNet([100] * 6, 784, weight_scale=0.01)
-axes = plot_activations(small, X[:500])
+plot_activations(small, X[:500]).figure
 
 # %%
 # Each layer multiplies the deviation by less than a tenth: ``0.01 * sqrt(100 / 2)``. After six of them all pictures look
 # alike, and the scores say nothing. The way back is no better: the gradients shrink again at each layer, until those of
 # the first layer are ten million times smaller than those of the scores.
 
-axes = plot_gradients(small, X[:500], y[:500])
+plot_gradients(small, X[:500], y[:500]).figure
 
 # %%
 # He's initial weights have the deviation ``sqrt(2 / inputs)``, which makes up for the half that ReLU cuts off. Activations keep their size from layer to layer:
@@ -126,12 +126,12 @@ axes = plot_gradients(small, X[:500], y[:500])
 he = fastfc.FullyConnectedNet(
     [100] * 6, 784, initializer="he_normal", rng=np.random.RandomState(231)
 )
-axes = plot_activations(he, X[:500])
+plot_activations(he, X[:500]).figure
 
 # %%
 # and so do the gradients.
 
-axes = plot_gradients(he, X[:500], y[:500])
+plot_gradients(he, X[:500], y[:500]).figure
 
 # %%
 # The other answer is batch normalization. With the same small weights as above it puts each layer's inputs back to mean 0
@@ -141,7 +141,7 @@ np.random.seed(231)
 normalized = fastfc.FullyConnectedNet(
     [100] * 6, 784, weight_scale=0.01, normalization="batchnorm"
 )
-axes = plot_activations(normalized, X[:500])
+plot_activations(normalized, X[:500]).figure
 
 # %%
 # Which units are dead?
@@ -170,7 +170,7 @@ for rate in (1e-3, 1e-2, 1e-1):
     ]
     print(f"learning rate {rate:g}: dead units by layer {', '.join(dead[rate])}")
 
-axes = plot_activations(net, X[:500])
+plot_activations(net, X[:500]).figure
 
 # %%
 # What has the first layer learned?
@@ -183,7 +183,7 @@ from fastfc.plots import plot_weights
 np.random.seed(231)
 net = fastfc.FullyConnectedNet([64], 784, reg=1e-2)
 fastfc.Solver(net, data, num_epochs=15, update_rule="adam", verbose=False).train()
-axes = plot_weights(net, (28, 28))
+plot_weights(net, (28, 28)).figure
 
 # %%
 # The best net

@@ -134,7 +134,7 @@ model = fastfc.sklearn.MLPClassifier(
 )
 model.fit(X_train, y_train)
 print(f"test accuracy {model.score(X_test, y_test):.3f}")
-axes = plot_weights(model.network_, (8, 8))
+plot_weights(model.network_, (8, 8)).figure
 
 # %%
 # The way back

@@ -46,12 +46,12 @@ print(f"{len(result.trials)} trainings in {seconds:.1f} seconds")
 
 from fastfc.plots import plot_grid
 
-axes = plot_grid(result, "learning_rate", "weight_scale", "loss")
+plot_grid(result, "learning_rate", "weight_scale", "loss").figure
 
 # %%
 # The validation accuracies of the same trainings:
 
-axes = plot_grid(result, "learning_rate", "weight_scale", "score")
+plot_grid(result, "learning_rate", "weight_scale", "score").figure
 
 # %%
 # How much does the seed matter?
@@ -83,8 +83,7 @@ print(f"{perf_counter() - start:.2f} seconds")
 
 net = result.best_network()
 print("of the best network:", result.best.options["hidden_dims"], result.best.score)
-figure = result.plot()
-figure
+result.plot()
 
 # %%
 # More choices than time
