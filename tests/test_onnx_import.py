@@ -261,6 +261,7 @@ ONES = np.ones(5, np.float32)
         (lambda w: w.affine(4, 5).affine(6, 3), "W2: expected shape"),
         (lambda w: w.affine(4, 3).add("Sub", before=["c0"]), "got 'Sub' after Gemm"),
         (lambda w: [w.add("Identity") for _ in range(5001)][-1], "expected at most 5000 operators, got 5001"),
+        (lambda w: w.affine(4, 5).add("Relu", domain="mine").affine(5, 3), r"got some of \['mine'\]"),
         (lambda w: w, "got nothing after the input"),
     ],
 )

@@ -91,6 +91,9 @@ class _Chain:
     def __init__(self, onnx: ModuleType, graph: Any) -> None:
         if len(graph.node) > _MOST_NODES:
             raise ValueError(f"expected at most {_MOST_NODES} operators, got {len(graph.node)}")
+        others = {node.domain for node in graph.node} - {"", "ai.onnx", "ai.onnx.ml"}
+        if others:
+            raise ValueError(f"expected ONNX's own operators, got some of {sorted(others)!r:.80}")
         self.onnx = onnx
         self.constants = {tensor.name: array_of(onnx, tensor) for tensor in graph.initializer}
         for node in graph.node:
