@@ -1,7 +1,10 @@
 """Tables of mixed columns: which column is what, how they become features, and the model's one file."""
 
 import json
+import signal
 import sys
+import threading
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,7 +16,8 @@ pd = pytest.importorskip("pandas")
 
 from sklearn.utils.class_weight import compute_sample_weight  # noqa: E402
 
-from fastfc import DivergenceWarning, FullyConnectedNet, activations, load_model, tolerance  # noqa: E402
+from fastfc import DivergenceWarning, FullyConnectedNet, activations, load_model, tolerance, use_backend  # noqa: E402
+from fastfc._network_reference import forward_by_reference  # noqa: E402
 from fastfc.cli import main  # noqa: E402
 from fastfc.tabular import TableModel, fit_table, load_table_model  # noqa: E402
 from fastfc.tabular._columns import describe, fitted  # noqa: E402
@@ -504,6 +508,22 @@ def test_the_preset_is_the_published_training(of_classes):
 
 
 @trains
+def test_the_preset_on_the_other_backend():
+    options = {"preset": "tabular", "num_epochs": 1, "dtype": np.float64}
+    fast = fit_table(shop(60), "bought", **options)
+    with use_backend("reference"):
+        other = fit_table(shop(60), "bought", **options)
+    # One step, of which the first has a learning rate of 0.
+    assert other.history["loss"] == pytest.approx(fast.history["loss"], rel=tolerance(np.float64, 1000))
+    assert other.history["loss"] != []
+    steps = []
+    with use_backend("reference"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fastfc.network.forward_by_reference", lambda *a: steps.append(1) or forward_by_reference(*a))
+        fit_table(shop(60), "bought", **options, n_members=2)
+    assert len(steps) == 2
+
+
+@trains
 def test_a_preset_that_diverges_ends():
     data = {"X_train": np.full((8, 2), np.inf), "y_train": np.zeros(8, int)}
     data |= {"X_val": np.ones((2, 2)), "y_val": np.zeros(2, int)}
@@ -543,6 +563,24 @@ def test_members_are_averaged(preset, target, capsys):
     assert main(["predict", "members.npz", "shop.csv"]) == 0
     assert capsys.readouterr().out.split() == loaded.predict("shop.csv").astype(str).tolist()
     np.testing.assert_array_equal(load_model("members.npz").params["W1"], model.net.params["W1"])
+
+
+@trains
+@pytest.mark.parametrize("members", [1, 3])
+def test_an_interrupt_ends_the_preset(members):
+    def interrupt():
+        while not any(thread.name.startswith("ThreadPoolExecutor") for thread in threading.enumerate()):
+            time.sleep(0.01)
+        time.sleep(0.2)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    helper = threading.Thread(target=interrupt)
+    helper.start()
+    with pytest.raises(KeyboardInterrupt):
+        # It would take hours.
+        fit_table(shop(100), "bought", preset="tabular", num_epochs=10**6, n_members=members)
+    helper.join()
+    assert not any(thread.name.startswith("ThreadPoolExecutor") for thread in threading.enumerate())
 
 
 @trains

@@ -11,6 +11,7 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from fastfc._runtime.threads import available_cpus, get_num_threads
+from fastfc.backend import get_backend, use_backend
 from fastfc.sklearn._options import threads_of
 
 #: Attributes of an estimator with one network, which of an ensemble the members have.
@@ -49,7 +50,8 @@ def fit_members(
         finally:
             del member._halt
 
-    with ThreadPoolExecutor(min(len(members), _threads_of(estimator))) as pool:
+    # A thread has a backend of its own.
+    with ThreadPoolExecutor(min(len(members), _threads_of(estimator)), "", use_backend, (get_backend(),)) as pool:
         fits = [pool.submit(fit, member) for member in members]
         try:
             estimator.members_ = [each.result() for each in fits]

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from fastfc._defaults import EARLY_STOPPING_ROWS, Schedule, patience, schedule
 from fastfc._ranges import require_count
 from fastfc._runtime.threads import available_cpus, checked_count, get_num_threads
+from fastfc.backend import get_backend, use_backend
 from fastfc.callbacks import Callback, Run
 from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.formats.atomic import rehearse
@@ -255,14 +257,25 @@ def _by_preset(
         # The preset draws the weights anew, from streams of its own.
         nets = [_network(data, preset_recipe.network_options(of_classes=of_classes) | {"dtype": dtype}) for _ in seeds]
     scale = TargetScale.of(data)
-    standardized = scale.standardized(data)
+    standardized, halt = scale.standardized(data), threading.Event()
     workers = checked_count("threads", threads) if threads is not None else get_num_threads() or available_cpus()
-    with ThreadPoolExecutor(min(workers, len(seeds))) as pool:
-        histories = pool.map(lambda net, seed: preset_recipe.train(net, standardized, plan, seed), nets, seeds)
-        found = list(zip(nets, histories, strict=True))
+    # A thread has a backend of its own.
+    with ThreadPoolExecutor(min(workers, len(seeds)), "", use_backend, (get_backend(),)) as pool:
+        fits = [
+            pool.submit(preset_recipe.train, net, standardized, plan, each, halt)
+            for net, each in zip(nets, seeds, strict=True)
+        ]
+        try:
+            histories = [each.result() for each in fits]
+        except BaseException:
+            # Also Ctrl-C, which comes in the main thread alone.
+            halt.set()
+            for each in fits:
+                each.cancel()
+            raise
     for net in nets:
         scale.fold_into(net)
-    return found
+    return list(zip(nets, histories, strict=True))
 
 
 def _network(data: dict[str, Any], options: dict[str, Any]) -> FullyConnectedNet:

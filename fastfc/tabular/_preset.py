@@ -13,6 +13,7 @@ layer at the end.
 """
 
 import math
+import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -80,7 +81,9 @@ def plan_of(rows: int, batch_size: int | None, epochs: int | None) -> Schedule:
     return Schedule(min(rows, batch_size or _BATCH_SIZE), epochs or _EPOCHS, 1.0)
 
 
-def train(net: FullyConnectedNet, data: Mapping[str, Any], plan: Schedule, seed: int) -> dict[str, list[float]]:
+def train(
+    net: FullyConnectedNet, data: Mapping[str, Any], plan: Schedule, seed: int, halt: threading.Event | None = None
+) -> dict[str, list[float]]:
     """Train a network of :func:`network_options` on a data set, from weights of its own on.
 
     Parameters
@@ -93,6 +96,8 @@ def train(net: FullyConnectedNet, data: Mapping[str, Any], plan: Schedule, seed:
     plan : Schedule
     seed : int
         Of the weights, and of the permutations of the rows.
+    halt : Event, optional
+        Set by another thread, it ends the training with the next epoch.
 
     Returns
     -------
@@ -120,6 +125,8 @@ def train(net: FullyConnectedNet, data: Mapping[str, Any], plan: Schedule, seed:
     history: dict[str, list[float]] = {"loss": [], "train": [score(X[some], y[some])], "val": [score(X_val, y_val)]}
     best, kept = -np.inf, steps.parameters()
     for epoch in range(plan.epochs):
+        if halt is not None and halt.is_set():
+            break
         order = stream.permutation(len(X))
         for i, factor in enumerate(CosLog().factors(epoch * per_epoch, per_epoch, per_epoch, total)):
             # The rest of the rows is in no batch of this epoch.
