@@ -8,9 +8,9 @@ import numpy as np
 from fastfc._runtime.constants import keep_threshold
 from fastfc._runtime.record import Table
 from fastfc.params import FlatParameters, aligned_zeros
-from fastfc.training.compiling import kernel
+from fastfc.training.compiling import address, kernel
 from fastfc.training.job import NO_INTEGERS
-from fastfc.training.memory import Call, Layer, Plan, Predictions, Thread
+from fastfc.training.memory import DROPOUT, Call, Layer, Plan, Predictions, Thread
 from fastfc.training.network import Network
 from fastfc.training.parts import ALL_BLOCKS
 from fastfc.training.plan import chosen_for_scores, examples_of, make_plan, parameters_of, set_kernels, shortened
@@ -79,7 +79,8 @@ class Calls:
 
     def new_pass(self, n: int) -> Pass:
         """Training passes of n rows, in the memory of the largest batch so far."""
-        forward = kernel("forward_rows", self._dtype, self._chosen)
+        chosen = (*self._chosen, DROPOUT) if self.keep < 1 else self._chosen
+        forward = kernel("forward_rows", self._dtype, chosen)
         whole, features, outputs = self._whole, self._features, self._outputs
         if whole is None or n > whole.batch:
             # Batches that grow row by row take new memory a few times only.
@@ -128,7 +129,7 @@ class Calls:
         """A plan on the network's own statistics and stream."""
         plan = plan_of(self._net, self._grads, rows)
         set_kernels(plan, self._net)
-        plan.dropout = self.keep < 1
+        plan.dropout = address(DROPOUT, self._dtype) if self.keep < 1 else 0
         plan.keep_threshold, plan.keep_scale = keep_threshold(self.keep), 1 / self.keep
         # Whoever calls does it.
         plan.standardized = False

@@ -20,7 +20,7 @@ _KINDS = ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p
 
 # The kernels that are compiled when one is asked for, in two parts that take about as long: it, what it calls, and
 # what comes next: for a training how its accuracy is checked, for a forward pass the way back and the update. What a
-# run chooses, such as its rule, is compiled with the second part.
+# run chooses, such as its rule, is compiled with the first part.
 _SHARES = {
     "train_steps": [["train_steps", "fetch_rows"], ["backward", "predict_rows", "product"]],
     "predict_rows": [["predict_rows", "fetch_rows"], ["product"]],
@@ -135,8 +135,8 @@ def _compile_elsewhere(names: list[str], dtype: np.dtype) -> None:
     path = machine_code.path(symbol_of(first, dtype))
     if path is None or settings.changed_by_program() or not memory.allows_compiling_elsewhere():
         return
-    *shares, last = _SHARES.get(first, [[first]])
-    shares = [*shares, [*last, *chosen]]
+    own, *shares = _SHARES.get(first, [[first]])
+    shares = [[*own, *chosen], *shares]
     # The workers of a pool have work for all processors.
     if (get_num_threads() or available_cpus()) == 1 or parent_process() is not None:
         shares = [[name for share in shares for name in share]]

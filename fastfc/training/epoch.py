@@ -11,6 +11,7 @@ from numba.core import types
 from fastfc.kernels.activation import ACTIVATION_KERNELS
 from fastfc.kernels.compiler.jit import glue
 from fastfc.kernels.compiler.standalone import standalone
+from fastfc.kernels.dropout import DROPOUT_KERNELS
 from fastfc.kernels.loss import ROWS_KERNELS
 from fastfc.kernels.lowering.barrier import barrier_wait
 from fastfc.kernels.lowering.clock import ticks
@@ -253,7 +254,7 @@ def _loss(plan, step):
 
 
 # Kernels of which a run chooses one of each kind.
-_CHOICES = UPDATES, ACTIVATION_KERNELS, ROWS_KERNELS, VALIDATIONS
+_CHOICES = UPDATES, ACTIVATION_KERNELS, DROPOUT_KERNELS, ROWS_KERNELS, VALIDATIONS
 
 
 def standalone_kernel(name, dtype):

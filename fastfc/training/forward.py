@@ -9,13 +9,12 @@ import numpy as np
 from fastfc.kernels.activation import activate, rectify
 from fastfc.kernels.affine import column_sums
 from fastfc.kernels.compiler.jit import glue
-from fastfc.kernels.dropout import apply_mask
+from fastfc.kernels.dropout import drop_rows
 from fastfc.kernels.loss import label_row, target_rows, weight_of_row
 from fastfc.kernels.lowering.barrier import barrier_wait
 from fastfc.kernels.lowering.callback import call_loss
-from fastfc.kernels.lowering.math import add, assign, fill
+from fastfc.kernels.lowering.math import add, assign
 from fastfc.kernels.lowering.matmul import multiply
-from fastfc.kernels.lowering.random import drop, skip_words
 from fastfc.kernels.lowering.views import flat, matrix, nth, vector
 from fastfc.kernels.norm import (
     inverse_std,
@@ -168,22 +167,19 @@ def hidden_output(plan, thread, index):
     layer, rows = nth(plan.layers, index), thread.end - thread.first
     x_hat = rows_of(layer.x_hat, thread.first, rows, layer.d_out)
     out = rows_of(layer.out, thread.first, rows, layer.d_out)
-    if plan.dropout:
-        if plan.seeded:
-            assign(thread.stream, plan.seeded_stream)
-        skip_words(thread.stream, 2 * thread.first * layer.d_out)
+    slope = vector(layer.slope, 0, 0)
     normalize_and_rectify(plan, thread, index, x_hat, out)
     # All rows at once: what is left over of a row does not fill a vector.
-    if plan.activation == memory.RELU:
-        if plan.dropout:
-            drop(flat(out), thread.stream, plan.keep_threshold, plan.keep_scale)
-    else:
+    if plan.activation != memory.RELU:
         slope = vector(layer.slope, thread.first * layer.d_out, rows * layer.d_out)
         activate(plan.activation, flat(out), slope)
-        if plan.dropout:
-            _drop_both(plan, thread, flat(out), slope)
-    if plan.dropout:
-        skip_words(thread.stream, 2 * (plan.batch - thread.end) * layer.d_out)
+    if plan.dropout != 0:
+        before, behind = 2 * thread.first * layer.d_out, 2 * (plan.batch - thread.end) * layer.d_out
+        # Nobody has a gradient yet.
+        drop_rows(
+            plan.dropout, flat(out), slope, thread.gradient_chunk, thread.stream, plan.seeded_stream, plan.seeded,
+            before, behind, plan.keep_threshold, plan.keep_scale,
+        )  # fmt: skip
 
 
 @glue
@@ -209,19 +205,6 @@ def normalize_and_rectify(plan, thread, index, x_hat, out):
             scale_and_shift(out[i], x_hat[i], layer.gamma.value, layer.beta.value)
         if plan.activation == memory.RELU:
             rectify(out[i])
-
-
-@glue
-def _drop_both(plan, thread, out, slope):
-    """Dropout of values and slopes (n,) by the same numbers of the stream."""
-    # Nobody has a gradient yet.
-    scratch = thread.gradient_chunk
-    for start in range(0, out.size, scratch.size):
-        mask = vector(scratch, 0, min(scratch.size, out.size - start))
-        fill(mask, 1)
-        drop(mask, thread.stream, plan.keep_threshold, plan.keep_scale)
-        apply_mask(vector(out, start, mask.size), mask)
-        apply_mask(vector(slope, start, mask.size), mask)
 
 
 @glue

@@ -16,6 +16,8 @@ from fastfc._runtime.record import Float64s, Int64s, Reals, Record, Table, Uint3
 NO_NORM, BATCH_NORM, LAYER_NORM = range(3)
 NORMS = {None: NO_NORM, "batchnorm": BATCH_NORM, "layernorm": LAYER_NORM}
 
+#: The name of dropout's kernel.
+DROPOUT = "drop_rows"
 #: For the activation that steps have passes of their own for; all others keep their slopes for the way back.
 RELU = 0
 
@@ -152,7 +154,7 @@ class Plan(Record):
     activation: int  # RELU, or the address of the activation's kernel
     rule: int  # the address of its kernel; 0 if the parameters are never updated
     stride: int  # from one of the rule's arrays to the next: the number of parameters
-    dropout: bool
+    dropout: int  # the address of its kernel; 0 for none
     seeded: bool  # the random stream starts anew at each dropout layer
     by_features: bool  # whether the threads split the first layer's product by features instead of rows
     standardized: bool

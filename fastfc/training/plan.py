@@ -21,6 +21,7 @@ from fastfc.params import aligned_zeros
 from fastfc.training.compiling import address
 from fastfc.training.memory import (
     CHUNK,
+    DROPOUT,
     GRADIENTS,
     KINDS,
     LEAST_CHUNK_ROWS,
@@ -182,7 +183,7 @@ def make_plan(
         activation=RELU,
         rule=0,
         stride=model.params.flat.size,
-        dropout=False,
+        dropout=0,
         seeded=False,
         by_features=by_features,
         standardized=False,
@@ -211,6 +212,10 @@ def make_plan(
     return plan
 
 
+def _dropout_kernel(model: Network) -> str:
+    return DROPOUT if model.use_dropout and len(model.dims) > 2 else ""
+
+
 def chosen_for_scores(model: Network) -> tuple[str, ...]:
     """The names of kernels of which a plan for scores has the addresses; empty for what is a part of the run."""
     return (ACTIVATIONS[model.activation].run_kernel,)
@@ -218,7 +223,8 @@ def chosen_for_scores(model: Network) -> tuple[str, ...]:
 
 def chosen_for_training(model: Network, rule: Callable) -> tuple[str, ...]:
     """The same of a plan for a training."""
-    return *chosen_for_scores(model), RULES[rule].run_kernel, LOSSES[model.loss_name].run_kernel
+    dropout = _dropout_kernel(model)
+    return *chosen_for_scores(model), dropout, RULES[rule].run_kernel, LOSSES[model.loss_name].run_kernel
 
 
 def set_kernels(plan: Plan, model: Network, rule: Callable | None = None) -> None:
@@ -293,7 +299,7 @@ def _chunk_rows(share: int, d_out: int) -> int:
 def set_training_options(plan: Plan, model: Network) -> None:
     """Copy what a step reads of the model's dropout, L2 strength and standardization, which may change in a run."""
     dropout: dict[str, Any] = {"p": 1.0, "seed": None}
-    plan.dropout = bool(model.use_dropout) and plan.depth > 1
+    plan.dropout = address(_dropout_kernel(model), plan.dtype)
     if plan.dropout:
         dropout = checked_dropout_param({**model.dropout_param, "mode": "train"})
     plan.seeded = dropout["seed"] is not None
