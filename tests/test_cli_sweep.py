@@ -130,7 +130,7 @@ def test_trainings_that_fail(table, capsys):
         (["--grid", "learning_rate"], "--grid: expected NAME=VALUE,VALUE..."),
         (["--grid", "hidden=8x"], "positive whole number"),
         (["--grid", "speed=3"], "--grid: expected names among hidden, "),
-        (["--grid", "speed=3"], ", rule, lr_decay, schedule, max_norm, max_value, accumulate, batch_size, epochs, sampler"),
+        (["--grid", "speed=3"], ", schedule, max_norm, max_value, accumulate, batch_size, epochs, sampler"),
         (["--grid", "speed=3"], "got 'speed'"),
         (["--grid", "keep=1", "--grid", "keep=0.5"], "expected once"),
         (["--grid", "keep=2"], "--grid keep: expected"),
