@@ -192,6 +192,15 @@ def test_states_of_the_packages_own_are_checked(callback, state):
         callback.load_state_dict(state)
 
 
+def test_the_best_parameters_of_another_model_are_refused_before_the_first_step():
+    stopping = EarlyStopping("loss")
+    stopping.load_state_dict({"best": 0.5, "best_epoch": 1, "waited": 0, "parameters": {"W1": np.zeros((3, 3))}})
+    solver = make(callback=stopping)
+    with pytest.raises(ValueError, match="parameters: expected a state with the best parameters of this model"):
+        solver.train()
+    assert solver.loss_history == []
+
+
 # ------------------------------------------------------------------------------------------------ plateaus
 
 PLATEAUS = [

@@ -103,6 +103,9 @@ class EarlyStopping(Callback):
         if not self._goes_on:
             self._forget()
         self._goes_on = False
+        shapes = {name: np.shape(w) for name, w in run.model.params.items()}
+        if self._parameters and {name: w.shape for name, w in self._parameters.items()} != shapes:
+            raise ValueError("parameters: expected a state with the best parameters of this model, got another one's")
 
     def on_epoch_end(self, run: Run) -> bool:
         if self.monitor not in run.values:
