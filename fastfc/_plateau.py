@@ -1,5 +1,6 @@
 """A factor of the learning rate that goes by the values that a training reaches."""
 
+import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,7 +9,7 @@ from typing import Literal
 from fastfc._arguments import number
 from fastfc._ranges import require_count, require_range
 
-__all__ = ["ReduceOnPlateau"]
+__all__ = ["ReduceOnPlateau", "plateau_of"]
 
 
 @dataclass
@@ -131,3 +132,10 @@ class ReduceOnPlateau:
             require_count(name, state[name], 0)  # type: ignore[arg-type]
         self.current, self.best = float(state["current"]), number("best", state["best"])
         self._waited, self._cooling = int(state["waited"]), int(state["cooling"])
+
+
+def plateau_of(schedule: object) -> ReduceOnPlateau | None:
+    """A copy of a :class:`ReduceOnPlateau`, or a new one for its name, ``"plateau"``; None for a schedule by steps."""
+    if isinstance(schedule, ReduceOnPlateau):
+        return copy.copy(schedule)
+    return ReduceOnPlateau() if isinstance(schedule, str) and schedule == "plateau" else None

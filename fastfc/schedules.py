@@ -14,16 +14,15 @@ array([0.5  , 0.75 , 1.   , 0.854, 0.5  , 0.146])
 [1.0, 1.0, 1.0, 0.5, 0.5]
 """
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastfc._plateau import ReduceOnPlateau
 from fastfc._ranges import require_count, require_range
+from fastfc._schedule import Factors, Formula, Schedule, check_steps
 from fastfc.ops.schedules import NAMES
 
 __all__ = [
@@ -40,71 +39,11 @@ __all__ = [
     "get",
 ]
 
-Factors = NDArray[np.float64]
 By = Literal["step", "epoch"]
 
 
-@runtime_checkable
-class Schedule(Protocol):
-    """The protocol of a schedule, to be followed by one of your own too.
-
-    Examples
-    --------
-    >>> class Halving:
-    ...     def factors(self, first_step, count, steps_per_epoch, total_steps):
-    ...         epochs = (first_step + np.arange(count)) // steps_per_epoch
-    ...         return 0.5**epochs
-    >>> isinstance(Halving(), Schedule), Halving().factors(0, 4, 2, 4)
-    (True, array([1. , 1. , 0.5, 0.5]))
-    """
-
-    def factors(self, first_step: int, count: int, steps_per_epoch: int, total_steps: int) -> Factors:
-        """The factors of the learning rate in the steps from `first_step` to ``first_step + count - 1``.
-
-        Parameters
-        ----------
-        first_step : int
-            The number of steps before the first of these.
-        count : int
-        steps_per_epoch : int
-        total_steps : int
-            Steps of the whole training.
-
-        Returns
-        -------
-        factors : array (count,), float64
-
-        Raises
-        ------
-        ValueError
-            If `first_step` or `count` is negative, or `steps_per_epoch` or `total_steps` less than one.
-        """
-        ...
-
-
 @dataclass(frozen=True)
-class _Formula:
-    """A schedule by a formula of the number of steps or epochs before."""
-
-    def factors(self, first_step: int, count: int, steps_per_epoch: int, total_steps: int) -> Factors:
-        """The factors of some steps, (count,): see :meth:`Schedule.factors`."""
-        _check_steps(first_step, count, steps_per_epoch, total_steps)
-        before = np.arange(first_step, first_step + count)
-        if getattr(self, "by", "step") == "epoch":
-            before, total_steps = before // steps_per_epoch, -(-total_steps // steps_per_epoch)
-        return self._at(before.astype(np.float64), total_steps)
-
-    def _at(self, before: Factors, total: int) -> Factors:
-        """The factors after `before` steps or epochs of `total`."""
-        raise NotImplementedError
-
-    def _check_by(self, by: str) -> None:
-        if by not in ("step", "epoch"):
-            raise ValueError(f'by: expected "step" or "epoch", got {by!r}')
-
-
-@dataclass(frozen=True)
-class Constant(_Formula):
+class Constant(Formula):
     """One factor in every step: ``factor`` (1).
 
     Parameters
@@ -127,7 +66,7 @@ class Constant(_Formula):
 
 
 @dataclass(frozen=True)
-class Step(_Formula):
+class Step(Formula):
     """A fall every so often: ``gamma ** floor(t / every)``, where t epochs or steps came before.
 
     PyTorch's ``StepLR(step_size=every, gamma=gamma)``.
@@ -159,7 +98,7 @@ class Step(_Formula):
 
 
 @dataclass(frozen=True)
-class Exponential(_Formula):
+class Exponential(Formula):
     """``gamma ** t``, where t epochs or steps came before.
 
     PyTorch's ``ExponentialLR(gamma)``; but for rounding, the ``lr_decay`` of :class:`fastfc.Solver`.
@@ -187,7 +126,7 @@ class Exponential(_Formula):
 
 
 @dataclass(frozen=True)
-class InverseScaling(_Formula):
+class InverseScaling(Formula):
     """``1 / (1 + rate * t) ** power``, where t steps or epochs came before.
 
     scikit-learn's ``learning_rate="invscaling"`` is ``InverseScaling(power_t, rate=n_samples, by="epoch")``.
@@ -219,7 +158,7 @@ class InverseScaling(_Formula):
 
 
 @dataclass(frozen=True)
-class Cosine(_Formula):
+class Cosine(Formula):
     """Half a wave of the cosine, from 1 down to `min_factor`::
 
         min_factor + (1 - min_factor) * (1 + cos(pi * t / length)) / 2
@@ -256,7 +195,7 @@ class Cosine(_Formula):
 
 
 @dataclass(frozen=True)
-class OneCycle(_Formula):
+class OneCycle(Formula):
     """Up to the whole learning rate, and down to nearly nothing, within the training's `total` steps.
 
     From ``1 / div_factor`` the factor rises to 1 until the step ``warm_share * total - 1``, and falls to
@@ -298,7 +237,7 @@ class OneCycle(_Formula):
 
 
 @dataclass(frozen=True)
-class WarmUp(_Formula):
+class WarmUp(Formula):
     """A rise along a line before another schedule.
 
     For `length` steps or epochs the factor rises from `start_factor` to 1; from then on it is that of `then`, as of a
@@ -342,7 +281,7 @@ class WarmUp(_Formula):
         -------
         factors : array (count,), float64
         """
-        _check_steps(first_step, count, steps_per_epoch, total_steps)
+        check_steps(first_step, count, steps_per_epoch, total_steps)
         length = self.length * (steps_per_epoch if self.by == "epoch" else 1)
         warm = min(max(length - first_step, 0), count)
         rising = super().factors(first_step, warm, steps_per_epoch, total_steps)
@@ -395,13 +334,6 @@ def get(schedule: "Schedule | str") -> Schedule:
     return schedule
 
 
-def plateau_of(schedule: object) -> ReduceOnPlateau | None:
-    """A copy of a :class:`ReduceOnPlateau`, or a new one for its name, ``"plateau"``; None for a schedule by steps."""
-    if isinstance(schedule, ReduceOnPlateau):
-        return copy.copy(schedule)
-    return ReduceOnPlateau() if isinstance(schedule, str) and schedule == "plateau" else None
-
-
 def factors_of(
     schedule: "Schedule | str", first_step: int, count: int, steps_per_epoch: int, total_steps: int
 ) -> Factors:
@@ -423,10 +355,3 @@ def _between(first: float, last: float, share: Factors) -> Factors:
 
 def _along_a_line(first: float, last: float, share: Factors) -> Factors:
     return first + (last - first) * np.minimum(share, 1)
-
-
-def _check_steps(first_step: int, count: int, steps_per_epoch: int, total_steps: int) -> None:
-    require_count("first_step", first_step, 0)
-    require_count("count", count, 0)
-    require_count("steps_per_epoch", steps_per_epoch, 1)
-    require_count("total_steps", total_steps, 1)

@@ -11,6 +11,7 @@ import numpy as np
 
 from fastfc import optim, schedules
 from fastfc._arguments import by_position, require_mapping, stacklevel_outside
+from fastfc._plateau import plateau_of
 from fastfc.backend import get_backend
 from fastfc.callbacks import Callback, adapt
 from fastfc.classifiers.fc_net import FullyConnectedNet
@@ -350,7 +351,7 @@ class Solver:
         """The schedule, if it goes by values that the training reaches: a copy, made anew when it is replaced."""
         given, plateau = self._plateau_of
         if given is not self.schedule:
-            plateau = schedules.plateau_of(self.schedule)
+            plateau = plateau_of(self.schedule)
             self._plateau_of = self.schedule, plateau
         return plateau
 

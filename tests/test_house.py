@@ -19,9 +19,7 @@ LONG_FILES = {
     "solver.py": "the course's class; two fifths are docstrings",
     "classifiers/fc_net.py": "the course's class; half are docstrings",
     "network.py": "one class, whose methods share its memory; two fifths are docstrings",
-    "schedules.py": "a dozen short classes of one form; half are docstrings",
     "data_utils.py": "the course's loaders and theirs alike; half are docstrings",
-    "ops/cases.py": "a case for each operation, one after the other",
 }
 LONG_FUNCTIONS = {
     "kernels/lowering/decimals.py:read_lines": "one loop over bytes; its state would be handed to every part of it",

@@ -8,8 +8,9 @@ import pytest
 
 import fastfc
 from fastfc import FullyConnectedNet, Solver, tolerance
+from fastfc._plateau import plateau_of
 from fastfc.callbacks import Callback, CSVLogger, EarlyStopping, History, JSONLinesLogger
-from fastfc.schedules import ReduceOnPlateau, plateau_of
+from fastfc.schedules import ReduceOnPlateau
 
 ROWS, BATCH, EPOCHS = 40, 10, 12
 PER_EPOCH = ROWS // BATCH

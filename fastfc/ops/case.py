@@ -15,7 +15,19 @@ from numpy.typing import NDArray
 from fastfc.ops.registry import OPS
 from fastfc.ops.tolerance import tolerance
 
-__all__ = ["Array", "Case", "Sample", "Sizes", "largest_error", "normal"]
+__all__ = [
+    "Array",
+    "Case",
+    "Sample",
+    "Sizes",
+    "all_results",
+    "cache_of",
+    "first_result",
+    "largest_error",
+    "normal",
+    "only_result",
+    "wide",
+]
 
 Array = NDArray[Any]
 #: Draws the values of one argument: (rng, name, shape) -> array. See :func:`normal`.
@@ -161,3 +173,25 @@ def largest_error(got: list[Array], expected: list[Array], case: Case) -> float:
         # A NaN that is left is a number on one side only, or beside a magnitude that says nothing.
         worst = max(worst, float(np.max(np.where(np.isnan(error), np.inf, error), initial=0.0)))
     return worst
+
+
+def wide(*arrays: Array) -> list[Array]:
+    """Absolute values in float64, in which magnitudes are computed."""
+    return [np.abs(array.astype(np.float64)) for array in arrays]
+
+
+def first_result(result: Any, args: tuple[Any, ...]) -> list[Array]:
+    return [result[0]]
+
+
+def all_results(result: Any, args: tuple[Any, ...]) -> list[Array]:
+    return list(result)
+
+
+def only_result(result: Any, args: tuple[Any, ...]) -> list[Array]:
+    return [result]
+
+
+def cache_of(forward: str, *args: Any) -> tuple[Array, Any]:
+    """Output and cache of a reference forward pass, on which both backward passes work."""
+    return OPS[forward].twin("reference")(*copy.deepcopy(args))

@@ -4,18 +4,26 @@ One builder per row of :data:`fastfc.ops.registry.OPS`. ``fastfc check``, the te
 benchmarks all take their inputs from here.
 """
 
-import copy
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from fastfc.ops.activations import ACTIVATIONS, SLOPED
 from fastfc.ops.blocks import BLOCKS, block_name
-from fastfc.ops.case import Array, Case, Sample, Sizes, largest_error, normal
+from fastfc.ops.case import (
+    Case,
+    Sample,
+    Sizes,
+    all_results,
+    cache_of,
+    first_result,
+    largest_error,
+    normal,
+    only_result,
+    wide,
+)
 from fastfc.ops.losses import LOSSES
-from fastfc.ops.registry import OPS
 from fastfc.ops.rules import RULES
 from fastfc.ops.tolerance import tolerance
 from fastfc.reference import activation as reference
@@ -57,28 +65,6 @@ def build(name: str, sizes: Sizes, dtype: DTypeLike, seed: int = 0, sample: Samp
         return BUILDERS[name](name, sizes, lambda what, *shape: sample(rng, what, shape).astype(kind), rng)
 
 
-def _wide(*arrays: Array) -> list[Array]:
-    """Absolute values in float64, in which magnitudes are computed."""
-    return [np.abs(array.astype(np.float64)) for array in arrays]
-
-
-def _first(result: Any, args: tuple[Any, ...]) -> list[Array]:
-    return [result[0]]
-
-
-def _all(result: Any, args: tuple[Any, ...]) -> list[Array]:
-    return list(result)
-
-
-def _only(result: Any, args: tuple[Any, ...]) -> list[Array]:
-    return [result]
-
-
-def _cache(forward: str, *args: Any) -> tuple[Array, Any]:
-    """Output and cache of a reference forward pass, on which both backward passes work."""
-    return OPS[forward].twin("reference")(*copy.deepcopy(args))
-
-
 # ------------------------------------------------------------------------------------------- affine, relu
 
 
@@ -87,31 +73,31 @@ def _affine_args(sizes, draw):
 
 
 def _affine_magnitude(x, w, b):
-    x, w, b = _wide(x, w, b)
+    x, w, b = wide(x, w, b)
     return x @ w + b
 
 
 def _affine_gradient_magnitudes(da, x, w):
     """Magnitudes of dx, dw and db for a gradient of magnitude da at the affine output."""
-    x, w = _wide(x, w)
+    x, w = wide(x, w)
     return [da @ w.T, x.T @ da, da.sum(axis=0)]
 
 
 def _affine_forward(name, sizes, draw, rng):
     args = _affine_args(sizes, draw)
-    return Case(name, args, _first, [_affine_magnitude(*args)], sizes.inputs)
+    return Case(name, args, first_result, [_affine_magnitude(*args)], sizes.inputs)
 
 
 def _affine_backward(name, sizes, draw, rng):
     args = _affine_args(sizes, draw)
     dout = draw("dout", sizes.n, sizes.d)
-    magnitudes = _affine_gradient_magnitudes(_wide(dout)[0], *args[:2])
-    return Case(name, (dout, args), _all, magnitudes, max(sizes.d, sizes.n))
+    magnitudes = _affine_gradient_magnitudes(wide(dout)[0], *args[:2])
+    return Case(name, (dout, args), all_results, magnitudes, max(sizes.d, sizes.n))
 
 
 def _relu_forward(name, sizes, draw, rng):
     x = draw("x", sizes.n, sizes.d)
-    return Case(name, (x,), _first, _wide(x), 0)
+    return Case(name, (x,), first_result, wide(x), 0)
 
 
 def _sloped_forward(name, sizes, draw, rng):
@@ -121,17 +107,17 @@ def _sloped_forward(name, sizes, draw, rng):
     # Flushed to zero below the smallest normal exponential, which factors of x's size come after.
     size = np.abs(x.astype(np.float64))
     smallest = float(np.finfo(x.dtype).tiny) / tolerance(x.dtype, 0) * (1 + np.where(size < 1e2, size, 0)) ** 3
-    return Case(name, (x,), _all, [value + smallest, slope + smallest], activation.terms)
+    return Case(name, (x,), all_results, [value + smallest, slope + smallest], activation.terms)
 
 
 def _sloped_backward(name, sizes, draw, rng):
     dout, slope = draw("dout", sizes.n, sizes.d), draw("slope", sizes.n, sizes.d)
-    return Case(name, (dout, slope), _only, [np.abs(dout.astype(np.float64) * slope)], 0)
+    return Case(name, (dout, slope), only_result, [np.abs(dout.astype(np.float64) * slope)], 0)
 
 
 def _relu_backward(name, sizes, draw, rng):
     dout, x = draw("dout", sizes.n, sizes.d), draw("x", sizes.n, sizes.d)
-    return Case(name, (dout, x), _only, _wide(dout), 0)
+    return Case(name, (dout, x), only_result, wide(dout), 0)
 
 
 # ---------------------------------------------------------------------------------------- normalization
@@ -173,7 +159,7 @@ def _batchnorm_results(result, args):
 
 def _batchnorm_magnitudes(x, size, gamma, beta, param):
     """Magnitudes of the output and of the running statistics; `size` is x's own magnitude, 0 if it is exact."""
-    gamma, beta, running_mean, running_var = _wide(gamma, beta, param["running_mean"], param["running_var"])
+    gamma, beta, running_mean, running_var = wide(gamma, beta, param["running_mean"], param["running_var"])
     center = _center_magnitude(x, size, 0)
     mean = 0.9 * running_mean + 0.1 * (np.abs(x[0].astype(np.float64)) + center.mean(axis=0))
     var = 0.9 * running_var + 0.1 * (center**2).mean(axis=0)
@@ -189,7 +175,7 @@ def _batchnorm_forward(name, sizes, draw, rng):
 
 def _batchnorm_gradient_magnitudes(dout, x_hat, inv_std, gamma):
     """Magnitudes of dx, dgamma and dbeta for a gradient of magnitude dout."""
-    x_hat, inv_std, gamma = _wide(x_hat, inv_std, gamma)
+    x_hat, inv_std, gamma = wide(x_hat, inv_std, gamma)
     dbeta, dgamma = dout.sum(axis=0), (dout * x_hat).sum(axis=0)
     dcentered = gamma * inv_std * (dout + dbeta / len(dout) + x_hat * dgamma / len(dout))
     return [dcentered + dcentered.mean(axis=0), dgamma, dbeta]
@@ -197,28 +183,28 @@ def _batchnorm_gradient_magnitudes(dout, x_hat, inv_std, gamma):
 
 def _norm_gain(cache):
     """The factor gamma * inv_std comes after the sums."""
-    inv_std, gamma = _wide(*cache[2:])
+    inv_std, gamma = wide(*cache[2:])
     return 1 + gamma.max(initial=0) * inv_std.max(initial=0)
 
 
 def _batchnorm_backward(name, sizes, draw, rng):
     x, gamma, beta = draw("x", sizes.n, sizes.d), draw("gamma", sizes.d), draw("beta", sizes.d)
-    _, cache = _cache("batchnorm_forward", x, gamma, beta, _batchnorm_param(sizes, draw, "train"))
+    _, cache = cache_of("batchnorm_forward", x, gamma, beta, _batchnorm_param(sizes, draw, "train"))
     dout = draw("dout", sizes.n, sizes.d)
-    magnitudes = _batchnorm_gradient_magnitudes(_wide(dout)[0], *cache[1:])
-    return Case(name, (dout, cache), _all, magnitudes, 2 * sizes.n, _norm_gain(cache))
+    magnitudes = _batchnorm_gradient_magnitudes(wide(dout)[0], *cache[1:])
+    return Case(name, (dout, cache), all_results, magnitudes, 2 * sizes.n, _norm_gain(cache))
 
 
 def _layernorm_forward(name, sizes, draw, rng):
     x, gamma, beta = draw("x", sizes.n, sizes.d), draw("gamma", sizes.d), draw("beta", sizes.d)
     size = _norm_magnitude(_center_magnitude(x, np.zeros(x.shape), 1), x, 1)
-    magnitudes = [_wide(gamma)[0] * size + _wide(beta)[0]]
-    return Case(name, (x, gamma, beta, {"eps": _EPS}), _first, magnitudes, 2 * sizes.d)
+    magnitudes = [wide(gamma)[0] * size + wide(beta)[0]]
+    return Case(name, (x, gamma, beta, {"eps": _EPS}), first_result, magnitudes, 2 * sizes.d)
 
 
 def _layernorm_gradient_magnitudes(dout, x_hat, inv_std, gamma):
     """Magnitudes of dx, dgamma and dbeta for a gradient of magnitude dout."""
-    x_hat, inv_std, gamma = _wide(x_hat, inv_std, gamma)
+    x_hat, inv_std, gamma = wide(x_hat, inv_std, gamma)
     dx_hat = dout * gamma
     mean, projection = dx_hat.mean(axis=1, keepdims=True), (dx_hat * x_hat).mean(axis=1, keepdims=True)
     return [inv_std * (dx_hat + mean + x_hat * projection), (dout * x_hat).sum(axis=0), dout.sum(axis=0)]
@@ -226,10 +212,10 @@ def _layernorm_gradient_magnitudes(dout, x_hat, inv_std, gamma):
 
 def _layernorm_backward(name, sizes, draw, rng):
     x, gamma, beta = draw("x", sizes.n, sizes.d), draw("gamma", sizes.d), draw("beta", sizes.d)
-    _, cache = _cache("layernorm_forward", x, gamma, beta, {"eps": _EPS})
+    _, cache = cache_of("layernorm_forward", x, gamma, beta, {"eps": _EPS})
     dout = draw("dout", sizes.n, sizes.d)
-    magnitudes = _layernorm_gradient_magnitudes(_wide(dout)[0], *cache[1:])
-    return Case(name, (dout, cache), _all, magnitudes, max(sizes.n, sizes.d), _norm_gain(cache))
+    magnitudes = _layernorm_gradient_magnitudes(wide(dout)[0], *cache[1:])
+    return Case(name, (dout, cache), all_results, magnitudes, max(sizes.n, sizes.d), _norm_gain(cache))
 
 
 # ----------------------------------------------------------------------------------------- dropout, losses
@@ -241,13 +227,13 @@ def _dropout_param():
 
 def _dropout_forward(name, sizes, draw, rng):
     x = draw("x", sizes.n, sizes.d)
-    return Case(name, (x, _dropout_param()), _first, _wide(x), 0)
+    return Case(name, (x, _dropout_param()), first_result, wide(x), 0)
 
 
 def _dropout_backward(name, sizes, draw, rng):
     x, dout = draw("x", sizes.n, sizes.d), draw("dout", sizes.n, sizes.d)
-    _, cache = _cache("dropout_forward", x, _dropout_param())
-    return Case(name, (dout, cache), _only, _wide(dout), 0)
+    _, cache = cache_of("dropout_forward", x, _dropout_param())
+    return Case(name, (dout, cache), only_result, wide(dout), 0)
 
 
 def _softmax_loss(name, sizes, draw, rng):
@@ -264,15 +250,15 @@ def _softmax_loss(name, sizes, draw, rng):
     loss = (np.take_along_axis(shifted, y[:, np.newaxis], 1) + np.log(total) + spread).mean()
     # Flushed to zero below the smallest normal exponential.
     smallest = float(np.finfo(x.dtype).tiny) / tolerance(x.dtype, sizes.d)
-    return Case(name, (x, y), _all, [loss, dx + smallest], sizes.d + sizes.n)
+    return Case(name, (x, y), all_results, [loss, dx + smallest], sizes.d + sizes.n)
 
 
 def _svm_loss(name, sizes, draw, rng):
     x, y = draw("x", sizes.n, sizes.d), rng.integers(0, sizes.d, sizes.n)
-    (wide,) = _wide(x)
-    loss = (wide + np.take_along_axis(wide, y[:, np.newaxis], 1) + 1).sum() / sizes.n
+    (size,) = wide(x)
+    loss = (size + np.take_along_axis(size, y[:, np.newaxis], 1) + 1).sum() / sizes.n
     dx = np.where(np.arange(sizes.d) == y[:, np.newaxis], sizes.d, 1) / sizes.n
-    return Case(name, (x, y), _all, [loss, dx], sizes.n * sizes.d)
+    return Case(name, (x, y), all_results, [loss, dx], sizes.n * sizes.d)
 
 
 def _softplus_magnitude(x):
@@ -304,12 +290,12 @@ def _target_loss(name, sizes, draw, rng):
     # Flushed to zero below the smallest normal exponential.
     smallest = float(np.finfo(x.dtype).tiny) / tolerance(x.dtype, 0)
     magnitudes = [(shares * value).sum() + smallest, shares * slope + smallest]
-    return Case(name, (x, t.astype(x.dtype), weights), _all, magnitudes, 2 * sizes.n + sizes.d)
+    return Case(name, (x, t.astype(x.dtype), weights), all_results, magnitudes, 2 * sizes.n + sizes.d)
 
 
 def _l2_penalty(name, sizes, draw, rng):
     w, dw, reg = draw("w", sizes.n, sizes.d), draw("dw", sizes.n, sizes.d), 0.3
-    magnitudes = [0.5 * reg * np.sum(w.astype(np.float64) ** 2), _wide(dw)[0] + reg * _wide(w)[0]]
+    magnitudes = [0.5 * reg * np.sum(w.astype(np.float64) ** 2), wide(dw)[0] + reg * wide(w)[0]]
     return Case(name, (w, dw, reg), lambda result, args: [result, args[1]], magnitudes, sizes.n * sizes.d)
 
 
@@ -330,18 +316,20 @@ def _block_forward(name, sizes, draw, rng):
         return Case(name, args, _batchnorm_results, [scale * out, mean + size.mean(axis=0), var], 3 * _longest(sizes))
     if "layernorm" in name:
         center = _center_magnitude(a, size, 1)
-        out = _wide(gamma)[0] * _norm_magnitude(center, a, 1) + _wide(beta)[0]
-        return Case(name, (x, w, b, gamma, beta, {"eps": _EPS}, *dropout), _first, [scale * out], 3 * _longest(sizes))
-    return Case(name, (x, w, b, *dropout), _first, [scale * size], sizes.inputs)
+        out = wide(gamma)[0] * _norm_magnitude(center, a, 1) + wide(beta)[0]
+        return Case(
+            name, (x, w, b, gamma, beta, {"eps": _EPS}, *dropout), first_result, [scale * out], 3 * _longest(sizes)
+        )
+    return Case(name, (x, w, b, *dropout), first_result, [scale * size], sizes.inputs)
 
 
 def _block_backward(name, sizes, draw, rng):
     forward = name.replace("backward", "forward")
     forward_case = _block_forward(forward, sizes, draw, rng)
-    out, cache = _cache(forward, *forward_case.args)
+    out, cache = cache_of(forward, *forward_case.args)
     dout = draw("dout", sizes.n, sizes.d)
     scale = 1 / _KEEP if "dropout" in name else 1.0
-    (gated,) = _wide(np.where(out > 0, dout * scale, 0))
+    (gated,) = wide(np.where(out > 0, dout * scale, 0))
     x, w = forward_case.args[:2]
     if "batchnorm" in name:
         da, *norm = _batchnorm_gradient_magnitudes(gated, *cache[1][1:])
@@ -351,8 +339,8 @@ def _block_backward(name, sizes, draw, rng):
         da, norm = gated, []
     magnitudes = [*_affine_gradient_magnitudes(da, x, w), *norm]
     gain = _norm_gain(cache[1]) if norm else 1.0
-    gain *= 1 + _longest(sizes) * max(array.max(initial=0) for array in _wide(x, w))
-    return Case(name, (dout, cache), _all, magnitudes, 3 * _longest(sizes), gain)
+    gain *= 1 + _longest(sizes) * max(array.max(initial=0) for array in wide(x, w))
+    return Case(name, (dout, cache), all_results, magnitudes, 3 * _longest(sizes), gain)
 
 
 def _longest(sizes):
@@ -373,7 +361,7 @@ def _rule(name, sizes, draw, rng):
     config = {**rule.defaults, "learning_rate": 0.01, **{key: draw(key, sizes.n, sizes.d) for key in rule.state}}
     if "t" in config:
         config["t"] = _STEPS_TAKEN
-    expected = rule.magnitudes(config, *_wide(w, dw, *(config[key] for key in rule.state)))
+    expected = rule.magnitudes(config, *wide(w, dw, *(config[key] for key in rule.state)))
     return Case(
         name, (w, dw, config), lambda result, args: [result[0], *(result[1][k] for k in rule.state)], expected, 0
     )

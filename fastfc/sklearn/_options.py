@@ -11,6 +11,7 @@ from sklearn.metrics import get_scorer_names
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
 from fastfc import optim, schedules
+from fastfc._plateau import plateau_of
 from fastfc._runtime.threads import get_num_threads
 from fastfc.ops.activations import ACTIVATIONS
 
@@ -157,7 +158,7 @@ def check_together(estimator: Any, incremental: bool) -> None:
     if getattr(estimator, "label_smoothing", 0) > 0 and estimator.loss == "hinge":
         raise ValueError(f"label_smoothing: expected 0 with loss='hinge', got {estimator.label_smoothing}")
     if estimator.schedule is not None:
-        plateau = schedules.plateau_of(estimator.schedule)
+        plateau = plateau_of(estimator.schedule)
         if plateau is None:
             schedules.get(estimator.schedule)
         elif plateau.monitor == "train_acc" or (plateau.monitor == "val_acc" and not estimator.early_stopping):

@@ -11,6 +11,7 @@ from sklearn.base import is_classifier
 from sklearn.exceptions import ConvergenceWarning
 
 from fastfc import schedules
+from fastfc._plateau import plateau_of
 from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.sklearn._data import Data, Epochs, Factors, Score
 from fastfc.sklearn._networks import restore, snapshot
@@ -56,7 +57,7 @@ def train(
     if incremental and hasattr(estimator, "_optimizer") and estimator._optimizer.rule == rule.__name__:
         optimizer = estimator._optimizer
     else:
-        optimizer.plateau = schedules.plateau_of(estimator.schedule)
+        optimizer.plateau = plateau_of(estimator.schedule)
     estimator._optimizer = optimizer
     try:
         with Epochs(

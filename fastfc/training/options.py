@@ -11,6 +11,7 @@ import numpy as np
 
 from fastfc import schedules
 from fastfc._arguments import number, require_mapping
+from fastfc._plateau import plateau_of
 from fastfc._runtime.threads import checked_count
 from fastfc.training.hooks import TrainingHooks
 from fastfc.training.own_loss import require_own_loss
@@ -66,7 +67,7 @@ def _require_callback(name: str, value: Any) -> None:
 
 
 def _require_schedule(name: str, value: Any) -> None:
-    if value is not None and schedules.plateau_of(value) is None:
+    if value is not None and plateau_of(value) is None:
         schedules.get(value)
 
 
