@@ -3,8 +3,9 @@
     pip install ".[sklearn]"
     python asv_bench/fits.py --into asv_bench/results/fits.json
 
-A row is a data set and the options of the estimators: the same layers, batches, epochs, permutations and Adam, no early
-stopping, in float64 as scikit-learn computes. Both fit in this process by turns, A B A B, once before they are timed.
+A row is a data set, its dtype, in which both compute, and the options of the estimators: the same layers, batches,
+epochs, permutations and Adam, no early stopping. Both fit in this process by turns, A B A B, once before they are
+timed.
 Two more kinds of rows are many small trainings side by side in two threads against one after the other, and a search.
 ``tables.py`` brings the figures into the documentation.
 """
@@ -36,19 +37,23 @@ FITS: dict[str, tuple[str, dict[str, Any], int]] = {
     "20,000 x 30, [100]@200, 10 epochs": ("made", {"hidden_layer_sizes": (100,), "max_iter": 10}, 5),
     "20,000 x 30, [256,256,256]@200, 3 epochs": ("made", {"hidden_layer_sizes": (256, 256, 256), "max_iter": 3}, 5),
 }
+#: The dtypes of the data, and what they add to a row's name.
+DTYPES = {"float64": "", "float32": ", float32"}
 SEARCH = "digits, search over 12 candidates, 5 folds, n_jobs=2"
 SIDE_BY_SIDE = {"iris": "iris, 16 trainings in two threads", "digits": "digits, 16 trainings in two threads"}
 LIBRARIES = ("fastfc", "scikit-learn")
 
 
 @functools.cache
-def data_of(name: str) -> tuple[np.ndarray, np.ndarray]:
+def data_of(name: str, dtype: str = "float64") -> tuple[np.ndarray, np.ndarray]:
     from sklearn import datasets
 
     if name == "made":
-        return datasets.make_classification(20_000, 30, n_informative=15, n_classes=4, random_state=0)
-    X, y = getattr(datasets, f"load_{name}")(return_X_y=True)
-    return (X - X.mean(axis=0)) / np.where(X.std(axis=0) > 0, X.std(axis=0), 1), y
+        X, y = datasets.make_classification(20_000, 30, n_informative=15, n_classes=4, random_state=0)
+    else:
+        X, y = getattr(datasets, f"load_{name}")(return_X_y=True)
+        X = (X - X.mean(axis=0)) / np.where(X.std(axis=0) > 0, X.std(axis=0), 1)
+    return X.astype(dtype), y
 
 
 def estimator(library: str, data: str, options: dict[str, Any]) -> Any:
@@ -90,8 +95,9 @@ def row(name: str, own: list[float], other: list[float], against: str, others: I
 def measured(selected: str, rounds: int | None) -> list[dict[str, Any]]:
     rows = []
     for name, (data, options, usual) in FITS.items():
-        if selected in name:
-            rows.append(row(name, *_fits(data, options, rounds or usual), "scikit-learn"))
+        for dtype, addition in DTYPES.items():
+            if selected in name + addition:
+                rows.append(row(name + addition, *_fits(data, dtype, options, rounds or usual), "scikit-learn"))
     for data, name in SIDE_BY_SIDE.items():
         if selected in name:
             rows.append(row(name, *_side_by_side(data, rounds or 9), "one after the other"))
@@ -100,8 +106,8 @@ def measured(selected: str, rounds: int | None) -> list[dict[str, Any]]:
     return rows
 
 
-def _fits(data: str, options: dict[str, Any], rounds: int) -> tuple[list[float], list[float]]:
-    X, y = data_of(data)
+def _fits(data: str, dtype: str, options: dict[str, Any], rounds: int) -> tuple[list[float], list[float]]:
+    X, y = data_of(data, dtype)
     fits = [lambda library=library: estimator(library, data, options).fit(X, y) for library in LIBRARIES]
     return by_turns(*fits, rounds)
 
@@ -167,7 +173,7 @@ def main() -> None:
     if options.into is not None:
         kept = json.loads(options.into.read_text(encoding="utf-8"))["rows"] if options.into.exists() else []
         found = {each["row"]: each for each in [*kept, *rows]}
-        names = [*FITS, *SIDE_BY_SIDE.values(), SEARCH]
+        names = [*(name + addition for name in FITS for addition in DTYPES.values()), *SIDE_BY_SIDE.values(), SEARCH]
         with replaced_file(options.into) as file:
             ordered = [found[name] for name in names if name in found]
             file.write(json.dumps({"kind": "fits", "rows": ordered}, indent=1).encode())
