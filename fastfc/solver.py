@@ -29,7 +29,7 @@ from fastfc.training.gradients import Accumulated, clipped
 from fastfc.training.hooks import TrainingHooks
 from fastfc.training.loop import lent, print_check, run_iterations
 from fastfc.training.options import OPTIONS, check_options, options_from
-from fastfc.training.own_loss import evaluated
+from fastfc.training.own_loss import evaluated, require_fitting
 from fastfc.training.state import SPLITS, TrainingState, stream_state
 
 __all__ = ["DivergenceWarning", "Solver", "load_checkpoint"]
@@ -242,13 +242,19 @@ class Solver:
         if isinstance(self.callback, (Callback, list, tuple)):
             self.callback = adapt(self.callback)
         check_options({name: getattr(self, name) for name in OPTIONS})
-        if self.loss is not None and loss is None:
-            raise ValueError("loss: expected None for a model that is no FullyConnectedNet, whose loss is its own")
-        if self.loss is not None and type(self.model)._training.replaced_in(self.model) == "loss":
-            raise ValueError("loss: expected None for a network whose method loss is not fastfc's own")
-        if self.loss is not None and self.weights_train is not None:
-            raise ValueError("loss: expected None where examples have weights, as it sees whole batches")
+        if self.loss is not None:
+            self._require_own_loss()
         require_mapping("optim_configs", self.optim_configs)
+
+    def _require_own_loss(self) -> None:
+        """An error for a loss of one's own where it would not be the one that is trained by, or that does not fit."""
+        if not isinstance(self.model, FullyConnectedNet):
+            raise ValueError("loss: expected None for a model that is no FullyConnectedNet, whose loss is its own")
+        if type(self.model)._training.replaced_in(self.model) == "loss":
+            raise ValueError("loss: expected None for a network whose method loss is not fastfc's own")
+        if self.weights_train is not None:
+            raise ValueError("loss: expected None where examples have weights, as it sees whole batches")
+        require_fitting(self.loss, self.model)
 
     def _loss(self) -> Loss | None:
         """The record of the model's loss; None for somebody's own model."""

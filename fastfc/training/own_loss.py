@@ -10,7 +10,7 @@ from fastfc.ops.losses import LOSSES
 from fastfc.training.memory import Plan
 from fastfc.training.network import Network
 
-__all__ = ["Function", "OwnLoss", "evaluated", "require_own_loss"]
+__all__ = ["Function", "OwnLoss", "evaluated", "require_fitting", "require_own_loss"]
 
 Function = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
 
@@ -22,6 +22,13 @@ def require_own_loss(name: str, value: Any) -> None:
         from fastfc.kernels.lowering.callback import require_compiled
 
         require_compiled(name, value)
+
+
+def require_fitting(function: Function, net: Network) -> None:
+    """TypeError unless Numba can compile a function for the network's arrays, and it returns a number."""
+    from fastfc.kernels.lowering.callback import compiled_loss
+
+    compiled_loss(function, np.dtype(net.dtype), LOSSES[net.loss_name].labels)
 
 
 class OwnLoss:

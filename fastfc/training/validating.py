@@ -11,7 +11,7 @@ from fastfc.kernels.compiler.standalone import Alternatives
 from fastfc.kernels.loss import label_row, target_rows, weight_of_row
 from fastfc.kernels.lowering.barrier import barrier_wait
 from fastfc.kernels.lowering.math import assign
-from fastfc.kernels.lowering.views import borrowed, matrix, nth, reference_to, vector
+from fastfc.kernels.lowering.views import borrowed, flat, matrix, nth, reference_to, vector
 from fastfc.training import memory
 from fastfc.training.forward import share_of
 from fastfc.training.inference import call_predict
@@ -103,7 +103,7 @@ def _add_share(plan, thread, validation):
                 sums[0] += _weight(validation, rows[i])
         return
     outputs = nth(plan.layers, plan.depth - 1).d_out
-    scores = matrix(job.scores, first * outputs, end - first, outputs)
+    scores = matrix(flat(job.scores), first * outputs, end - first, outputs)
     if validation.metric == memory.MEAN_LOSS:
         sums[0] = _loss_of_rows(plan, validation, scores, first)
         return
