@@ -108,6 +108,18 @@ def test_going_on():
         model.set_params(n_members=3).fit(X, LABELS)
 
 
+@pytest.mark.parametrize(("first", "then"), [(1, 2), (2, 1)])
+def test_one_network_is_not_gone_on_with_by_several(first, then):
+    model = MLPClassifier(**OPTIONS, n_members=first).fit(X, LABELS)
+    expected = model.predict_proba(X)
+    model.set_params(n_members=then)
+    with pytest.raises(ValueError, match=f"n_members: expected {first}, as in the first fit, got {then}"):
+        model.partial_fit(X, LABELS)
+    with pytest.raises(ValueError, match=f"n_members: expected {first}, as in the first fit, got {then}"):
+        model.set_params(warm_start=True).fit(X, LABELS)
+    np.testing.assert_array_equal(model.predict_proba(X), expected)
+
+
 def test_partial_fit():
     model = MLPClassifier(**OPTIONS, n_members=2)
     single = MLPClassifier(**{**OPTIONS, "random_state": seeds_of(3, 2)[0]})

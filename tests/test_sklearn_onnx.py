@@ -151,3 +151,13 @@ def test_classes_that_onnx_lacks():
     model.classes_ = np.array([0.5, 1.0, 2.0])
     with pytest.raises(ValueError, match="expected classes that are whole numbers or strings, got"):
         run(model, X, options={"zipmap": False})
+
+
+def test_the_fitted_loss_is_exported():
+    model = small(MLPRegressor).fit(X, X[:, 0])
+    expected = model.predict(X)
+    assert_close(run(model.set_params(loss="poisson"), X)[0].ravel(), expected, np.float64, expected)
+    model = scaled().fit(X, NAMES)
+    model.set_params(mlpclassifier__loss="hinge")
+    label, _ = run(model, X, options={"zipmap": False})
+    np.testing.assert_array_equal(label, model.predict(X))

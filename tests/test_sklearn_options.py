@@ -11,13 +11,14 @@ pytest.importorskip("sklearn")
 from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import log_loss, mean_absolute_error
+from sklearn.neural_network import MLPRegressor as Theirs
 from sklearn.utils.class_weight import compute_sample_weight
 
 import fastfc
 from fastfc import losses, schedules
 from fastfc.activations import NAMES
 from fastfc.ops.tolerance import tolerance
-from fastfc.sklearn import MLPClassifier, MLPRegressor
+from fastfc.sklearn import MLPClassifier, MLPRegressor, from_sklearn, to_sklearn
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -339,3 +340,47 @@ def test_the_network_is_saved_and_loaded(tmp_path):
     model.network_.save(tmp_path / "net.npz")
     loaded = fastfc.load_model(tmp_path / "net.npz")
     np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
+
+
+@pytest.mark.parametrize("n_members", [1, 2])
+@pytest.mark.parametrize(("first", "then"), [("log_loss", "hinge"), ("hinge", "log_loss")])
+@pytest.mark.parametrize("kind", ["binary", "classes"])
+def test_the_fitted_loss_predicts(kind, first, then, n_members):
+    y = (LABELS == 1) if kind == "binary" else LABELS
+    model = MLPClassifier((8,), loss=first, n_members=n_members, random_state=0, max_iter=5).fit(X, y)
+    of_the_fit = "predict_proba" if first == "log_loss" else "decision_function"
+    labels, values = model.predict(X), getattr(model, of_the_fit)(X)
+    model.set_params(loss=then)
+    np.testing.assert_array_equal(model.predict(X), labels)
+    np.testing.assert_array_equal(getattr(model, of_the_fit)(X), values)
+    assert not hasattr(model, "decision_function" if first == "log_loss" else "predict_proba")
+    model.fit(X, y)
+    assert hasattr(model, "decision_function") == (then == "hinge")
+
+
+def test_a_warm_start_with_another_loss():
+    model = MLPClassifier((8,), warm_start=True, random_state=0, max_iter=5).fit(X, LABELS)
+    assert model.out_activation_ == "softmax"
+    assert model.set_params(loss="hinge").fit(X, LABELS).out_activation_ == "identity"
+    assert model.decision_function(X).shape == (150, 3)
+    # Two classes are one output by the one loss, and two outputs by the other.
+    for first, then, outputs in (("log_loss", "hinge", 1), ("hinge", "log_loss", 2)):
+        model = MLPClassifier((8,), loss=first, warm_start=True, random_state=0, max_iter=5).fit(X, LABELS == 1)
+        labels = model.predict(X)
+        with pytest.raises(ValueError, match=f"loss: expected the one of the first fit.*{outputs} .*got '{then}'"):
+            model.set_params(loss=then).fit(X, LABELS == 1)
+        np.testing.assert_array_equal(model.predict(X), labels)
+
+
+def test_conversions_take_the_fit_and_not_the_options_of_now():
+    classifier = MLPClassifier((8,), random_state=0, max_iter=5).fit(X, LABELS)
+    theirs = to_sklearn(classifier.set_params(activation="tanh"))
+    np.testing.assert_allclose(theirs.predict_proba(X), classifier.predict_proba(X), rtol=BOUND)
+    regressor = MLPRegressor(hidden_layer_sizes=(8,), warm_start=True, random_state=0, max_iter=5).fit(X, NUMBERS**2)
+    regressor.set_params(loss="poisson")
+    np.testing.assert_allclose(to_sklearn(regressor).predict(X), regressor.predict(X), rtol=BOUND, atol=BOUND)
+    regressor.fit(X, NUMBERS**2)
+    assert regressor.out_activation_ == "exp"
+    np.testing.assert_allclose(to_sklearn(regressor).predict(X), regressor.predict(X), rtol=BOUND)
+    theirs = Theirs(hidden_layer_sizes=(8,), random_state=0, max_iter=5).fit(X, NUMBERS**2).set_params(loss="poisson")
+    np.testing.assert_allclose(from_sklearn(theirs).predict(X), theirs.predict(X), rtol=BOUND, atol=BOUND)

@@ -75,3 +75,39 @@ def test_a_warm_start_goes_on():
         found.append(estimator)
     assert found[0].validation_scores_ == found[1].validation_scores_
     np.testing.assert_array_equal(found[0].coefs_[0], found[1].coefs_[0])
+
+
+@pytest.mark.parametrize("n_members", [1, 2])
+@pytest.mark.parametrize("scoring", [None, "accuracy"])
+@pytest.mark.parametrize(
+    ("kind", "held", "message"),
+    [
+        ("binary", lambda y: 2 * y, r"y: expected labels among \[0 1\], got \[2\]"),
+        ("binary", lambda y: 2 * y - 1, r"y: expected labels among \[0 1\], got \[-1\]"),
+        ("classes", lambda y: y + 1, r"y: expected labels among \[0 1 2\], got \[3\]"),
+        ("classes", lambda y: np.eye(3, dtype=int)[y], r"y: expected one label for each row"),
+        ("multilabel", lambda y: y[:, 0], r"y: expected several labels for each row"),
+        ("multilabel", lambda y: y[:, :2], r"mismatch"),
+        ("classes", lambda y: y[:9], r"inconsistent numbers of samples"),
+    ],
+)
+def test_validation_labels_are_those_of_the_training(kind, held, message, scoring, n_members):
+    X, y = data_of(kind)
+    model = MLPClassifier((4,), early_stopping=True, scoring=scoring, n_members=n_members, max_iter=2)
+    with pytest.raises(ValueError, match=f"X_val, y_val: .*{message}"):
+        model.fit(X, y, X_val=X, y_val=held(y))
+    assert not hasattr(model, "classes_")
+
+
+@pytest.mark.parametrize(("kind", "expected", "got"), [("regression", 1, 2), ("outputs", 2, 1)])
+def test_validation_targets_have_the_columns_of_the_training(kind, expected, got):
+    X, y = data_of(kind)
+    model = MLPRegressor(hidden_layer_sizes=(4,), early_stopping=True, max_iter=2)
+    with pytest.raises(ValueError, match=f"y_val: expected {expected} targets for each row, as y has, got {got}"):
+        model.fit(X, y, X_val=X, y_val=X[:, :2] if got == 2 else X[:, 0])
+
+
+def test_validation_weights_are_not_negative():
+    X, y = data_of("regression")
+    with pytest.raises(ValueError, match=r"sample_weight_val: expected numbers of at least 0, got -1\.0"):
+        MLPRegressor(early_stopping=True).fit(X, y, X_val=X, y_val=y, sample_weight_val=np.r_[-1.0, np.ones(149)])

@@ -85,7 +85,16 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
 
     @abstractmethod
     def _output(self) -> str:
-        """The function of the output layer, by scikit-learn's names."""
+        """The function of the output layer of a fit with the options of now, by scikit-learn's names."""
+
+    def _fitted_loss(self) -> str:
+        """The name of the fitted network's loss, by which it predicts: `loss` may have been changed since."""
+        one = self.members_[0] if hasattr(self, "members_") else self
+        return str(one._linked().loss_name)
+
+    def _fitted_output(self) -> str:
+        """The function of the fitted network's output layer, by scikit-learn's names."""
+        return LOSSES[self._fitted_loss()].link
 
     @abstractmethod
     def _validated(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Any]:
@@ -184,6 +193,9 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         check_together(self, incremental)
         check_validation(self, *validation)
         hidden = _widths(self.hidden_layer_sizes)
+        before = len(self.members_) if hasattr(self, "members_") else 1 if hasattr(self, "coefs_") else None
+        if before not in (None, self.n_members) and (self.warm_start or incremental):
+            raise ValueError(f"n_members: expected {before}, as in the first fit, got {self.n_members}")
         if self.n_members > 1:
             if hooks is not None:
                 raise ValueError(f"n_members: expected 1 with callbacks of scikit-learn, got {self.n_members}")
@@ -194,9 +206,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         X, y = self._validated(X, y, incremental, first_pass)
         if issparse(X):
             X = X.tocsr()
-        weights = None if sample_weight is None else _check_sample_weight(sample_weight, X)
-        if weights is not None and weights.min() < 0:
-            raise ValueError(f"sample_weight: expected numbers of at least 0, got {weights.min()}")
+        weights = None if sample_weight is None else _checked_weights("sample_weight", sample_weight, X)
         targets = self._targets_of(y)
         self.n_outputs_ = targets.shape[1] if targets.ndim == 2 else len(self.classes_)
         stream = _mersenne(check_random_state(self.random_state))
@@ -225,7 +235,6 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         """A new network, and the attributes that are counted from the first fit on."""
         self.n_iter_ = self.t_ = 0
         self.n_layers_ = len(dims)
-        self.out_activation_ = self._output()
         net = blank_network(dims, dtype, self.activation, self._loss_of_network()[0], self.normalization)
         self._link(drawn_network(net, stream))
 
@@ -250,8 +259,13 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
             raise ValueError(
                 f"normalization: expected {net.normalization!r}, as in the first fit, got {self.normalization!r}"
             )
-        net.activation = self.activation
-        net.loss_name, parameter = self._loss_of_network()
+        loss_name, parameter = self._loss_of_network()
+        if net.dims[-1] != self.n_outputs_ and LOSSES[loss_name].link != LOSSES[net.loss_name].link:
+            raise ValueError(
+                f"loss: expected the one of the first fit, whose network has {net.dims[-1]} outputs, got {self.loss!r},"
+                f" which takes {self.n_outputs_}"
+            )
+        net.activation, net.loss_name, self.out_activation_ = self.activation, loss_name, self._output()
         net.loss_parameter = checked_parameter(LOSSES[net.loss_name], parameter)
         net.reg = self.alpha
         net.use_dropout = self.dropout > 0
@@ -266,7 +280,10 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
             return data, y, None
         if X_val is not None:
             X_val, y_val = self._validated_again(X_val, y_val)
-            weights = None if weights is None else _check_sample_weight(weights, X_val)
+            expected, got = data.targets.shape[1:], self._targets_of(y_val).shape[1:]
+            if got != expected:
+                raise ValueError(f"y_val: expected {expected[0]} targets for each row, as y has, got {got[0]}")
+            weights = None if weights is None else _checked_weights("sample_weight_val", weights, X_val)
         else:
             trained, held_out = train_test_split(
                 np.arange(len(data)),
@@ -299,13 +316,16 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         return self._output() == "identity"
 
     def _validated_again(self, X: Any, y: Any) -> tuple[Any, Any]:
-        """Checked examples and targets for validation."""
-        X, y = validate_data(
-            self, X, y, accept_sparse=SPARSE, multi_output=True, y_numeric=not is_classifier(self), reset=False
-        )
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
-        self._targets_of(y)
+        """Checked examples and targets for validation; a ValueError names them as fit does."""
+        try:
+            X, y = validate_data(
+                self, X, y, accept_sparse=SPARSE, multi_output=True, y_numeric=not is_classifier(self), reset=False
+            )
+            if y.ndim == 2 and y.shape[1] == 1:
+                y = column_or_1d(y, warn=True)
+            self._targets_of(y)
+        except ValueError as error:
+            raise ValueError(f"X_val, y_val: {error}") from error
         return X, y
 
     def _scores(self, X: Any, score: Callable[[Any], np.ndarray] | None = None) -> np.ndarray:
@@ -358,6 +378,14 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def _checked_weights(name: str, weights: Any, X: Any) -> np.ndarray:
+    """Weights of the examples in X; ValueError that names the argument for one below 0."""
+    weights = _check_sample_weight(weights, X)
+    if weights.min() < 0:
+        raise ValueError(f"{name}: expected numbers of at least 0, got {weights.min()}")
+    return weights
 
 
 def _widths(hidden_layer_sizes: Any) -> list[int]:

@@ -58,6 +58,9 @@ def from_sklearn(mlp: Any) -> MLPClassifier | MLPRegressor:
             made = ours(**mlp.get_params())
             check_is_fitted(mlp)
             _take_fitted(made, mlp)
+            if theirs is neural_network.MLPRegressor:
+                # Its `loss` may have been changed since the fit.
+                made._linked().loss_name = "poisson" if mlp.out_activation_ == "exp" else "squared"
             return made
     raise TypeError(f"mlp: expected an MLPClassifier or MLPRegressor of scikit-learn, got {type(mlp).__name__}")
 
@@ -116,6 +119,9 @@ def _of_estimator(ours: BaseMLP) -> Any:
     theirs = neural_network.MLPClassifier if is_classifier(ours) else neural_network.MLPRegressor
     known = theirs().get_params()
     made = theirs(**{name: value for name, value in ours.get_params().items() if name in known})
+    if ours.network_.activation in _ACTIVATIONS:
+        # scikit-learn predicts by its options of now, ours by those of the fit.
+        made.activation = ours.network_.activation
     _take_fitted(made, ours)
     return made
 

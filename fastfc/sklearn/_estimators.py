@@ -105,11 +105,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         X = self._checked(X)
         if not hasattr(self, "members_"):
             return self._labels_of(self._scores(X))
-        if self.loss == "hinge":
+        if self._fitted_loss() == "svm":
             return self._labels_of(mean_of(self.members_, lambda member: member._scores(X)))
         found = self._probabilities(X)
         # A logistic output says yes above 0, which is a probability of a half.
-        return self._labels_of(found if self._output() == "softmax" else found[:, -self.n_outputs_ :] - 0.5)
+        return self._labels_of(found if self._fitted_output() == "softmax" else found[:, -self.n_outputs_ :] - 0.5)
 
     @available_if(lambda est: est._check_probabilities())
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -125,7 +125,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         found = self.predict_proba(X)
         return np.log(found, out=found)
 
-    @available_if(lambda est: est.loss == "hinge")
+    @available_if(lambda est: est._has_margins())
     def decision_function(self, X: Any) -> np.ndarray:
         X = self._checked(X)
         if hasattr(self, "members_"):
@@ -133,8 +133,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         scores = self._scores(X)
         return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores
 
+    def _has_margins(self) -> bool:
+        """Whether it predicts by the hinge loss, or will once it is fitted."""
+        fitted = hasattr(self, "members_") or hasattr(self, "coefs_")
+        return self._fitted_loss() == "svm" if fitted else self.loss == "hinge"
+
     def _check_probabilities(self) -> bool:
-        if self.loss == "hinge":
+        if self._has_margins():
             raise AttributeError("loss='hinge' gives no probabilities; use decision_function, or loss='log_loss'")
         return True
 
@@ -172,13 +177,17 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return X, y
 
     def _targets_of(self, y: Any) -> np.ndarray:
-        if self._output() == "logistic":
+        if self._label_binarizer.y_type_.startswith("multilabel"):
+            if y.ndim != 2:
+                raise ValueError(f"y: expected several labels for each row, as in the first fit, got shape {y.shape}")
             return self._label_binarizer.transform(y).astype(bool)
+        if y.ndim != 1:
+            raise ValueError(f"y: expected one label for each row, as in the first fit, got shape {y.shape}")
         places = np.minimum(np.searchsorted(self.classes_, y), len(self.classes_) - 1)
         unknown = self.classes_[places] != y
         if unknown.any():
             raise ValueError(f"y: expected labels among {self.classes_}, got {np.unique(y[unknown])}")
-        return places
+        return self._label_binarizer.transform(y).astype(bool) if self._output() == "logistic" else places
 
     def _trained_on(self, data: Data, y: Any) -> Data:
         targets, weights = data.targets, data.weights
@@ -192,7 +201,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _labels_of(self, scores: np.ndarray) -> Any:
         binarizer = self._label_binarizer
-        found = predictions_of(LOSSES[self._loss_of_network()[0] if scores.shape[1] > 1 else "logistic"], scores)
+        found = predictions_of(LOSSES[self._fitted_loss() if scores.shape[1] > 1 else "logistic"], scores)
         if binarizer.y_type_.startswith("multilabel"):
             return csr_matrix(found) if binarizer.sparse_input_ else found
         # The binarizer gives a single class the score of none.

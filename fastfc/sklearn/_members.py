@@ -88,10 +88,6 @@ def _new(estimator: Any) -> list[Any]:
 
 def _copies(estimator: Any) -> list[Any]:
     """Copies of the fitted members, with the estimator's options of now: a fit that fails leaves the members alone."""
-    if len(estimator.members_) != estimator.n_members:
-        raise ValueError(
-            f"n_members: expected {len(estimator.members_)}, as in the first fit, got {estimator.n_members}"
-        )
     own = ("n_members", "n_threads", "random_state")
     options = {name: value for name, value in estimator.get_params(deep=False).items() if name not in own}
     return [copy.deepcopy(member).set_params(**options) for member in estimator.members_]

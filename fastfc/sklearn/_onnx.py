@@ -105,7 +105,7 @@ def _classes(estimator: MLPClassifier, scope: Any) -> NDArray[Any]:
 
 
 def _convert_classifier(scope: Any, operator: Any, container: Any) -> None:
-    estimator, output = operator.raw_operator, operator.raw_operator._output()
+    estimator, output = operator.raw_operator, operator.raw_operator._fitted_output()
 
     def outputs(g: Graph, found: list[tuple[str, str]]) -> list[str]:
         alone = len(found) == 1 or output == "identity"
@@ -126,7 +126,7 @@ def _convert_classifier(scope: Any, operator: Any, container: Any) -> None:
 
 
 def _convert_regressor(scope: Any, operator: Any, container: Any) -> None:
-    output = {"exp": "Exp", "identity": "Identity"}[operator.raw_operator._output()]
+    output = {"exp": "Exp", "identity": "Identity"}[operator.raw_operator._fitted_output()]
     _convert(scope, operator, container, output, lambda g, found: [_mean(g, [value for _, value in found])])
 
 
