@@ -5,7 +5,6 @@ import copy
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from numbers import Integral
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -15,7 +14,7 @@ from sklearn.base import BaseEstimator, is_classifier
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state, column_or_1d
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.losses import checked_parameter
@@ -34,7 +33,15 @@ from fastfc.sklearn._networks import (
     snapshot,
     weights_of,
 )
-from fastfc.sklearn._options import CONSTRAINTS, OptimizerState, check_together, check_validation, checked_dtype
+from fastfc.sklearn._options import (
+    CONSTRAINTS,
+    OptimizerState,
+    check_together,
+    check_validation,
+    checked_dtype,
+    checked_weights,
+    checked_widths,
+)
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -192,10 +199,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
     ) -> Any:
         check_together(self, incremental)
         check_validation(self, *validation)
-        hidden = _widths(self.hidden_layer_sizes)
-        before = len(self.members_) if hasattr(self, "members_") else 1 if hasattr(self, "coefs_") else None
-        if before not in (None, self.n_members) and (self.warm_start or incremental):
-            raise ValueError(f"n_members: expected {before}, as in the first fit, got {self.n_members}")
+        hidden = checked_widths(self.hidden_layer_sizes)
         if self.n_members > 1:
             if hooks is not None:
                 raise ValueError(f"n_members: expected 1 with callbacks of scikit-learn, got {self.n_members}")
@@ -206,7 +210,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         X, y = self._validated(X, y, incremental, first_pass)
         if issparse(X):
             X = X.tocsr()
-        weights = None if sample_weight is None else _checked_weights("sample_weight", sample_weight, X)
+        weights = None if sample_weight is None else checked_weights("sample_weight", sample_weight, X)
         targets = self._targets_of(y)
         self.n_outputs_ = targets.shape[1] if targets.ndim == 2 else len(self.classes_)
         stream = _mersenne(check_random_state(self.random_state))
@@ -283,7 +287,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
             expected, got = data.targets.shape[1:], self._targets_of(y_val).shape[1:]
             if got != expected:
                 raise ValueError(f"y_val: expected {expected[0]} targets for each row, as y has, got {got[0]}")
-            weights = None if weights is None else _checked_weights("sample_weight_val", weights, X_val)
+            weights = None if weights is None else checked_weights("sample_weight_val", weights, X_val)
         else:
             trained, held_out = train_test_split(
                 np.arange(len(data)),
@@ -378,24 +382,6 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
-
-
-def _checked_weights(name: str, weights: Any, X: Any) -> np.ndarray:
-    """Weights of the examples in X; ValueError that names the argument for one below 0."""
-    weights = _check_sample_weight(weights, X)
-    if weights.min() < 0:
-        raise ValueError(f"{name}: expected numbers of at least 0, got {weights.min()}")
-    return weights
-
-
-def _widths(hidden_layer_sizes: Any) -> list[int]:
-    """The widths of the hidden layers; TypeError unless they are integers, ValueError unless they are positive."""
-    widths = list(hidden_layer_sizes) if hasattr(hidden_layer_sizes, "__iter__") else [hidden_layer_sizes]
-    if not all(isinstance(width, Integral) for width in widths):
-        raise TypeError(f"hidden_layer_sizes: expected integers, got {widths}")
-    if any(width <= 0 for width in widths):
-        raise ValueError(f"hidden_layer_sizes must be > 0, got {widths}.")
-    return widths
 
 
 def _mersenne(stream: np.random.RandomState) -> np.random.RandomState:

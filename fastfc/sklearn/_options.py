@@ -9,6 +9,7 @@ import numpy as np
 from joblib.parallel import get_active_backend
 from sklearn.metrics import get_scorer_names
 from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils.validation import _check_sample_weight
 
 from fastfc import optim, schedules
 from fastfc._plateau import plateau_of
@@ -137,8 +138,29 @@ def checked_dtype(value: Any) -> np.dtype | None:
     return dtype
 
 
+def checked_weights(name: str, weights: Any, X: Any) -> np.ndarray:
+    """Weights of the examples in X; ValueError that names the argument for one below 0."""
+    weights = _check_sample_weight(weights, X)
+    if weights.min() < 0:
+        raise ValueError(f"{name}: expected numbers of at least 0, got {weights.min()}")
+    return weights
+
+
+def checked_widths(hidden_layer_sizes: Any) -> list[int]:
+    """The widths of the hidden layers; TypeError unless they are integers, ValueError unless they are positive."""
+    widths = list(hidden_layer_sizes) if hasattr(hidden_layer_sizes, "__iter__") else [hidden_layer_sizes]
+    if not all(isinstance(width, Integral) for width in widths):
+        raise TypeError(f"hidden_layer_sizes: expected integers, got {widths}")
+    if any(width <= 0 for width in widths):
+        raise ValueError(f"hidden_layer_sizes must be > 0, got {widths}.")
+    return widths
+
+
 def check_together(estimator: Any, incremental: bool) -> None:
-    """An error for options that exclude one another."""
+    """An error for options that exclude one another, or that a fit which goes on cannot change."""
+    before = len(estimator.members_) if hasattr(estimator, "members_") else 1 if hasattr(estimator, "coefs_") else None
+    if before not in (None, estimator.n_members) and (estimator.warm_start or incremental):
+        raise ValueError(f"n_members: expected {before}, as in the first fit, got {estimator.n_members}")
     if estimator.solver == "lbfgs":
         neutral = {
             "dropout": 0.0,
