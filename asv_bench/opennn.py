@@ -212,7 +212,8 @@ def table(row: dict[str, Any]) -> str:
     note = (
         f"{row['shape']}, tanh, logistic loss, Adam. {shown(row)}. {rounds}, medians, in brackets the lowest deciles."
     )
-    return "\n".join([*lines, "", note])
+    load = "The machine's load was {:.1f} before and {:.1f} after.".format(*row["load"])
+    return "\n".join([*lines, "", f"{note} {load}"]) + "\n"
 
 
 def main() -> None:
@@ -227,7 +228,6 @@ def main() -> None:
         with replaced_file(options.into) as file:
             file.write(json.dumps({"kind": "opennn", "rows": [row]}, indent=1).encode())
     print(table(row))
-    print("load before and after:", *(f"{load:.1f}" for load in row["load"]))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import accuracy
 import fits
+import opennn
 import scaling
 from report import FAMILIES, tables
 
@@ -30,6 +31,7 @@ SOURCES: dict[str, tuple[str, tuple[str, ...] | None]] = {
     "fits": ("fits", None),
     "all_fits": ("fits", None),
     "accuracy": ("accuracy", None),
+    "opennn": ("opennn", None),
 }
 #: The processors of the table of threads.
 SCALING = ("steps", "steps_avx2", "steps_intel")
@@ -45,6 +47,8 @@ def table_of(source: str, variants: tuple[str, ...] | None) -> str:
     comparison = read(source)
     if comparison["kind"] == "fits":
         return fits.table(comparison["rows"])
+    if comparison["kind"] == "opennn":
+        return opennn.table(comparison["rows"][0])
     if comparison["kind"] == "accuracy":
         return accuracy.table(comparison["rows"])
     if variants is not None:

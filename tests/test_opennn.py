@@ -25,7 +25,8 @@ def test_engines_do_the_same_work(name, monkeypatch):
 def test_table():
     engine = {"threads": 1, "p10_us": 90.0, "counted": True}
     row = {
-        "shape": opennn.SHAPE, "rounds": 3, "seconds_per_turn": 0.1, "date": "2026-01-01", "python": "3.11",
+        "shape": opennn.SHAPE, "rounds": 3, "load": [0.5, 2.0], "seconds_per_turn": 0.1,
+        "date": "2026-01-01", "python": "3.11",
         "machine": {"cpu": "a processor", "cores": 2}, "versions": {"fastfc": "0.1.0"},
         "engines": [
             {"engine": "torch", "median_us": 450.0, **engine},
