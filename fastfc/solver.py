@@ -215,11 +215,15 @@ class Solver:
 
     def __init__(self, model: Any, data: dict[str, np.ndarray], **kwargs: Any) -> None:
         self.model = model
+        require_mapping("data", data)
         for key in SPLITS:
             if key not in data:
                 raise ValueError(f"data: expected the keys {', '.join(SPLITS)}; missing {key}")
         self.X_train, self.y_train = data["X_train"], data["y_train"]
         self.X_val, self.y_val = data["X_val"], data["y_val"]
+        for key in SPLITS:
+            if getattr(self, key) is None:
+                raise ValueError(f"data: expected an array for {key}, got None")
         self.weights_train = data.get("weights_train")
 
         options = options_from(kwargs)

@@ -211,6 +211,14 @@ def test_options_are_checked_at_construction(options, error):
         make(**options)
 
 
+def test_data_that_are_missing():
+    with pytest.raises(TypeError, match="data: expected a dictionary, got NoneType"):
+        Solver(FullyConnectedNet([8], FEATURES, CLASSES), None)
+    for name in ("X_train", "y_val"):
+        with pytest.raises(ValueError, match=f"data: expected an array for {name}, got None"):
+            make({name: None})
+
+
 @pytest.mark.parametrize("name", ["np", "STATE", "checked_config", "Callable", "functools", "_update", "RULES", "", 5])
 def test_what_is_no_rule(name):
     with pytest.raises(ValueError, match=f'Invalid update_rule "{name}"'):

@@ -306,6 +306,22 @@ def test_rows_without_a_target_are_left_out():
     assert "left out: 10 rows without a value of the target 'bought'" in model.notes
 
 
+@trains
+@pytest.mark.parametrize("form", ["{:.1f}%", "{:.1f} kg", "€ {:.2f}", "{:,.2f}", "1.0{:02.0f},5"])
+def test_numbers_that_are_written_otherwise_are_named(form):
+    numbers = np.arange(300) % 40 + 1000 * ("," in form)
+    texts = [form.format(number % 100 if form.startswith("1") else number) for number in numbers]
+    model = fit_table(shop(300).assign(width=texts), "bought", num_epochs=1)
+    assert any(note.startswith("column 'width': taken for texts; ") and repr(texts[0]) in note for note in model.notes)
+
+
+@trains
+@pytest.mark.parametrize("form", ["0{:.0f}", "{:.0f}a", "1.2.{:.0f}", "{:.0f}-{:.0f}"])
+def test_codes_do_not_look_like_numbers(form):
+    model = fit_table(shop(300).assign(code=[form.format(i % 9, i % 7) for i in range(300)]), "bought", num_epochs=1)
+    assert not any("taken for texts" in note for note in model.notes)
+
+
 @pytest.mark.parametrize(
     ("options", "error", "match"),
     [
@@ -319,6 +335,9 @@ def test_rows_without_a_target_are_left_out():
         ({"target": "bought", "time": "city"}, ValueError, "time: expected dates or numbers"),
         ({"target": "bought", "class_weight": {"perhaps": 2}}, ValueError, "'perhaps' is not among the classes"),
         ({"target": "income", "class_weight": "balanced"}, ValueError, "class_weight is for classes"),
+        ({"target": "bought", "drop": ["price"]}, ValueError, "drop 'price' is not among the columns"),
+        ({"target": "bought", "seed": "a"}, TypeError, "seed: expected an integer, got 'a'"),
+        ({"target": "bought", "seed": -1}, ValueError, "seed: expected 0 or more, got -1"),
         ({"target": "bought", "drop": ["id", "age", "city", "income", "owner", "joined"]}, ValueError, "no column"),
     ],
 )
@@ -332,6 +351,9 @@ def test_wrong_tables(tmp_path):
         fit_table(pd.DataFrame({"x": [[1], [2]] * 20, "y": ["a", "b"] * 20}), "y")
     with pytest.raises(TypeError, match=r"expected a pandas\.DataFrame or a path"):
         fit_table([[1, 2]], "x")
+    for nothing in (None, np.nan):
+        with pytest.raises(ValueError, match="target: column 'bought' has no values"):
+            fit_table(shop(100).assign(bought=nothing), "bought")
     with pytest.raises(ValueError, match="got 'x' twice"):
         fit_table(pd.DataFrame([[1, 2]], columns=["x", "x"]), "x")
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 and nothing more")

@@ -17,6 +17,7 @@ __all__ = [
     "is_numeric",
     "looks_numeric",
     "numbers_of",
+    "numbers_otherwise",
     "texts_of",
 ]
 
@@ -27,6 +28,10 @@ BOOLEANS = ({"true": 1.0, "false": 0.0}, {"yes": 1.0, "no": 0.0}, {"y": 1.0, "n"
 DATE_PARTS = {"year": "year", "month": "month", "day": "day", "weekday": "day_of_week", "hour": "hour"}
 
 _CODE = re.compile(r"[+-]?0\d+", re.ASCII)
+# Numbers in groups of thousands, with a decimal comma, or beside a sign of currency, percent or a unit.
+_OTHERWISE = re.compile(
+    r"[€$£¥]?\s?[+-]?(0|[1-9]\d*)([.,'\s]\d{3})*([.,]\d+)?(\s?[%€$£¥]|\s[a-zA-Zµ°]{1,3})?", re.ASCII
+)
 
 
 def is_numeric(series: Any) -> bool:
@@ -75,6 +80,13 @@ def looks_numeric(texts: np.ndarray) -> bool:
         return False
     numbers = sum(kind_of(text, ".") in ("integer", "decimal") for text in texts)
     return numbers > 0 and len(texts) - numbers <= len(texts) // 20
+
+
+def numbers_otherwise(texts: np.ndarray) -> str | None:
+    """One of the texts, if they are categories but look like numbers that are written otherwise; else None."""
+    if not len(texts) or not all(_OTHERWISE.fullmatch(text) for text in texts):
+        return None
+    return next((str(text) for text in texts if not str(text).isdigit()), None)
 
 
 def booleans_of(series: Any) -> tuple[np.ndarray, list[str]]:

@@ -24,7 +24,7 @@ from fastfc.tabular._encode import feature_places
 from fastfc.tabular._model import TableModel
 from fastfc.tabular._pandas import pandas
 from fastfc.tabular._prepare import Prepared, SplitOptions, prepare
-from fastfc.tabular._read import read_to_train, target_of
+from fastfc.tabular._read import name_of, read_to_train, target_of
 from fastfc.tabular._report import Report, require_matplotlib, write_report
 from fastfc.tabular._scaling import TargetScale, mean_and_scale
 
@@ -174,6 +174,7 @@ def fit_table(
     if preset not in (None, "tabular"):
         raise ValueError(f"preset: expected None or 'tabular', got {preset!r:.80}")
     require_count("n_members", n_members, 1)
+    require_count("seed", seed, 0)
     if report is not None:
         require_matplotlib("report")
         rehearse(report)
@@ -330,7 +331,7 @@ def _frame_of(frame_or_path: Any, options: TableOptions) -> tuple[Any, str, list
         twice = frame.columns[frame.columns.duplicated()][0]
         raise ValueError(f"frame_or_path: expected columns of different names, got {twice!r} twice")
     name = target_of(frame, options.target)
-    dropped = [target_of(frame, wanted) for wanted in options.dropped()]
+    dropped = [name_of(frame, wanted, "drop") for wanted in options.dropped()]
     if name in dropped:
         raise ValueError(f"drop: {name!r} is the target")
     return frame.drop(columns=dropped), name, []

@@ -11,7 +11,7 @@ from fastfc._defaults import val_fraction
 from fastfc.formats.table_look import label_fault, told_task
 from fastfc.formats.table_options import TASKS
 from fastfc.formats.table_text import shown
-from fastfc.tabular._cells import dates_of, is_numeric, looks_numeric, numbers_of, texts_of
+from fastfc.tabular._cells import dates_of, is_numeric, looks_numeric, numbers_of, numbers_otherwise, texts_of
 from fastfc.tabular._columns import describe, fitted, kind_of_column
 from fastfc.tabular._encode import encoded, feature_names
 from fastfc.tabular._split import held_out, held_out_groups, held_out_last, weights_of_rows
@@ -82,10 +82,15 @@ def prepare(
             raise ValueError(f"{int((~whole).sum())} rows lack a value, the first is row {int(np.argmin(whole)) + 1}")
         notes.append(f"left out: {int((~whole).sum())} rows that miss a value")
         frame = frame[whole]
+    if not known.any():
+        raise ValueError(f"target: column {target!r} has no values")
+    if not len(frame):
+        raise ValueError("the table has no row without a missing value")
     frame = frame.reset_index(drop=True)
     y, names = _target(frame[target], task, notes)
     columns, left_out = describe(frame.drop(columns=[target, *([split.groups] if split.groups else [])]))
     notes += [f"left out: column {name!r}, {why}" for name, why in left_out.items()]
+    notes += _told_numbers(frame, [*left_out, *(each["name"] for each in columns)])
     if not columns:
         raise ValueError(f"the table has no column to learn from beside the target {target!r}")
     notes += _told_kinds(columns)
@@ -138,6 +143,19 @@ def _target(series: Any, task: str, notes: list[str]) -> tuple[np.ndarray, list[
     more = ", ..." if len(names) > 10 else ""
     notes.append(f"labels: column {series.name!r}, {len(names)} classes: {each}{more}{told}")
     return y, names
+
+
+def _told_numbers(frame: Any, names: list[str]) -> list[str]:
+    """A line for each column of categories that look like numbers."""
+    found = {}
+    for name in names:
+        if kind_of_column(frame[name])[0] == "category":
+            found[name] = numbers_otherwise(texts_of(frame[name])[0])
+    return [
+        f"column {name!r}: taken for texts; numbers are written without units and groups of thousands, unlike {text!r}"
+        for name, text in found.items()
+        if text is not None
+    ]
 
 
 def _told_kinds(columns: list[dict[str, Any]]) -> list[str]:

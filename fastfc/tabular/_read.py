@@ -25,7 +25,7 @@ def read_to_train(path: Path, options: TableOptions) -> tuple[Any, str, list[str
     """A table to train on, without the columns to leave out; the name of its target; and what there is to say."""
     if has_parquet_suffix(path):
         frame = _read_parquet(path, options)
-        dropped = [_name_of(frame, wanted, "drop") for wanted in options.dropped()]
+        dropped = [name_of(frame, wanted, "drop") for wanted in options.dropped()]
         frame = frame.drop(columns=dropped)
         return frame, target_of(frame, options.target), []
     view = look(path, options, [options.target] if isinstance(options.target, str) else [])
@@ -59,14 +59,15 @@ def read_new_rows(path: Path, options: TableOptions, description: dict[str, Any]
 def target_of(frame: Any, target: str | int | None) -> str:
     """The name of a frame's target: the one that was given, or label, target, class or y, or the last column."""
     if target is not None:
-        return _name_of(frame, target, "target")
+        return name_of(frame, target, "target")
     named = [name for name in frame.columns if str(name).casefold() in _LABELS]
     if len(named) > 1:
         raise ValueError(f"target: the table has columns {shown(named)}; expected the name of one")
     return named[0] if named else frame.columns[-1]
 
 
-def _name_of(frame: Any, wanted: str | int, option: str) -> str:
+def name_of(frame: Any, wanted: str | int, option: str) -> str:
+    """The name of the column that an option names, by name or number; ValueError if there is none."""
     if wanted in frame.columns:
         return str(wanted)
     try:
