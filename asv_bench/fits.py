@@ -141,19 +141,24 @@ def _searches(rounds: int) -> tuple[list[float], list[float]]:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """The rows as a table in Markdown, and when and where they were measured."""
-    lines = ["| job | fastfc, ms | against | ratio |", "| --- | ---: | --- | ---: |"]
+    """The rows as a table in Markdown, and when and where they were measured.
+
+    Where rows have the share of the processors that other programs took, the table has it too.
+    """
+    shared = any("others" in each for each in rows)
+    head, line = "| job | fastfc, ms | against | ratio |", "| --- | ---: | --- | ---: |"
+    lines = [f"{head} other programs |", f"{line} ---: |"] if shared else [head, line]
     for each in rows:
         own, other = each["fastfc"], each["other"]
         times = f"{_digits(1e3 * own['median'])} ({_digits(1e3 * own['p10'])})"
         ratio = f"{other['median'] / own['median']:.1f} ({other['p10'] / own['p10']:.1f})"
-        lines.append(f"| {each['row']} | {times} | {each['against']} | {ratio} |")
+        share = f" {100 * each['others']:.0f} % |" if shared else ""
+        lines.append(f"| {each['row']} | {times} | {each['against']} | {ratio} |{share}")
     notes = [
         f"{note}. Medians, in brackets the lowest deciles." for note in dict.fromkeys(shown(each) for each in rows)
     ]
-    shares = [100 * each["others"] for each in rows if "others" in each]
-    if shares:
-        notes.append(f"Other programs took {min(shares):.0f} to {max(shares):.0f} % of the processors meanwhile.")
+    if shared:
+        notes.append("Other programs: their share of the processors during the turn, median.")
     return "\n".join(lines) + "\n\n" + "\n\n".join(notes) + "\n"
 
 

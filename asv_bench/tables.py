@@ -20,7 +20,8 @@ from report import FAMILIES, tables
 
 FOLDER = Path(__file__).parent
 #: The pages with tables. A table has its place, its two markers, once in all of them.
-PAGES = [FOLDER.parent / "README.md", *(FOLDER.parent / "docs" / page for page in ("performance.md", "tables.md"))]
+PAGES = [FOLDER.parent / "README.md"]
+PAGES += [FOLDER.parent / "docs" / page for page in ("performance.md", "sweeps.md", "tables.md")]
 #: Name in the marker -> name of the comparison in ``results/``, and the variants that are shown; None for all.
 SOURCES: dict[str, tuple[str, tuple[str, ...] | None]] = {
     "steps": ("steps", ("batchnorm + dropout", "plain")),
@@ -30,6 +31,7 @@ SOURCES: dict[str, tuple[str, tuple[str, ...] | None]] = {
     "kernels": ("kernels", None),
     "fits": ("fits", None),
     "all_fits": ("fits", None),
+    "sweeps": ("sweeps", None),
     "accuracy": ("accuracy", None),
     "opennn": ("opennn", None),
 }

@@ -42,8 +42,8 @@ def test_the_table_says_what_other_programs_took():
         {**fits.row("a job", [0.2, 0.1], [0.4, 0.5], "one thread"), "others": share} for share in (0.02, 0.11)
     ]  # fmt: skip
     text = fits.table(rows)
-    assert "| a job | 150 (110) | one thread | 3.0 (3.7) |" in text
-    assert "Other programs took 2 to 11 % of the processors meanwhile." in text
+    assert "| a job | 150 (110) | one thread | 3.0 (3.7) | 2 % |" in text
+    assert "| a job | 150 (110) | one thread | 3.0 (3.7) | 11 % |" in text
 
 
 def test_others_are_a_share_of_the_processors():
