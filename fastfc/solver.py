@@ -166,7 +166,7 @@ class Solver:
     >>> len(solver.loss_history)
     2
 
-    A loss of one's own, the squared error of the scores from a one in the place of the label:
+    A loss of one's own, the squared error of the scores from a one in place of the label:
 
     >>> import numba
     >>> @numba.njit

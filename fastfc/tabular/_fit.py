@@ -126,7 +126,7 @@ def fit_table(
         Whether the epoch with the best validation score counts, and the training ends some epochs after it; by default
         if there are 200 rows for validation, as fewer tell too little.
     preset : {None, "tabular"}
-        ``"tabular"`` is the recipe of RealMLP-TD-S (see Notes) in the place of the options of network and training,
+        ``"tabular"`` is the recipe of RealMLP-TD-S (see Notes) in place of the options of network and training,
         apart from `batch_size`, `num_epochs` and `dtype`. It takes about ten times as long, in one thread, and is often
         better.
     n_members : int
