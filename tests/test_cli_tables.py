@@ -130,8 +130,8 @@ def test_the_help_says_the_rules(capsys, monkeypatch):
     out = capsys.readouterr().out
     for words in (
         "(default: 20, or as many as make 500 steps)",
-        "(default: a tenth of those to train on, but from 16 to 100: 100 from 1000 on)",
-        "(default: 200 rows, but from 0.05 to 0.2: 0.2 below 1000 rows)",
+        "(default: a tenth of those to train on, clamped to 16..100: 100 from 1000 on)",
+        "(default: 200 rows, clamped to 0.05..0.2: 0.2 below 1000 rows)",
         "(default: tables only; ",
         "0.9 ** (20 / epochs)",
     ):

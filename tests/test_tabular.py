@@ -138,7 +138,7 @@ def test_features_by_hand():
     expected = [[2, 0, 0, 1, 0, 0, 0], [5, 1, 0, 0, 1, 0, 1], [5, 1, 0, 0, 0, 1, 1]]
     np.testing.assert_array_equal(X, expected)
     assert notes == [
-        "column 'n': 'what' are no numbers and count as missing",
+        "column 'n': 'what' is no number and counts as missing",
         "column 'b': 1 values are missing, none was in the training; its median stands in",
     ]
 
@@ -304,6 +304,15 @@ def test_rows_without_a_target_are_left_out():
     frame.loc[:9, "bought"] = None
     model = fit_table(frame, "bought", num_epochs=1)
     assert "left out: 10 rows without a value of the target 'bought'" in model.notes
+
+
+@trains
+def test_values_that_count_as_missing_in_the_training_are_named():
+    frame = shop(300)
+    frame["income"] = frame["income"].astype(object)
+    frame.loc[7, "income"] = "oops"
+    model = fit_table(frame, "bought", num_epochs=1)
+    assert "column 'income': 'oops' is no number and counts as missing" in model.notes
 
 
 @trains

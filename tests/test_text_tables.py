@@ -246,6 +246,15 @@ def test_index_with_a_header_is_left_out(table, name, first):
     assert "a frame's index: no name, and counts the rows" in notes_of(data)
 
 
+@pytest.mark.parametrize(("name", "told"), [("id", True), ("shop_id", True), ("customerId", True), ("width", False)])
+def test_ids_that_do_not_count_are_named(table, name, told):
+    rows = [[(7919 * i) % 10007, *row, "xz"[i % 2]] for i, row in enumerate(measured(30))]
+    data = load_dataset(table(f"{name},a,b,kind\n" + lines(rows)))
+    assert data["feature_names"] == [name, "a", "b"]
+    assert any("the name of an id" in note for note in data["notes"]) == told
+    assert not told or f"drop=[{name!r}] (--drop {name})" in notes_of(data)
+
+
 def test_index_without_a_header_is_left_out(table):
     path = table(lines([i, *row, i % 2] for i, row in enumerate(measured(30))))
     data = load_dataset(path)

@@ -24,7 +24,7 @@ from fastfc.formats.table_choice import (
     refuse_words,
     whole_number,
 )
-from fastfc.formats.table_look import ENOUGH_ROWS, label_fault, told_task
+from fastfc.formats.table_look import ENOUGH_ROWS, is_id_name, label_fault, told_task
 from fastfc.formats.table_options import ModelColumns, TableOptions
 from fastfc.formats.table_rows import Layout, Rows, read_rows
 from fastfc.formats.table_text import has_table_suffix, kind_of, number_of
@@ -231,11 +231,15 @@ def _note(view: View, choice: Choice, rows: Rows, *, to_train: bool) -> None:
         notes.append(f"True and False are 1 and 0 in {', '.join(booleans)[:200]}")
     for i in choice.features:
         column = view.columns[i]
-        if to_train and len(column.cells) >= ENOUGH_ROWS and column.all_are("integer") and column.counts():
-            python, command = view.options_for([i])
-            notes.append(
-                f"{view.title(i)} counts the rows and is a feature; drop={python} (--drop {command}) leaves it out"
-            )
+        if to_train and len(column.cells) >= ENOUGH_ROWS and column.all_are("integer") and column.identifies():
+            reason = "counts the rows" if column.counts() else None
+            if reason is None and view.names is not None and is_id_name(view.names[i]):
+                reason = "has the name of an id, no value twice,"
+            if reason is not None:
+                python, command = view.options_for([i])
+                notes.append(
+                    f"{view.title(i)} {reason} and is a feature; drop={python} (--drop {command}) leaves it out"
+                )
     if rows.dropped:
         where = ", ".join(f"{count} in {view.title(i)}" for i, count in rows.dropped.most_common(6))
         text = f"left out: {rows.dropped.total()} rows that miss a value ({where})"

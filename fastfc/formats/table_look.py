@@ -14,6 +14,7 @@ __all__ = [
     "Column",
     "columns_of",
     "header_is_there",
+    "is_id_name",
     "is_index_name",
     "label_column",
     "label_fault",
@@ -151,11 +152,17 @@ def header_is_there(
 
 
 _INDEX_NAME = re.compile(r"|unnamed: \d+(\.\d+)*", re.IGNORECASE)
+_ID_NAME = re.compile(r"(.*[ _-])?(id|uuid|guid|key)|.*Id|.*ID")
 
 
 def is_index_name(name: str) -> bool:
     """Whether a column of this name, if it enumerates the rows, is a frame's index: nameless, or named by pandas."""
     return _INDEX_NAME.fullmatch(name) is not None
+
+
+def is_id_name(name: str) -> bool:
+    """Whether a column of this name, if no value comes twice, has ids most likely."""
+    return _ID_NAME.fullmatch(name) is not None
 
 
 # ---------------------------------------------------------------------------------------------- the labels

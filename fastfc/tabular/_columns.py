@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from fastfc.formats.table_look import ENOUGH_ROWS
+from fastfc.formats.table_look import ENOUGH_ROWS, is_id_name
 from fastfc.tabular._cells import (
     BOOLEANS,
     DATE_PARTS,
@@ -34,7 +34,6 @@ __all__ = ["MOST_LEVELS", "describe", "fault_of", "fitted", "kind_of_column"]
 #: Categories of a column that get a feature of their own, and the rows that each must have.
 MOST_LEVELS, FEWEST_ROWS = 50, 3
 _FORMATS = (None, "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%d-%m-%Y", "%Y/%m/%d", "%d.%m.%Y %H:%M", "%m/%d/%Y %H:%M")
-_ID_NAME = re.compile(r"(.*[ _-])?(id|uuid|guid|key)|.*Id|.*ID")
 
 
 def kind_of_column(series: Any) -> tuple[str, str | None]:
@@ -81,7 +80,7 @@ def fault_of(series: Any, kind: str) -> str | None:
         if np.isfinite(numbers).all() and (numbers == np.round(numbers)).all():
             if (np.diff(numbers) == 1).all():
                 return "it counts the rows"
-            if _ID_NAME.fullmatch(str(series.name)):
+            if is_id_name(str(series.name)):
                 return f"it has another whole number in each of {rows} rows and the name of an id"
     return None
 

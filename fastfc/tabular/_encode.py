@@ -95,7 +95,8 @@ def _fill_numbers(out: np.ndarray, column: Column, series: Any) -> str:
     if column["missing"]:
         out[missing, -1] = 1
     if odd:
-        return f"{shown(odd, 3)} are no {column['kind']}s and count as missing"
+        said = "is no {} and counts" if len(odd) == 1 else "are no {}s and count"
+        return f"{shown(odd, 3)} {said.format(column['kind'])} as missing"
     if missing.any() and not column["missing"]:
         return f"{int(missing.sum())} values are missing, none was in the training; its median stands in"
     return ""

@@ -96,7 +96,8 @@ def prepare(
     notes += _told_kinds(columns)
     train, val = _parts(frame, y, split)
     columns = [fitted(column, frame[column["name"]].iloc[train]) for column in columns]
-    X, _ = encoded(columns, frame)
+    X, told = encoded(columns, frame)
+    notes += told
     data = {"X_train": X[train], "y_train": y[train], "X_val": X[val], "y_val": y[val], "notes": notes}
     if class_weight is not None:
         if names is None:
