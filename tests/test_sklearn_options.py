@@ -384,3 +384,17 @@ def test_conversions_take_the_fit_and_not_the_options_of_now():
     np.testing.assert_allclose(to_sklearn(regressor).predict(X), regressor.predict(X), rtol=BOUND)
     theirs = Theirs(hidden_layer_sizes=(8,), random_state=0, max_iter=5).fit(X, NUMBERS**2).set_params(loss="poisson")
     np.testing.assert_allclose(from_sklearn(theirs).predict(X), theirs.predict(X), rtol=BOUND, atol=BOUND)
+
+
+@pytest.mark.parametrize(
+    "weights", [{0: -1, 1: 1, 2: 1}, {0: np.nan, 1: 1, 2: 1}, {0: np.inf}, {0: "a"}, {7: 2}, {"0": 5}, [{0: 1}]]
+)
+def test_wrong_weights_of_classes_are_named(weights):
+    with pytest.raises(ValueError, match=r"^class_weight: "):
+        MLPClassifier((4,), class_weight=weights).fit(X, LABELS)
+
+
+def test_a_width_is_no_boolean():
+    for widths in (True, (8, True)):
+        with pytest.raises(TypeError, match="hidden_layer_sizes: expected integers"):
+            MLPClassifier(widths).fit(X, LABELS)

@@ -192,7 +192,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _trained_on(self, data: Data, y: Any) -> Data:
         targets, weights = data.targets, data.weights
         if self.class_weight is not None:
-            of_classes = compute_sample_weight(self.class_weight, y)
+            try:
+                of_classes = compute_sample_weight(self.class_weight, y)
+            except ValueError as error:
+                raise ValueError(f"class_weight: {error}") from error
+            if not (np.isfinite(of_classes).all() and of_classes.min() >= 0):
+                raise ValueError(f"class_weight: expected finite numbers of at least 0, got {self.class_weight}")
             weights = of_classes if weights is None else weights * of_classes
         if self.label_smoothing and targets.ndim == 2:
             # A softmax's are the loss's own parameter.

@@ -149,7 +149,7 @@ def checked_weights(name: str, weights: Any, X: Any) -> np.ndarray:
 def checked_widths(hidden_layer_sizes: Any) -> list[int]:
     """The widths of the hidden layers; TypeError unless they are integers, ValueError unless they are positive."""
     widths = list(hidden_layer_sizes) if hasattr(hidden_layer_sizes, "__iter__") else [hidden_layer_sizes]
-    if not all(isinstance(width, Integral) for width in widths):
+    if not all(isinstance(width, Integral) and not isinstance(width, (bool, np.bool_)) for width in widths):
         raise TypeError(f"hidden_layer_sizes: expected integers, got {widths}")
     if any(width <= 0 for width in widths):
         raise ValueError(f"hidden_layer_sizes must be > 0, got {widths}.")
