@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fastfc._arguments import number
 from fastfc._defaults import EARLY_STOPPING_ROWS, Schedule, patience, schedule
 from fastfc._ranges import require_count
 from fastfc._runtime.threads import available_cpus, checked_count, get_num_threads
@@ -175,11 +176,12 @@ def fit_table(
         raise ValueError(f"preset: expected None or 'tabular', got {preset!r:.80}")
     require_count("n_members", n_members, 1)
     require_count("seed", seed, 0)
+    _check_numbers(batch_size, num_epochs, val_fraction, learning_rate)
     if report is not None:
         require_matplotlib("report")
         rehearse(report)
     share = preset_recipe.VAL_FRACTION if preset and val_fraction is None else val_fraction
-    options = TableOptions(target=target, drop=tuple(drop), task=task or "auto")
+    options = TableOptions(target=target, drop=drop, task=task or "auto")
     prepared = _prepared(frame_or_path, options, SplitOptions(groups, time, share, seed), class_weight)
     data = prepared.data
     plan, waits = _plan(data, preset, batch_size, num_epochs, early_stopping)
@@ -199,6 +201,19 @@ def fit_table(
     if report is not None:
         write_report(_report_of(model, data, plan), report)
     return model
+
+
+def _check_numbers(
+    batch_size: int | None, num_epochs: int | None, val_fraction: float | None, learning_rate: float | None
+) -> None:
+    """An error that names the argument for a number out of range; None is for the default."""
+    for name, count in {"batch_size": batch_size, "num_epochs": num_epochs}.items():
+        if count is not None:
+            require_count(name, count, 1)
+    if val_fraction is not None and not 0 < number("val_fraction", val_fraction) < 1:
+        raise ValueError(f"val_fraction: expected a number between 0 and 1, got {val_fraction}")
+    if learning_rate is not None and not 0 < number("learning_rate", learning_rate) < np.inf:
+        raise ValueError(f"learning_rate: expected a positive number, got {learning_rate}")
 
 
 def _plan(
