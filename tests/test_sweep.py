@@ -95,6 +95,8 @@ def test_a_grid_a_list_and_a_sampler():
         ({}, {"seeds": [2**32]}, ValueError, "seeds"),
         ({}, {"seeds": []}, ValueError, "seeds"),
         ({}, {"seeds": [1, 2, 1]}, ValueError, "seeds: expected each one once, got 1 2 times"),
+        ({}, {"seeds": True}, TypeError, "seeds: expected an integer, got True"),
+        ({}, {"halving": 3}, TypeError, "halving: expected True or False, got 3"),
         ({}, {"executor": 3}, TypeError, "executor"),
         ({}, {"train": 3}, TypeError, "train"),
         ({}, {"check_every": 0}, ValueError, "check_every"),

@@ -95,8 +95,8 @@ def jobs_of(
 
 
 def _seeds_of(seeds: Any) -> list[int]:
-    if isinstance(seeds, (int, np.integer)):
-        require_count("seeds", int(seeds), 1)
+    if not isinstance(seeds, Iterable):
+        require_count("seeds", seeds, 1)
         return list(range(int(seeds)))
     found = list(seeds)
     for seed in found:
