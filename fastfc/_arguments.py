@@ -168,6 +168,12 @@ def require_mapping(name: str, value: Any) -> None:
         raise TypeError(f"{name}: expected a dictionary, got {type(value).__name__}")
 
 
+def require_path(name: str, value: Any) -> None:
+    """TypeError unless `value` is a path."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"{name}: expected a path, got {value!r:.80}")
+
+
 def number(name: str, value: Any) -> float:
     """A real scalar as a Python float, which takes the dtype of the arrays it is combined with."""
     if type(value) is float:

@@ -102,7 +102,7 @@ class Network:
     def _adopt(self, net: FullyConnectedNet, words: np.ndarray) -> None:
         """Make this the network of an instance that nobody else has, with a stream (STREAM,) of random words."""
         self._net = net
-        self._grads = FlatParameters(net.params.shapes, net.dtype)
+        self._grads = FlatParameters(net.params.shapes, net.dtype, "grads")
         self._stream = aligned_zeros(STREAM, np.dtype(np.uint32))
         self._stream[:] = words
         for i, param in enumerate(net.bn_params, start=1):

@@ -25,6 +25,8 @@ class FlatParameters(dict[str, np.ndarray]):
     shapes : dict of str to tuple of int
         The names, in the buffer's order, and their shapes.
     dtype : float dtype
+    name : str
+        Of the dictionary, in errors.
 
     Attributes
     ----------
@@ -42,8 +44,9 @@ class FlatParameters(dict[str, np.ndarray]):
     np.float32(1.0)
     """
 
-    def __init__(self, shapes: Mapping[str, tuple[int, ...]], dtype: DTypeLike) -> None:
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]], dtype: DTypeLike, name: str = "params") -> None:
         super().__init__()
+        self._name = name
         self.dtype = np.dtype(dtype)
         step = _ALIGNMENT // self.dtype.itemsize
         self.offsets: dict[str, int] = {}
@@ -88,10 +91,10 @@ class FlatParameters(dict[str, np.ndarray]):
             If `values` is no dictionary, or a value does not hold real numbers.
         """
         if not isinstance(values, Mapping):
-            raise TypeError(f"params: expected a dictionary of arrays, got {type(values).__name__}")
+            raise TypeError(f"{self._name}: expected a dictionary of arrays, got {type(values).__name__}")
         missing = [name for name in self._views if name not in values]
         if missing:
-            raise ValueError(f"params: expected {', '.join(self._views)}; missing {', '.join(missing)}")
+            raise ValueError(f"{self._name}: expected {', '.join(self._views)}; missing {', '.join(missing)}")
         checked = {name: self._checked(name, value) for name, value in values.items() if name in self._views}
         for name, array in checked.items():
             # Views on this very buffer would change while it is written.
@@ -106,9 +109,9 @@ class FlatParameters(dict[str, np.ndarray]):
     def _checked(self, name: str, value: Any) -> np.ndarray:
         array = np.asarray(value)
         if array.dtype.kind not in "biuf":
-            raise TypeError(f"params[{name!r}]: expected real numbers, got dtype {array.dtype}")
+            raise TypeError(f"{self._name}[{name!r}]: expected real numbers, got dtype {array.dtype}")
         if array.shape != self._views[name].shape:
-            raise ValueError(f"params[{name!r}]: expected shape {self._views[name].shape}, got {array.shape}")
+            raise ValueError(f"{self._name}[{name!r}]: expected shape {self._views[name].shape}, got {array.shape}")
         return array
 
     def update(self, *args: Any, **kwargs: Any) -> None:
@@ -130,11 +133,14 @@ class FlatParameters(dict[str, np.ndarray]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         values = {name: np.array(value) if name in self._views else value for name, value in self.items()}
-        return _rebuild, (self.shapes, self.dtype, values)
+        # Those of a network are pickled without a name, as ever: checkpoints have three values.
+        return _rebuild, (self.shapes, self.dtype, values, *([] if self._name == "params" else [self._name]))
 
 
-def _rebuild(shapes: Mapping[str, tuple[int, ...]], dtype: DTypeLike, values: Mapping[str, Any]) -> FlatParameters:
-    params = FlatParameters(shapes, dtype)
+def _rebuild(
+    shapes: Mapping[str, tuple[int, ...]], dtype: DTypeLike, values: Mapping[str, Any], name: str = "params"
+) -> FlatParameters:
+    params = FlatParameters(shapes, dtype, name)
     params.clear()
     params.update(values)
     return params

@@ -460,6 +460,12 @@ def test_json_lines(tmp_path):
     assert json.loads(last) == {"epoch": 6, "step": 1, "loss": None, "val_acc": 0.5}
 
 
+@pytest.mark.parametrize(("logger", "name"), [(CSVLogger, "path"), (JSONLinesLogger, "path"), (TensorBoard, "log_dir")])
+def test_what_is_no_path(logger, name):
+    with pytest.raises(TypeError, match=f"{name}: expected a path, got None"):
+        logger(None)
+
+
 @pytest.mark.parametrize("logger", [CSVLogger, JSONLinesLogger])
 def test_a_place_that_cannot_be_written_is_said_before_the_first_step(logger, tmp_path):
     solver = make(logger(tmp_path / "nowhere" / "log"))

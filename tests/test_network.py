@@ -195,6 +195,17 @@ def test_what_the_way_back_takes(backend):
             np.testing.assert_array_equal(net.grads[name], gradient, err_msg=name)
 
 
+def test_errors_of_gradients_name_them():
+    net = fastfc.Network(DIMS)
+    for again in (net.grads, pickle.loads(pickle.dumps(net.grads))):
+        with pytest.raises(ValueError, match=r"^grads\['W1'\]: expected shape"):
+            again["W1"] = np.zeros(3)
+    with pytest.raises(ValueError, match=r"^grads: expected W1"):
+        net.grads = {}
+    with pytest.raises(ValueError, match=r"^params\['W1'\]: expected shape"):
+        net.params["W1"] = np.zeros(3)
+
+
 @pytest.mark.parametrize("normalization", NORMALIZATIONS)
 def test_batches_of_many_sizes(normalization):
     """In the memory of the largest, the same numbers as in memory of their own."""

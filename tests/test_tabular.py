@@ -435,6 +435,11 @@ def test_a_report_of_a_frame():
     assert "<h1>Training to predict bought</h1>" in Path("shop.html").read_text(encoding="utf-8")
 
 
+def test_a_report_needs_a_path():
+    with pytest.raises(TypeError, match="report: expected a path, got 3"):
+        fit_table(shop(200), "bought", report=3)
+
+
 # ---------------------------------------------------------------------------------------------- the preset
 
 

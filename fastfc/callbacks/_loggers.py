@@ -6,6 +6,7 @@ import math
 import os
 from typing import Any
 
+from fastfc._arguments import require_path
 from fastfc._ranges import require_count
 from fastfc.callbacks._base import Callback, Run
 
@@ -29,6 +30,8 @@ class CSVLogger(Callback):
 
     Raises
     ------
+    TypeError
+        If `path` is no path.
     OSError
         When the training begins, before its first step, if the file cannot be written.
     ValueError
@@ -49,6 +52,7 @@ class CSVLogger(Callback):
     """
 
     def __init__(self, path: Path, append: bool = False) -> None:
+        require_path("path", path)
         self.path, self.append = path, append
         self._columns: list[str] = []
         # Whether the columns are those of an older file, which nobody has compared yet.
@@ -98,6 +102,8 @@ class JSONLinesLogger(Callback):
 
     Raises
     ------
+    TypeError
+        If `path` is no path.
     OSError
         When the training begins, before its first step, if the file cannot be written.
 
@@ -120,6 +126,7 @@ class JSONLinesLogger(Callback):
     """
 
     def __init__(self, path: Path, append: bool = False) -> None:
+        require_path("path", path)
         self.path, self.append = path, append
         self._lines: int | None = None
 
@@ -172,6 +179,8 @@ class TensorBoard(Callback):
 
     Raises
     ------
+    TypeError
+        If `log_dir` is no path.
     ImportError
         When the training begins, if neither is installed.
 
@@ -181,6 +190,7 @@ class TensorBoard(Callback):
     """
 
     def __init__(self, log_dir: Path) -> None:
+        require_path("log_dir", log_dir)
         self.log_dir = log_dir
         self._writer: Any = None
 

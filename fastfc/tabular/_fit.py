@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastfc._arguments import number
+from fastfc._arguments import number, require_path
 from fastfc._defaults import EARLY_STOPPING_ROWS, Schedule, patience, schedule
 from fastfc._ranges import require_count
 from fastfc._runtime.threads import available_cpus, checked_count, get_num_threads
@@ -147,7 +147,7 @@ def fit_table(
     ImportError
         If pandas, or for Parquet pyarrow, is missing; the message names the extra.
     TypeError
-        If `frame_or_path` is neither a frame nor a path.
+        If `frame_or_path` is neither a frame nor a path, or `report` is no path.
     ValueError
         For options or data that do not fit.
 
@@ -178,6 +178,7 @@ def fit_table(
     require_count("seed", seed, 0)
     _check_numbers(batch_size, num_epochs, val_fraction, learning_rate)
     if report is not None:
+        require_path("report", report)
         require_matplotlib("report")
         rehearse(report)
     share = preset_recipe.VAL_FRACTION if preset and val_fraction is None else val_fraction
