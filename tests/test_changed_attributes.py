@@ -123,6 +123,8 @@ WRONG = {
     ),
     "input_mean": (to("input_mean", [1, 2]), "input_mean: expected a number or 6 numbers"),
     "input_scale": (to("input_scale", "a"), "input_scale: expected a number or 6 numbers"),
+    "input_mean nan": (to("input_mean", float("nan")), "input_mean: expected numbers, got nan"),
+    "input_scale nan": (to("input_scale", [1, 2, np.nan, 4, 5, 6]), "input_scale: expected numbers, got nan"),
 }
 
 

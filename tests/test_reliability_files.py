@@ -362,6 +362,7 @@ def test_taken_for_a_leftover_before_it_was_locked(tmp_path, monkeypatch):
         ("input_mean", np.array([None, None])),
         ("input_mean", np.zeros(3)),
         ("input_scale", "wide"),
+        ("input_scale", np.nan),
         ("class_names", ["one"]),
         ("class_names", "ab"),
         ("class_names", [1, 2]),

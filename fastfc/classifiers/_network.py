@@ -201,6 +201,8 @@ class DescribedNetwork:
                 f"{name}: expected a number or {self.dims[0]} numbers, one per feature, "
                 f"got shape {array.shape} and dtype {array.dtype}"
             )
+        if np.isnan(array).any():
+            raise ValueError(f"{name}: expected numbers, got nan")
         return array.astype(np.float64).reshape(() if array.size == 1 else shape)
 
     def _block_names(self, i: int) -> list[str]:
