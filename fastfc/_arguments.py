@@ -188,6 +188,14 @@ def number(name: str, value: Any) -> float:
         raise ValueError(f"{name}: expected a number within float64's range, got an integer beyond it") from None
 
 
+def not_nan(name: str, value: Any) -> float:
+    """A real scalar as :func:`number` returns it; ValueError if it is NaN."""
+    scalar = number(name, value)
+    if math.isnan(scalar):
+        raise ValueError(f"{name}: expected a number, got nan")
+    return scalar
+
+
 def checked_reg(reg: Any) -> float:
     """An L2 strength as a float; an error that names it unless it is a finite number."""
     value = number("reg", reg)

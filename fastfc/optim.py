@@ -25,7 +25,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastfc._arguments import contiguous, float_arrays, number, require_mapping, require_shape
+from fastfc._arguments import contiguous, float_arrays, not_nan, require_mapping, require_shape
 from fastfc._docstrings import complete
 from fastfc.backend import implementation
 from fastfc.ops.rules import RULES
@@ -46,7 +46,6 @@ __all__ = [
 ]
 
 _Config = dict[str, Any]
-
 
 #: Rule -> the hyperparameters that it fills in.
 DEFAULTS: dict[str, _Config] = {name: dict(rule.defaults) for name, rule in RULES.items()}
@@ -307,17 +306,19 @@ def rule_of(name: Any) -> Callable[..., Any]:
 
 def learning_rate_of(rule: Callable[..., Any], config: Mapping[str, Any]) -> float:
     """The learning rate in a configuration, which may not be complete yet; ValueError if the rule has none."""
-    own = DEFAULTS.get(getattr(rule, "__name__", ""), {})
-    if "learning_rate" not in config and "learning_rate" not in own:
+    known = {**DEFAULTS.get(getattr(rule, "__name__", ""), {}), **config}
+    if "learning_rate" not in known:
         raise ValueError("optim_config: expected a 'learning_rate', which the schedule multiplies")
-    return config.get("learning_rate", own.get("learning_rate"))
+    return known["learning_rate"]
 
 
-def warn_of_unknown_keys(rule: Callable[..., Any], config: Mapping[str, Any]) -> None:
-    """Warn of keys that one of the package's rules does not know, and ignores as the course's own do."""
+def check_keys(rule: Callable[..., Any], config: Mapping[str, Any]) -> None:
+    """An error for a hyperparameter of the package's rules that is no number, a warning of keys that they ignore."""
     name = getattr(rule, "__name__", None)
     if name not in RULES or globals().get(name) is not rule:
         return
+    for key in config.keys() & RULES[name].defaults:
+        not_nan(f"optim_config['{key}']", config[key])
     known = [*RULES[name].defaults, *RULES[name].state]
     unknown = [key for key in config if key not in known]
     if unknown:
@@ -330,18 +331,17 @@ def warn_of_unknown_keys(rule: Callable[..., Any], config: Mapping[str, Any]) ->
 
 
 # Functions of this module that are no rules, whatever rules somebody adds to it.
-_HELPERS = frozenset({"checked_config", "complete_config", "learning_rate_of", "rule_of", "warn_of_unknown_keys"})
+_HELPERS = frozenset({"check_keys", "checked_config", "complete_config", "learning_rate_of", "rule_of"})
 
 
 def checked_config(name: str, config: _Config, w: np.ndarray, *others: np.ndarray) -> _Config:
     """A complete, checked copy of a rule's configuration, its state arrays in w's shape and dtype.
 
-    State arrays that fit as they are are not copied, unless they share memory with `w`, with
-    one of `others` or with one another.
+    State arrays that fit as they are are not copied, unless they share memory with `w`, `others` or one another.
     """
     require_mapping("config", config)
     checked: _Config = {
-        key: number(f"config['{key}']", config.get(key, default)) for key, default in DEFAULTS[name].items()
+        key: not_nan(f"config['{key}']", config.get(key, default)) for key, default in DEFAULTS[name].items()
     }
     if "t" in checked:
         checked["t"] = _step_count(checked["t"])

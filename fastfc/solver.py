@@ -22,7 +22,7 @@ from fastfc.losses import checked_targets, checked_weights, score_of
 from fastfc.ops.losses import LOSSES, Loss
 from fastfc.training import refusal, threads_for
 from fastfc.training.capability import Methods
-from fastfc.training.checks import checked_data, comparable_labels
+from fastfc.training.checks import checked_data, comparable_labels, warn_of_unknown_classes
 from fastfc.training.engine import Engine
 from fastfc.training.generic import GenericRun
 from fastfc.training.gradients import Accumulated, clipped
@@ -150,7 +150,8 @@ class Solver:
         Once per training, if a loss is NaN, infinite, or more than a million times as large as the
         first one (or as 1, if that is more); the training goes on.
     UserWarning
-        For a key of `optim_config` that the rule does not know.
+        For a key of `optim_config` that the rule does not know, and for labels in ``y_val`` that are none of the
+        network's classes, which count as wrong.
 
     Notes
     -----
@@ -229,11 +230,12 @@ class Solver:
         options = options_from(kwargs)
         require_mapping("optim_config", options["optim_config"])
         options["update_rule"] = optim.rule_of(options["update_rule"])
-        optim.warn_of_unknown_keys(options["update_rule"], options["optim_config"])
+        optim.check_keys(options["update_rule"], options["optim_config"])
         for name, value in options.items():
             setattr(self, name, value)
         self._reset()
         self._require_runnable()
+        warn_of_unknown_classes(self.y_val, self._loss(), self.model)
 
     def _require_runnable(self) -> None:
         """An error for data or options that no engine can work with: given so, or changed to it since."""

@@ -567,6 +567,13 @@ def test_hyperparameters_that_are_no_numbers(name, key, backend):
             refused(name, w, dw, {**config, key: value}, TypeError, rf"^config\['{key}'\]: expected a number")
 
 
+@pytest.mark.parametrize(("name", "key"), [(name, key) for name in RULES for key in DEFAULTS[name]])
+def test_hyperparameters_that_are_nan(name, key, backend):
+    w, dw = w_and_dw()
+    config = {**started_config(name, "float64"), key: np.float32("nan")}
+    refused(name, w, dw, config, ValueError, rf"^config\['{key}'\]: expected a number, got nan")
+
+
 @pytest.mark.parametrize("t", [-1, -0.5, 0.5, 1e-300, np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("name", COUNTING)
 def test_bad_step_counts(name, t, backend):

@@ -509,7 +509,7 @@ def test_other_data_are_refused(name, path):
     def other_dtype(a):
         return a.astype(np.float32 if a.dtype.kind == "f" else np.int8)
 
-    for change in (lambda a: a[:-1], lambda a: a + 1, other_dtype, lambda a: a[::-1]):
+    for change in (lambda a: a[:-1], lambda a: 0 * a, other_dtype, lambda a: a[::-1]):
         data = make_data()
         data[name] = change(data[name])
         if len(data[name]) != len(make_data()[name]):

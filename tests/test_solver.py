@@ -211,7 +211,9 @@ def test_never_right_keeps_the_parameters():
     data = toy_data()
     data["y_val"] = np.full(20, 99)
     net = toy_net()
-    Solver(net, data, num_epochs=1, verbose=False).train()
+    with pytest.warns(UserWarning, match="y_val: expected labels from 0 to 2, got 99 to 99"):
+        solver = Solver(net, data, num_epochs=1, verbose=False)
+    solver.train()
     assert set(net.params) == {"W1", "b1", "W2", "b2"}
 
 

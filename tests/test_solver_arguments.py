@@ -291,6 +291,31 @@ def test_a_resumed_training_writes_checkpoints_beside_its_file(tmp_path):
     assert {path.name for path in here.iterdir()} >= {"point_epoch_2.pkl"}
 
 
+# ------------------------------------------------------------------------------------- what says nothing
+
+
+def test_hyperparameters_that_are_nan():
+    with pytest.raises(ValueError, match=r"optim_config\['learning_rate'\]: expected a number, got nan"):
+        make(optim_config={"learning_rate": np.nan})
+    with pytest.raises(ValueError, match="lr_decay: expected a number, got nan"):
+        make(lr_decay=np.nan)
+    solver = make()
+    solver.optim_configs["b1"]["learning_rate"] = np.nan
+    with pytest.raises(ValueError, match=r"config\['learning_rate'\]: expected a number, got nan"):
+        solver.train()
+
+
+@pytest.mark.parametrize("label", [-1, CLASSES])
+def test_validation_labels_of_no_class(label):
+    y = examples()[1][:21]
+    y[0] = label
+    with pytest.warns(UserWarning, match="y_val: expected labels from 0 to 2, got") as caught:
+        solver = make({"y_val": y})
+    assert len(caught) == 1
+    solver.train()
+    assert solver.best_val_acc <= 20 / 21
+
+
 # ------------------------------------------------------------------------------------------------ divergence
 
 

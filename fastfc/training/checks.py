@@ -12,7 +12,7 @@ from fastfc.ops.losses import Loss
 from fastfc.training.engine import Trainer
 from fastfc.training.state import SPLITS
 
-__all__ = ["checked_data", "comparable_labels", "weights_of"]
+__all__ = ["checked_data", "comparable_labels", "warn_of_unknown_classes", "weights_of"]
 
 
 def checked_data(data: Mapping[str, Any], loss: Loss | None, outputs: int) -> dict[str, Any]:
@@ -54,6 +54,18 @@ def weights_of(solver: Trainer, dtype: Any) -> np.ndarray:
     if solver.weights_train is None:
         return np.zeros(0, dtype)
     return checked_weights("weights_train", solver.weights_train, len(solver.X_train)).astype(dtype)
+
+
+def warn_of_unknown_classes(y_val: np.ndarray, loss: Loss | None, model: Any) -> None:
+    """Warn of validation labels that a network never predicts; like the course's Solver ours counts them as wrong."""
+    if loss is None or not loss.labels or len(y_val) == 0:
+        return
+    low, high, classes = y_val.min(), y_val.max(), model.dims[-1]
+    if low < 0 or high >= classes:
+        warnings.warn(
+            f"y_val: expected labels from 0 to {classes - 1}, got {low} to {high}; those of no class count as wrong",
+            stacklevel=stacklevel_outside(),
+        )
 
 
 def comparable_labels(name: str, y: Any, classifies: bool) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastfc import schedules
-from fastfc._arguments import number, require_mapping
+from fastfc._arguments import not_nan, number, require_mapping
 from fastfc._plateau import plateau_of
 from fastfc._runtime.threads import checked_count
 from fastfc.training.hooks import TrainingHooks
@@ -85,7 +85,7 @@ def _require_rule(name: str, value: Any) -> None:
 OPTIONS: dict[str, Option] = {
     "update_rule": Option("sgd", _require_rule, saved=False),
     "optim_config": Option({}, require_mapping),
-    "lr_decay": Option(1.0, number),
+    "lr_decay": Option(1.0, not_nan),
     "schedule": Option(None, _require_schedule),
     "max_norm": Option(None, _require_bound),
     "max_value": Option(None, _require_bound),
