@@ -22,6 +22,7 @@ from fastfc.cli import main  # noqa: E402
 from fastfc.tabular import TableModel, fit_table, load_table_model  # noqa: E402
 from fastfc.tabular._columns import describe, fitted  # noqa: E402
 from fastfc.tabular._encode import encoded, feature_names  # noqa: E402
+from fastfc.tabular._labels import kind_of_texts  # noqa: E402
 from fastfc.tabular._prepare import SplitOptions, prepare  # noqa: E402
 from fastfc.tabular._preset import CosLog, network_options, plan_of, smooth_clip_of, smooth_clipped, train  # noqa: E402
 from fastfc.tabular._report import permutation_importances  # noqa: E402
@@ -255,6 +256,71 @@ def test_one_file_holds_everything():
 
 
 @trains
+@pytest.mark.parametrize(
+    ("no", "yes", "dtype", "kind"),
+    [
+        (0, 1, "int64", "i"),
+        (3, 10, "Int64", "i"),
+        (3, 10, "category", "i"),
+        (0, 1, object, "i"),
+        (1.0, 2.0, "float64", "f"),
+        (0.1, 0.2, "float32", "f"),
+        (False, True, "bool", "b"),
+        (False, True, "boolean", "b"),
+        (False, True, object, "b"),
+        ("0", "1", object, "U"),
+        ("True", "False", object, "U"),
+        ("no", "yes", object, "U"),
+        ("no", "yes", "category", "U"),
+    ],
+)
+def test_predictions_are_what_the_target_has(no, yes, dtype, kind):
+    frame = shop(200)
+    frame["bought"] = pd.Series([yes if bought == "yes" else no for bought in frame["bought"]], dtype=dtype)
+    model = fit_table(frame, "bought", task="classification", num_epochs=1)
+    model.save("shop.npz")
+    for each in (model, load_table_model("shop.npz")):
+        found = each.predict(frame)
+        assert found.dtype.kind == kind == each.classes.dtype.kind
+        assert (found == frame["bought"]).mean() == each.score(frame) > 0.3
+        assert all(isinstance(name, str) for name in each.class_names)
+
+
+@trains
+@pytest.mark.parametrize(
+    ("no", "yes", "kind"), [("0", "1", "i"), ("0.5", "1.5", "f"), ("FALSE", "TRUE", "b"), ("no", "yes", "U")]
+)
+def test_predictions_of_a_text_table_are_what_pandas_reads(no, yes, kind, capsys):
+    frame = shop(200)
+    frame["bought"] = frame["bought"].map({"no": no, "yes": yes})
+    frame.to_csv("shop.csv", index=False)
+    model = fit_table("shop.csv", "bought", task="classification", num_epochs=1)
+    found = model.predict("shop.csv")
+    assert found.dtype.kind == kind
+    assert (found == pd.read_csv("shop.csv")["bought"]).mean() == model.score("shop.csv") > 0.3
+    model.save("shop.npz")
+    assert main(["predict", "shop.npz", "shop.csv"]) == 0
+    assert capsys.readouterr().out.split() == [{True: yes, False: no}[label == model.classes[1]] for label in found]
+
+
+@pytest.mark.parametrize(
+    ("names", "kind"),
+    [(["007", "1"], "text"), (["1", "1.0"], "text"), (["TRUE", "true"], "text"), (["1", "a"], "text")],
+)
+def test_classes_that_stay_texts(names, kind):
+    assert kind_of_texts(names) == kind
+
+
+@trains
+def test_a_model_of_an_older_version_predicts_texts():
+    frame = shop(100).replace({"bought": {"yes": 1, "no": 0}})
+    model = fit_table(frame, "bought", num_epochs=1)
+    older = {key: value for key, value in model.description.items() if key != "labels"}
+    TableModel(model.net, older).save("older.npz")
+    np.testing.assert_array_equal(load_table_model("older.npz").predict(frame), model.predict(frame).astype(str))
+
+
+@trains
 def test_unknown_categories_and_missing_columns():
     frame = shop()
     model = fit_table(frame, "bought", num_epochs=1)
@@ -396,6 +462,9 @@ def test_damaged_files(tmp_path):
         lambda d: d["columns"][0].update(kind="thing"),
         lambda d: d["columns"][1].update(levels=[1, 2]),
         lambda d: d.update(columns=5),
+        lambda d: d.update(labels="thing"),
+        lambda d: d.update(labels=[]),
+        lambda d: d.update(labels="integer"),
     ],
 )
 def test_damaged_descriptions(change):

@@ -17,6 +17,7 @@ from fastfc.formats.npz import npz_names, read_npz
 from fastfc.formats.table_options import TableOptions
 from fastfc.tabular._cells import DATE_PARTS, numbers_of, texts_of
 from fastfc.tabular._encode import encoded, feature_names
+from fastfc.tabular._labels import LABELS, labels_of
 from fastfc.tabular._members import Averaged, member_kinds, packed_members, unpacked_members
 from fastfc.tabular._pandas import pandas
 from fastfc.tabular._preset import smooth_clipped
@@ -50,7 +51,10 @@ class TableModel:
     target : str
         The name of the column that it predicts.
     class_names : list of str or None
-        The classes; None if it predicts numbers.
+        The classes, as texts; None if it predicts numbers.
+    classes : array (C,) or None
+        The same as the target's column had them: integers, numbers, booleans or texts. Of files of text they are what
+        pandas makes of them. A model that was saved by an older version has texts.
     notes : list of str
         What was taken for what, as far as it was said in the training.
     history : dict
@@ -87,6 +91,10 @@ class TableModel:
     @property
     def class_names(self) -> list[str] | None:
         return self.net.class_names
+
+    @property
+    def classes(self) -> np.ndarray | None:
+        return None if self.class_names is None else labels_of(self.description.get("labels", "text"), self.class_names)
 
     def features(self, frame_or_path: Any) -> np.ndarray:
         """The features of a table's rows.
@@ -126,7 +134,7 @@ class TableModel:
         Returns
         -------
         array (N,)
-            Names of classes, as str, or numbers.
+            Classes, as the target's column had them (see `classes`), or numbers.
 
         Raises
         ------
@@ -139,7 +147,8 @@ class TableModel:
             For categories and other values that the model does not know.
         """
         found = self.predictor.predict(self.features(frame_or_path))
-        return found if self.class_names is None else np.array(self.class_names)[found]
+        classes = self.classes
+        return found if classes is None else classes[found]
 
     def predict_proba(self, frame_or_path: Any) -> np.ndarray:
         """The probabilities of the classes.
@@ -303,6 +312,9 @@ def _check(description: Any, net: FullyConnectedNet) -> None:
         raise ValueError("the target has no name")
     if not isinstance(description["width"], int | type(None)):
         raise ValueError("its width is no number")
+    if description.get("labels", "text") not in LABELS:
+        raise ValueError(f"labels of the kind {description['labels']!r:.40}")
+    labels_of(description.get("labels", "text"), net.class_names or [])
     for column in description["columns"]:
         kind = column["kind"]
         if not isinstance(column["name"], str) or not isinstance(column["missing"], bool):

@@ -14,6 +14,7 @@ from fastfc.formats.table_text import shown
 from fastfc.tabular._cells import dates_of, is_numeric, looks_numeric, numbers_of, numbers_otherwise, texts_of
 from fastfc.tabular._columns import describe, fitted, kind_of_column
 from fastfc.tabular._encode import encoded, feature_names
+from fastfc.tabular._labels import kind_of_texts, kind_of_values
 from fastfc.tabular._split import held_out, held_out_groups, held_out_last, weights_of_rows
 
 __all__ = ["Prepared", "SplitOptions", "prepare"]
@@ -69,7 +70,7 @@ def prepare(
     if target in (split.groups, split.time):
         raise ValueError(f"target: {target!r} cannot be the column of groups or times too")
     notes: list[str] = []
-    width = frame.attrs.get("width")
+    width, only_texts = frame.attrs.get("width"), frame.attrs.get("texts", False)
     if not len(frame):
         raise ValueError("the table has no rows")
     known = frame[target].notna().to_numpy()
@@ -107,6 +108,8 @@ def prepare(
     if names is not None:
         data["class_names"] = names
     description = {"format": "fastfc table 1", "target": target, "columns": columns, "width": width}
+    if names is not None:
+        description["labels"] = kind_of_texts(names) if only_texts else kind_of_values(frame[target])
     return Prepared(data, description | {"groups": split.groups})
 
 

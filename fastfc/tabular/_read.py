@@ -37,6 +37,7 @@ def read_to_train(path: Path, options: TableOptions) -> tuple[Any, str, list[str
     frame = _read_text(view, names)
     notes = [*view.notes, *(f"left out: column {names[i]!r}, {why}" for i, why in sorted(view.left_out.items()))]
     frame = frame[[name for i, name in enumerate(names) if i not in view.left_out]]
+    frame.attrs["texts"] = True
     if view.names is None:
         frame.attrs["width"] = len(names)
     return frame, names[choice.label], notes
