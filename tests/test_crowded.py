@@ -90,8 +90,8 @@ def test_threads_that_sleep_are_released(barriers, threads, monkeypatch):
     words[team.ASLEEP] = 10**6
     original = run.kernel
 
-    def kernel(name, dtype):
-        function = original(name, dtype)
+    def kernel(name, *rest):
+        function = original(name, *rest)
 
         def broken(plan, thread, job):
             if name == "train_steps" and thread == threads - 1:

@@ -339,8 +339,8 @@ def test_an_error_in_a_member_ends_the_run(monkeypatch):
     original = run.kernel
     for failing in range(3):
 
-        def kernel(name, dtype, failing=failing):
-            function = original(name, dtype)
+        def kernel(name, *rest, failing=failing):
+            function = original(name, *rest)
 
             def broken(plan, thread, job):
                 if name == "train_steps" and thread == failing:

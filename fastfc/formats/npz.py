@@ -88,9 +88,9 @@ def npz_names(f: BinaryIO, source: object) -> list[str]:
 
 
 def _require_archive(f: BinaryIO, source: object) -> None:
-    """ValueError unless a file begins as npz files do; then it stands at its start."""
+    """ValueError if a file that is not empty begins otherwise than npz files do; else it stands at its start."""
     f.seek(0)
-    if f.read(2) != b"PK":
+    if f.read(2) not in (b"PK", b""):
         raise ValueError(f"{source} is not an npz file, which begins with the letters PK")
     f.seek(0)
 
