@@ -162,8 +162,8 @@ def test_no_process_is_started_that_would_run_out_of_it(monkeypatch):
     monkeypatch.setattr(compiling, "_load_all", lambda symbol: False)
     for limit in (620, 629):
         monkeypatch.setattr(memory, "_limit", lambda limit=limit: limit)
-        compiling._compile_elsewhere("train_steps", np.dtype(np.float32))
+        compiling._compile_elsewhere(["train_steps"], np.dtype(np.float32))
         assert not started
     monkeypatch.setattr(memory, "_limit", lambda: 630)
-    compiling._compile_elsewhere("train_steps", np.dtype(np.float32))
+    compiling._compile_elsewhere(["train_steps"], np.dtype(np.float32))
     assert started

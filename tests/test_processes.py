@@ -322,7 +322,7 @@ def test_how_many_processes_compile(monkeypatch, threads, cpus, pool, expected):
     monkeypatch.setattr(compiling, "available_cpus", lambda: cpus)
     monkeypatch.setattr(compiling, "parent_process", lambda: pool)
     monkeypatch.setattr(compiling, "_load_all", lambda symbol: False)
-    compiling._compile_elsewhere("train_steps", np.dtype(np.float32))
+    compiling._compile_elsewhere(["train_steps"], np.dtype(np.float32))
     assert len(codes) == expected
 
 
@@ -330,16 +330,16 @@ def test_no_process_is_started_for_settings_of_the_program(monkeypatch):
     monkeypatch.setattr(numba.config, "LOOP_VECTORIZE", 0)
     monkeypatch.setattr(compiling.settings, "_given", list)
     monkeypatch.setattr(processes, "run_elsewhere", lambda codes: pytest.fail("something was started"))
-    compiling._compile_elsewhere("train_steps", np.dtype(np.float32))
+    compiling._compile_elsewhere(["train_steps"], np.dtype(np.float32))
 
 
 def test_nor_if_another_process_has_compiled_meanwhile(monkeypatch):
     monkeypatch.setattr(compiling, "_load_all", lambda symbol: True)
     monkeypatch.setattr(processes, "run_elsewhere", lambda codes: pytest.fail("something was started"))
-    compiling._compile_elsewhere("train_steps", np.dtype(np.float32))
+    compiling._compile_elsewhere(["train_steps"], np.dtype(np.float32))
 
 
 def test_nothing_is_started_where_nothing_can_be_kept(monkeypatch):
     monkeypatch.setattr(machine_code, "path", lambda symbol: None)
     monkeypatch.setattr(processes, "run_elsewhere", lambda codes: pytest.fail("something was started"))
-    compiling._compile_elsewhere("train_steps", np.dtype(np.float32))
+    compiling._compile_elsewhere(["train_steps"], np.dtype(np.float32))
