@@ -1,4 +1,4 @@
-"""What a docstring of a public function or class lacks, by its signature and its source text."""
+"""The parts that a docstring of a public function or class lacks, by its signature and its source text."""
 
 import ast
 import inspect

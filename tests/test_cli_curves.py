@@ -87,7 +87,7 @@ def npz(tmp_path):
 
 
 def on_a_terminal(npz, columns, encoding):
-    """What the command writes on a terminal, in text."""
+    """The text that the command writes on a terminal."""
     fcntl, pty, termios = (pytest.importorskip(name) for name in ("fcntl", "pty", "termios"))
     leader, follower = pty.openpty()
     rows_and_columns = np.array([24, columns, 0, 0], np.uint16).tobytes()

@@ -169,7 +169,7 @@ print(f"best validation accuracy {solver.best_val_acc:.1%}")
 # %%
 # And back to PyTorch
 # -------------------
-# What is trained here can be used there.
+# A network that is trained here can be used there.
 
 if torch is not None:
     model.load_state_dict(

@@ -114,7 +114,7 @@ plt.show()
 print("pushes survived:", len(states) - 1)
 
 # %%
-# What the network has found out, as a map: which push is better, by angle and angular velocity, for a cart that stands
+# The policy of the network as a map: which push is better, by angle and angular velocity, for a cart that stands
 # in the middle.
 
 angles = np.linspace(-0.2, 0.2, 81)
