@@ -173,8 +173,8 @@ for rate in (1e-3, 1e-2, 1e-1):
 plot_activations(net, X[:500]).figure
 
 # %%
-# The weights of the first layer, as pictures:
-# ---------------------------------
+# Weights of the first layer
+# --------------------------
 # Each unit of the first layer has a weight for each pixel, so its weights are a picture. A little L2 regularization keeps
 # pixels that do not matter near 0.
 

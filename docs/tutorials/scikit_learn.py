@@ -99,8 +99,8 @@ search.fit(X_train, y_train)
 print(search.best_params_, f"accuracy {search.best_score_:.3f}")
 
 # %%
-# Its additions
-# ------------
+# Additions
+# ---------
 # All further options are keywords whose defaults change nothing. Here are batch normalization, dropout, a schedule of the
 # learning rate for Adam, and validation data of one's own, with the best epoch restored:
 
