@@ -71,7 +71,7 @@ def _drop_kinds(dtype):
     return *arrays, count, count, count, count, types.float64
 
 
-#: The kernel that runs with dropout call.
+#: The kernel of dropout, which runs with dropout call.
 DROPOUT_KERNELS = Alternatives(types.void, _drop_kinds, {"drop_rows": _drop_rows})
 _call_drop = DROPOUT_KERNELS.caller()
 
@@ -81,7 +81,7 @@ def drop_rows(kernel, x, slope, scratch, stream, seeded_stream, seeded, before, 
     """Dropout of a layer's values x (n,), and of its slopes (n,) unless they are (0,), by the same numbers.
 
     The stream starts anew from seeded_stream if that is so; `before` and `behind` are words of it that are others'.
-    What is dropped is as in :func:`fastfc.kernels.lowering.random.drop`; scratch (any,) is overwritten.
+    It drops as :func:`fastfc.kernels.lowering.random.drop` does; scratch (any,) is overwritten.
     """
     _call_drop(
         kernel,

@@ -19,8 +19,8 @@ from fastfc._runtime.threads import available_cpus, get_num_threads
 _KINDS = ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p
 
 # The kernels that are compiled when one is asked for, in two parts that take about as long: it, what it calls, and
-# what comes next: for a training how its accuracy is checked, for a forward pass the way back and the update. What a
-# run chooses, such as its rule, is compiled with the first part.
+# what comes next: for a training how its accuracy is checked, for a forward pass the way back and the update. The
+# kernels that a run chooses, such as its rule's, are compiled with the first part.
 _SHARES = {
     "train_steps": [["train_steps", "fetch_rows"], ["backward", "predict_rows", "product"]],
     "predict_rows": [["predict_rows", "fetch_rows"], ["product"]],
