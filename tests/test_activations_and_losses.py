@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 import fastfc
-from fastfc import FullyConnectedNet, Solver, activations, load_model, losses, schedules, tolerance
+from fastfc import FullyConnectedNet, Solver, activations, cases, load_model, losses, schedules, tolerance
 from fastfc.gradient_check import eval_numerical_gradient
+from fastfc.ops.activations import SLOPED
 from fastfc.ops.losses import LOSSES
 
 ROWS, FEATURES, HIDDEN, OUTPUTS, BATCH, EPOCHS = 60, 5, (9, 6), 3, 20, 3
@@ -117,6 +118,19 @@ def test_schedules_and_clipping(rule, threads):
     for name in ("schedule", "max_norm", "max_value"):
         other = trained("fast", net_for("squared", activation="gelu"), data_for("squared"), **{**options, name: None})
         assert rule == "lion" or other[0] != usual
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("activation", SLOPED)
+def test_where_exponentials_flush_to_zero(activation, dtype):
+    """The kernels' exponentials are 0 below the smallest normal number, the reference's are not."""
+    limits = np.finfo(dtype)
+    first, last = -np.log(float(limits.tiny)) - 2, 2 - np.log(float(limits.smallest_subnormal))
+    near = np.linspace(first, last, 501)
+    values = np.concatenate([-near, near, -np.sqrt(2 * near), np.sqrt(2 * near)])
+    size = cases.Sizes(1, values.size)
+    case = cases.build(f"{activation}_forward", size, dtype, sample=lambda rng, what, shape: values.reshape(shape))
+    assert cases.largest_error(case.run("fast"), case.run("reference"), case) <= 1
 
 
 def test_gradients_are_bounded_by_max_norm():

@@ -104,9 +104,10 @@ def _sloped_forward(name, sizes, draw, rng):
     activation = ACTIVATIONS[name.removesuffix("_forward")]
     x = draw("x", sizes.n, sizes.d)
     value, slope = getattr(reference, f"{activation.name}_magnitudes")(x.astype(np.float64))
-    # Flushed to zero below the smallest normal exponential, which factors of x's size come after.
-    size = np.abs(x.astype(np.float64))
-    smallest = float(np.finfo(x.dtype).tiny) / tolerance(x.dtype, 0) * (1 + np.where(size < 1e2, size, 0)) ** 3
+    # Exponentials below the smallest normal one are flushed to 0, and factors of x's size follow; far out, both are 0.
+    size, limits = np.abs(x.astype(np.float64)), np.finfo(x.dtype)
+    factor = np.where(size < 1 - np.log(float(limits.smallest_subnormal)), size, 0)
+    smallest = float(limits.tiny) / tolerance(x.dtype, 0) * (1 + factor) ** 3
     return Case(name, (x,), all_results, [value + smallest, slope + smallest], activation.terms)
 
 
