@@ -19,7 +19,9 @@ FAMILIES = {
     "course NumPy": ["numpy"],
     "PyTorch": ["torch", "torch-compile", "torch-compile-step"],
     "JAX": ["jax", "jax-loop"],
+    "TensorFlow": ["tensorflow"],
     "MLX": ["mlx"],
+    "tinygrad": ["tinygrad"],
     "scikit-learn": ["sklearn"],
 }
 

@@ -82,5 +82,7 @@ ENGINES = {
     "jax": _engine("JAX step", "jax_steps:single", "jax", "jax", "jaxlib"),
     "jax-loop": _engine("JAX loop", "jax_steps:many", "jax", "jax", "jaxlib"),
     "mlx": _engine("MLX", "mlx_steps:compiled", "mlx", "mlx", refuses=_mlx_refuses),
+    "tensorflow": _engine("TensorFlow", "tensorflow_steps:many", "tensorflow", "tensorflow-cpu"),
+    "tinygrad": _engine("tinygrad", "tinygrad_steps:captured", "tinygrad", "tinygrad"),
     "sklearn": _engine("scikit-learn", "scikit:classifier", "sklearn", "scikit-learn", refuses=_sklearn_refuses),
 }

@@ -11,7 +11,21 @@ __all__ = ["functional_step"]
 def functional_step(
     ops: Any, task: Task, state: Any, t: Any, x: Any, y: Any, dropout: Callable[[Any], Any]
 ) -> tuple[Any, Any]:
-    """A step for libraries that differentiate functions: (loss, new state); t counts from 1."""
+    """A step for libraries that differentiate functions: (loss, new state); t counts from 1.
+
+    Parameters
+    ----------
+    ops : namespace
+        The library's functions: ``value_and_gradients(function, params)``, ``relu``, ``rsqrt``, ``sqrt``,
+        ``mean(h, axis)``, which keeps the axis, ``constant(h)``, of which no gradient is taken,
+        ``flat(h)`` and ``cross_entropy(scores, y)``.
+    task : Task
+    state : list
+        :meth:`Task.first_state` in the library's arrays.
+    t : scalar
+    x, y : arrays (batch, D) and (batch,)
+    dropout : function
+    """
     params, m, v, running = state
 
     def loss_of(params: Any) -> tuple[Any, list]:
@@ -21,12 +35,12 @@ def functional_step(
             h = h @ next(parts) + next(parts)
             if task.normalization:
                 axis = 0 if task.normalization == "batchnorm" else 1
-                mean = h.mean(axis, keepdims=True)
+                mean = ops.mean(h, axis)
                 centered = h - mean
-                var = (centered * centered).mean(axis, keepdims=True)
+                var = ops.mean(centered * centered, axis)
                 h = centered * ops.rsqrt(var + NORM_EPS) * next(parts) + next(parts)
                 if axis == 0:
-                    statistics += [ops.constant(mean).reshape(-1), ops.constant(var).reshape(-1)]
+                    statistics += [ops.constant(mean), ops.constant(var)]
             h = ops.relu(h)
             if task.keep < 1:
                 h = dropout(h)
@@ -37,5 +51,5 @@ def functional_step(
     v = [BETA2 * a + (1 - BETA2) * g * g for a, g in zip(v, gradients, strict=True)]
     m_scale, v_scale = RATE / (1 - BETA1**t), 1 / (1 - BETA2**t)
     params = [p - m_scale * a / (ops.sqrt(v_scale * b) + EPSILON) for p, a, b in zip(params, m, v, strict=True)]
-    running = [MOMENTUM * a + (1 - MOMENTUM) * b for a, b in zip(running, statistics, strict=True)]
+    running = [MOMENTUM * a + (1 - MOMENTUM) * ops.flat(b) for a, b in zip(running, statistics, strict=True)]
     return loss, [params, m, v, running]

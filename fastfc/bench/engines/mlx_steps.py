@@ -26,6 +26,8 @@ def compiled(task: Task, threads: int) -> Run:
     ops = SimpleNamespace(
         value_and_gradients=lambda function, params: mx.value_and_grad(function)(params),
         relu=lambda h: mx.maximum(h, 0),
+        mean=lambda h, axis: h.mean(axis, keepdims=True),
+        flat=lambda h: h.reshape(-1),
         rsqrt=mx.rsqrt,
         sqrt=mx.sqrt,
         constant=mx.stop_gradient,

@@ -74,6 +74,8 @@ def compiled_step(task: Task, threads: int) -> Run:
     ops = SimpleNamespace(
         value_and_gradients=value_and_gradients,
         relu=torch.relu,
+        mean=lambda h, axis: h.mean(axis, keepdim=True),
+        flat=lambda h: h.reshape(-1),
         rsqrt=torch.rsqrt,
         sqrt=torch.sqrt,
         constant=torch.Tensor.detach,
