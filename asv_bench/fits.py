@@ -3,9 +3,10 @@
     pip install ".[sklearn]"
     python asv_bench/fits.py --into asv_bench/results/fits.json
 
-A row is a data set, its dtype, in which both compute, and the options of the estimators: the same layers, batches,
-epochs, permutations and Adam, no early stopping. Both fit in this process by turns, A B A B, once before they are
-timed.
+A row is a data set and the options of the estimators: the same layers, batches, epochs, permutations and Adam, no early
+stopping. Both compute in float64, or fastfc in float32 by its option ``dtype``, which scikit-learn lacks, or both in
+float32 on such data. Both fit in this process by turns, A B A B, once before they are timed, with a pause before each
+turn, in which the threads of the library before go to sleep: those of BLAS wait for more work for some 30 ms.
 Two more kinds of rows are many small trainings side by side in two threads against one after the other, and a search.
 ``tables.py`` brings the figures into the documentation.
 """
@@ -18,7 +19,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
 import numpy as np
@@ -37,11 +38,15 @@ FITS: dict[str, tuple[str, dict[str, Any], int]] = {
     "20,000 x 30, [100]@200, 10 epochs": ("made", {"hidden_layer_sizes": (100,), "max_iter": 10}, 5),
     "20,000 x 30, [256,256,256]@200, 3 epochs": ("made", {"hidden_layer_sizes": (256, 256, 256), "max_iter": 3}, 5),
 }
-#: The dtypes of the data, and what they add to a row's name.
-DTYPES = {"float64": "", "float32": ", float32"}
+#: What is added to a row's name -> the dtype of the data, and of fastfc's numbers.
+PRECISIONS = {
+    "": ("float64", None),
+    ", fastfc in float32": ("float64", "float32"),
+    ", both in float32": ("float32", None),
+}
 SEARCH = "digits, search over 12 candidates, 5 folds, n_jobs=2"
 SIDE_BY_SIDE = {"iris": "iris, 16 trainings in two threads", "digits": "digits, 16 trainings in two threads"}
-LIBRARIES = ("fastfc", "scikit-learn")
+_PAUSE = 0.1
 
 
 @functools.cache
@@ -71,6 +76,7 @@ def by_turns(first: Callable[[], object], second: Callable[[], object], rounds: 
     seconds: tuple[list[float], list[float]] = ([], [])
     for turn in range(rounds + 1):
         for function, taken in zip((first, second), seconds, strict=True):
+            sleep(_PAUSE)
             start = perf_counter()
             function()
             if turn > 0:
@@ -95,21 +101,27 @@ def row(name: str, own: list[float], other: list[float], against: str, others: I
 def measured(selected: str, rounds: int | None) -> list[dict[str, Any]]:
     rows = []
     for name, (data, options, usual) in FITS.items():
-        for dtype, addition in DTYPES.items():
+        for addition, dtypes in PRECISIONS.items():
             if selected in name + addition:
-                rows.append(row(name + addition, *_fits(data, dtype, options, rounds or usual), "scikit-learn"))
+                rows.append(row(name + addition, *_fits(data, *dtypes, options, rounds or usual), "scikit-learn"))
     for data, name in SIDE_BY_SIDE.items():
         if selected in name:
             rows.append(row(name, *_side_by_side(data, rounds or 9), "one after the other"))
-    if selected in SEARCH:
-        rows.append(row(SEARCH, *_searches(rounds or 3), "scikit-learn"))
+    for addition, (dtype, own) in PRECISIONS.items():
+        if selected in SEARCH + addition:
+            rows.append(row(SEARCH + addition, *_searches(dtype, own, rounds or 5), "scikit-learn"))
     return rows
 
 
-def _fits(data: str, dtype: str, options: dict[str, Any], rounds: int) -> tuple[list[float], list[float]]:
+def _fits(
+    data: str, dtype: str, own: str | None, options: dict[str, Any], rounds: int
+) -> tuple[list[float], list[float]]:
     X, y = data_of(data, dtype)
-    fits = [lambda library=library: estimator(library, data, options).fit(X, y) for library in LIBRARIES]
-    return by_turns(*fits, rounds)
+    return by_turns(
+        lambda: estimator("fastfc", data, {**options, "dtype": own}).fit(X, y),
+        lambda: estimator("scikit-learn", data, options).fit(X, y),
+        rounds,
+    )
 
 
 def _side_by_side(data: str, rounds: int) -> tuple[list[float], list[float]]:
@@ -123,21 +135,20 @@ def _side_by_side(data: str, rounds: int) -> tuple[list[float], list[float]]:
         return by_turns(lambda: list(pool.map(fit, range(16))), lambda: list(map(fit, range(16))), rounds)
 
 
-def _searches(rounds: int) -> tuple[list[float], list[float]]:
+def _searches(dtype: str, own: str | None, rounds: int) -> tuple[list[float], list[float]]:
     from sklearn.model_selection import GridSearchCV
 
-    X, y = data_of("digits")
+    X, y = data_of("digits", dtype)
     grid = {
         "hidden_layer_sizes": [(50,), (100,), (100, 100)],
         "alpha": [1e-4, 1e-2],
         "learning_rate_init": [1e-3, 1e-2],
     }
 
-    def search(library: str) -> object:
-        return GridSearchCV(estimator(library, "digits", {"max_iter": 20}), grid, cv=5, n_jobs=2).fit(X, y)
+    def search(library: str, **options: Any) -> object:
+        return GridSearchCV(estimator(library, "digits", {"max_iter": 20, **options}), grid, cv=5, n_jobs=2).fit(X, y)
 
-    searches = [lambda library=library: search(library) for library in LIBRARIES]
-    return by_turns(*searches, rounds)
+    return by_turns(lambda: search("fastfc", dtype=own), lambda: search("scikit-learn"), rounds)
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -178,7 +189,8 @@ def main() -> None:
     if options.into is not None:
         kept = json.loads(options.into.read_text(encoding="utf-8"))["rows"] if options.into.exists() else []
         found = {each["row"]: each for each in [*kept, *rows]}
-        names = [*(name + addition for name in FITS for addition in DTYPES.values()), *SIDE_BY_SIDE.values(), SEARCH]
+        compared = [name + addition for name in (*FITS, SEARCH) for addition in PRECISIONS]
+        names = sorted([*compared, *SIDE_BY_SIDE.values()], key=lambda name: name.startswith(SEARCH))
         with replaced_file(options.into) as file:
             ordered = [found[name] for name in names if name in found]
             file.write(json.dumps({"kind": "fits", "rows": ordered}, indent=1).encode())

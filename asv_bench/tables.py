@@ -22,14 +22,15 @@ FOLDER = Path(__file__).parent
 #: The pages with tables. A table has its place, its two markers, once in all of them.
 PAGES = [FOLDER.parent / "README.md"]
 PAGES += [FOLDER.parent / "docs" / page for page in ("performance.md", "sweeps.md", "tables.md")]
-#: Name in the marker -> name of the comparison in ``results/``, and the variants that are shown; None for all.
+#: Name in the marker -> name of the comparison in ``results/``, and the variants that are shown, of fits those that are
+#: not; None for all.
 SOURCES: dict[str, tuple[str, tuple[str, ...] | None]] = {
     "steps": ("steps", ("batchnorm + dropout", "plain")),
     "all_steps": ("steps", None),
     "steps_avx2": ("steps_avx2", None),
     "steps_intel": ("steps_intel", None),
     "kernels": ("kernels", None),
-    "fits": ("fits", None),
+    "fits": ("fits", (", both in float32",)),
     "all_fits": ("fits", None),
     "sweeps": ("sweeps", None),
     "accuracy": ("accuracy", None),
@@ -48,7 +49,8 @@ def table_of(source: str, variants: tuple[str, ...] | None) -> str:
     """A comparison's table, of some variants or of all."""
     comparison = read(source)
     if comparison["kind"] == "fits":
-        return fits.table(comparison["rows"])
+        shown = [row for row in comparison["rows"] if variants is None or not row["row"].endswith(variants)]
+        return fits.table(shown)
     if comparison["kind"] == "opennn":
         return opennn.table(comparison["rows"][0])
     if comparison["kind"] == "accuracy":

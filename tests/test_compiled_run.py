@@ -548,6 +548,15 @@ def test_bad_thread_counts(threads):
         make(threads=threads)
 
 
+@pytest.mark.parametrize(("width", "batch", "expected"), [(100, 16, 1), (62, 100, 1), (63, 100, 2), (500, 100, 4)])
+def test_threads_by_the_work_of_a_step(monkeypatch, width, batch, expected):
+    """The second thread comes early, each further one needs as much work as two had: 6 * batch * weights operations."""
+    monkeypatch.delenv("FASTFC_NUM_THREADS", raising=False)
+    monkeypatch.setattr(fastfc.training, "available_cpus", lambda: 8)
+    net = fastfc.FullyConnectedNet([width], 30, 10)
+    assert fastfc.training.threads_for(net, batch) == expected
+
+
 def test_thread_counts(monkeypatch):
     from fastfc._runtime import threads
     from fastfc.training import threads_for

@@ -24,15 +24,17 @@ from fastfc.training.network import Network
 
 __all__ = ["refusal", "threads_for", "work_of_step"]
 
-# Floating-point operations of a step from which another thread pays: some 30 microseconds of work each.
-_WORK_PER_THREAD = 3e6
+# Floating-point operations of a step from which a second thread pays, and those that each further one must have to do:
+# some 15 and 30 microseconds of work.
+_WORK_OF_TWO, _WORK_PER_THREAD = 1.5e6, 3e6
 
 
 def threads_for(model: Network, batch: int, threads: int | None = None) -> int:
     """How many threads a run takes: `threads` if given, else the process's choice, else what pays."""
     chosen = checked_count("threads", threads) if threads is not None else get_num_threads()
     if chosen is None:
-        chosen = max(1, min(available_cpus(), int(work_of_step(model, batch) / _WORK_PER_THREAD)))
+        work = work_of_step(model, batch)
+        chosen = min(available_cpus(), max(1 if work < _WORK_OF_TWO else 2, int(work / _WORK_PER_THREAD)))
     return min(chosen, batch)
 
 
