@@ -6,9 +6,10 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
 from fastfc.backend import use_backend
-from fastfc.bench import rounds, worker
+from fastfc.bench import machine, rounds, worker
 from fastfc.bench.engines import ENGINES, course_numpy, own
 from fastfc.bench.engines.scikit import classifier
 from fastfc.bench.rounds import Job, Worker
@@ -142,6 +143,15 @@ def test_preloaded_library_and_threads_reach_the_process(monkeypatch):
     assert found["TORCHINDUCTOR_CACHE_DIR"].startswith("/cache")
 
 
+def test_report_names_the_blas_and_its_kernels():
+    report = machine.environment(["numpy"])
+    if report["blas"] is None:
+        pytest.skip("threadpoolctl does not know NumPy's BLAS here")
+    kernels = {each.get("architecture", "unknown") for each in threadpool_info() if each["user_api"] == "blas"}
+    assert report["blas"].partition(" (")[2].rstrip(")") in kernels
+    assert f", NumPy's BLAS {report['blas']}; {report['date']}" in machine.shown(report)
+
+
 @pytest.fixture
 def short(monkeypatch):
     monkeypatch.setattr("fastfc.bench.table._ROUNDS", 2)
@@ -156,7 +166,7 @@ def test_command_prints_and_writes_the_table(short, tmp_path, capsys):
     report = json.loads(out.read_text())
     assert printed == table(report) + "\n"
     assert printed.startswith("5-[8]-3, batch 16, float64, Adam\n")
-    assert {"date", "machine", "python", "versions", "task"} <= set(report)
+    assert {"date", "machine", "python", "versions", "blas", "task"} <= set(report)
     # Absent, or for want of double precision: one line, no figures.
     assert printed.count("left out: mlx, ") == 1
     rows = [(row["work"], row["examples"], row["engine"]) for row in report["rows"]]

@@ -9,9 +9,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from threadpoolctl import threadpool_info
+
 from fastfc._runtime.threads import available_cpus
 
-__all__ = ["cpu_model", "environment", "shown"]
+__all__ = ["cpu_model", "environment", "numpy_blas", "shown"]
 
 
 def environment(distributions: Iterable[str]) -> dict[str, Any]:
@@ -28,6 +30,7 @@ def environment(distributions: Iterable[str]) -> dict[str, Any]:
         "machine": {"cpu": cpu_model(), "cores": available_cpus(), "system": platform.platform()},
         "python": platform.python_version(),
         "versions": versions,
+        "blas": numpy_blas(),
     }
 
 
@@ -36,7 +39,22 @@ def shown(report: dict[str, Any]) -> str:
     machine = report["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     cores = "1 core" if machine["cores"] == 1 else f"{machine['cores']} cores"
-    return f"{machine['cpu']}, {cores}; Python {report['python']}, {versions}; {report['date']}"
+    # Reports of version 0.1 lack it.
+    blas = f", NumPy's BLAS {report['blas']}" if report.get("blas") else ""
+    return f"{machine['cpu']}, {cores}; Python {report['python']}, {versions}{blas}; {report['date']}"
+
+
+def numpy_blas() -> str | None:
+    """NumPy's BLAS, its version and the processor that its kernels are for; None if threadpoolctl does not know it.
+
+    The kernels are not always those of this processor: OpenBLAS takes others by ``OPENBLAS_CORETYPE``.
+    """
+    # Loaded libraries are what can be asked.
+    importlib.import_module("numpy")
+    for library in threadpool_info():
+        if library["user_api"] == "blas" and "numpy" in Path(library["filepath"]).parent.name:
+            return f"{library['internal_api']} {library['version']} ({library.get('architecture', 'unknown')})"
+    return None
 
 
 def cpu_model() -> str:
