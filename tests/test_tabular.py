@@ -207,9 +207,9 @@ def test_weights_of_classes(weights, expected):
 @trains
 def test_the_weights_of_classes_are_those_of_the_loss():
     frame = shop(300)
-    options = {"num_epochs": 3, "batch_size": 200, "hidden_dims": (8,), "normalization": None, "dropout_keep_ratio": 1}
-    for preset in (None, "tabular"):
-        options["preset"] = preset
+    plain = {"hidden_dims": (8,), "normalization": None, "dropout_keep_ratio": 1}
+    for options in (plain, {"preset": "tabular"}):
+        options |= {"num_epochs": 3, "batch_size": 200}
         found = [fit_table(frame, "bought", class_weight=w, **options).history["loss"] for w in (None, {"yes": 5.0})]
         assert found[0][-1] != found[1][-1]
     prepared = prepare(frame, "bought", class_weight={"yes": 5.0})

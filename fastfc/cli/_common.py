@@ -90,6 +90,16 @@ class Parser(argparse.ArgumentParser):
         self.exit(ERROR, f"fastfc: error: {' '.join(message.split())} (see {self.prog} --help)\n")
 
 
+class Store(argparse.Action):
+    """Stores an option's value, and in ``given`` that it was given, which its default does not tell."""
+
+    def __call__(
+        self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+    ) -> None:
+        setattr(namespace, self.dest, values)
+        namespace.given = {*getattr(namespace, "given", ()), self.dest}
+
+
 def number(kind: Callable[[str], Any], accepts: Callable[[Any], bool], expected: str) -> Callable[[str], Any]:
     """An argparse type: a number that `accepts` holds for."""
 

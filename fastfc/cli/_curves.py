@@ -5,12 +5,9 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from fastfc.solver import Solver
-
-__all__ = ["columns_of", "curves", "levels_of", "sparkline"]
+__all__ = ["Histories", "columns_of", "curves", "levels_of", "sparkline"]
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 ASCII = "_.,-=*#@"
@@ -20,6 +17,25 @@ WIDEST, NARROWEST = 32, 6
 LABELS = 44
 # Of a long history this many entries stand for each character.
 SAMPLES = 16
+
+
+class Histories(Protocol):
+    """A training as its progress and its results show it: a Solver, or what stands for one."""
+
+    @property
+    def model(self) -> Any: ...
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def loss_history(self) -> Any: ...
+    @property
+    def train_acc_history(self) -> Any: ...
+    @property
+    def val_acc_history(self) -> Any: ...
+    @property
+    def best_val_acc(self) -> float: ...
+    @property
+    def seconds_per_step(self) -> float: ...
 
 
 def sparkline(values: Sequence[Any], width: int, levels: str = BLOCKS) -> str:
@@ -69,7 +85,7 @@ def columns_of(stream: Any) -> int:
         return 80
 
 
-def curves(solver: Solver, columns: int, levels: str = BLOCKS) -> str:
+def curves(solver: Histories, columns: int, levels: str = BLOCKS) -> str:
     """The losses so far and the validation scores so far, with their first and last numbers, as a line of a terminal.
 
     It is filled up with blanks, so that nothing stays of a message that stood there, and has a column less than the

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,20 +14,21 @@ if TYPE_CHECKING:
 
     from fastfc._defaults import Schedule
     from fastfc.classifiers.fc_net import FullyConnectedNet
-    from fastfc.solver import Solver
+    from fastfc.cli._curves import Histories
 
 
 def summary(
     args: argparse.Namespace,
-    model: FullyConnectedNet,
+    members: Sequence[FullyConnectedNet],
     data: dict[str, Any],
-    solver: Solver,
+    solver: Histories,
     seconds: float,
     chosen: str,
 ) -> str:
-    """Data, network, scores, times and the model's file, a line each."""
+    """Data, networks, scores, times and the model's file, a line each; the histories are those of the first network."""
     from fastfc.backend import get_backend
 
+    model, count = predictor(members), len(members)
     of_classes = model.class_names is not None
     name, shown = ("accuracy", shown_accuracy) if of_classes else ("R2", shown_errors)
 
@@ -39,9 +41,9 @@ def summary(
     sizes = [f"{len(data[f'y_{split}'])} {word}" for split, word in words.items() if f"y_{split}" in data]
     lines = [
         f"data: {args.data} ({', '.join(sizes)})",
-        f"net: {_network(args, model)}",
+        f"net: {_network(args, members)}",
         *([f"defaults for {len(data['y_train'])} rows: {chosen}"] if chosen else []),
-        f"best validation {name}: {best}",
+        *([f"best validation {name}: {best}"] if count == 1 else []),
         score("val"),
     ]
     if "y_test" in data:
@@ -49,20 +51,31 @@ def summary(
     if math.isfinite(solver.seconds_per_step):
         lines.append(f"time per step: {1000 * solver.seconds_per_step:.3g} ms")
     lines += [
-        f"total time: {seconds:.1f} s ({len(solver.loss_history)} steps)",
+        f"total time: {seconds:.1f} s ({f'{count} members, ' if count > 1 else ''}{len(solver.loss_history)} steps)",
         f"backend: {get_backend()}",
         f"model: {args.out}",
     ]
     return "\n".join(lines)
 
 
-def _network(args: argparse.Namespace, model: FullyConnectedNet) -> str:
-    inputs, *hidden, outputs = model.dims
-    net = [f"{inputs}-[{','.join(map(str, hidden))}]-{outputs}", args.normalization, f"keep {args.keep:g}", args.dtype]
-    return " ".join(part for part in net if part not in ("none", "keep 1"))
+def predictor(members: Sequence[FullyConnectedNet]) -> Any:
+    """The network, or the mean of several."""
+    if len(members) == 1:
+        return members[0]
+    from fastfc.tabular._members import Averaged
+
+    return Averaged(members)
 
 
-def plot(solver: Solver, path: str) -> None:
+def _network(args: argparse.Namespace, members: Sequence[FullyConnectedNet]) -> str:
+    inputs, *hidden, outputs = members[0].dims
+    options = [args.normalization, f"keep {args.keep:g}"] if args.preset is None else [f"preset {args.preset}"]
+    net = [f"{inputs}-[{','.join(map(str, hidden))}]-{outputs}", *options, args.dtype]
+    text = " ".join(part for part in net if part not in ("none", "keep 1"))
+    return text if len(members) == 1 else f"{text}, {len(members)} members"
+
+
+def plot(solver: Histories, path: str) -> None:
     """Save a plot of the training's loss and scores."""
     from fastfc.vis_utils import plot_history
 
@@ -76,37 +89,39 @@ def plot(solver: Solver, path: str) -> None:
 def report(
     args: argparse.Namespace,
     plan: Schedule,
-    model: FullyConnectedNet,
+    members: Sequence[FullyConnectedNet],
     data: dict[str, Any],
     description: dict[str, Any] | None,
-    solver: Solver,
+    solver: Histories,
 ) -> None:
     """Write the page about data, training and errors."""
     from fastfc.tabular._encode import feature_places
     from fastfc.tabular._report import Report, write_report
 
+    model = members[0]
     features = model.feature_names or [f"feature {i + 1}" for i in range(model.dims[0])]
     columns = {name: [i] for i, name in enumerate(features)}
     if description is not None:
         columns = feature_places(description["columns"])
+    rate = "the default of the rule" if args.learning_rate is None else args.learning_rate
+    rate = f"{rate}, times {plan.lr_decay:.4g} after each epoch"
     chosen = {
         "rows to train on": str(len(data["y_train"])),
         "rows for validation": str(len(data["y_val"])),
-        "network": _network(args, model),
+        "network": _network(args, members),
         "activation": model.activation,
         "loss": model.loss_name,
-        "update rule": args.rule,
+        "update rule": args.rule if args.preset is None else f"that of the preset {args.preset}",
         "batch size": str(plan.batch_size),
         "epochs": f"{solver.epoch} of {plan.epochs}",
         "steps": str(len(solver.loss_history)),
-        "learning rate": f"{'the default of the rule' if args.learning_rate is None else args.learning_rate}, "
-        f"times {plan.lr_decay:.4g} after each epoch",
+        "learning rate": rate if args.preset is None else f"that of the preset {args.preset}",
         "seed": str(args.seed),
         "model": args.out,
     }
     told = Report(
         f"Training on {Path(args.data).name}",
-        model,
+        predictor(members),
         data["X_val"],
         data["y_val"],
         columns,

@@ -78,10 +78,12 @@ def _takes_frames(args: argparse.Namespace) -> bool:
 
 
 def _asks_for_frame(args: argparse.Namespace) -> bool:
-    """Whether only a frame will do: for Parquet, and for rows that are held out by a column."""
+    """Whether only a frame will do: for Parquet, for rows that are held out by a column, for a preset and members."""
     by_column = [name for name in ("groups", "time") if getattr(args, name, None) is not None]
     if by_column and not is_table(args):
         raise ValueError(f"--{by_column[0]} names a column of a table; {args.data} is none")
+    if getattr(args, "preset", None) is not None or getattr(args, "members", 1) > 1:
+        return True
     return bool(by_column) or (_takes_frames(args) and Path(args.data).suffix.lower() in (".parquet", ".pq"))
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from fastfc.classifiers.fc_net import FullyConnectedNet
+    from fastfc.cli._curves import Histories
     from fastfc.solver import Solver
 
     State = tuple[dict[str, np.ndarray], list[dict[str, np.ndarray]]]
@@ -52,26 +53,12 @@ class Watch:
         if self.stopping and self.last is None:
             raise KeyboardInterrupt
 
-    @contextlib.contextmanager
-    def stopped_by_ctrl_c(self) -> Iterator[None]:
+    def stopped_by_ctrl_c(self) -> contextlib.AbstractContextManager[None]:
         """Let Ctrl-C end the training between two steps, and a second one wherever it is.
 
         An exception in the middle of a compilation would be lost in LLVM's callbacks.
         """
-        usual = signal.getsignal(signal.SIGINT)
-        if usual is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def stop(number: int, frame: object) -> None:
-            signal.signal(signal.SIGINT, usual)
-            self.stopping = True
-
-        signal.signal(signal.SIGINT, stop)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, usual)
+        return ctrl_c_calls(lambda: setattr(self, "stopping", True))
 
     def _finite_state(self, params: dict[str, np.ndarray]) -> State | None:
         import numpy as np
@@ -85,7 +72,26 @@ class Watch:
 
 
 @contextlib.contextmanager
-def progress(epochs: int, steps: int, quiet: bool, every: int = 1) -> Iterator[Callable[[Solver], object]]:
+def ctrl_c_calls(stop: Callable[[], object]) -> Iterator[None]:
+    """Let Ctrl-C call a function, and a second one interrupt as usual."""
+    usual = signal.getsignal(signal.SIGINT)
+    if usual is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, frame: object) -> None:
+        signal.signal(signal.SIGINT, usual)
+        stop()
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+
+
+@contextlib.contextmanager
+def progress(epochs: int, steps: int, quiet: bool, every: int = 1) -> Iterator[Callable[[Histories], object]]:
     """A bar under curves on a terminal; elsewhere a line every so many epochs, and for the last one."""
     if quiet:
         yield lambda solver: None
@@ -93,7 +99,7 @@ def progress(epochs: int, steps: int, quiet: bool, every: int = 1) -> Iterator[C
     if not sys.stderr.isatty():
         shown = 0
 
-        def print_epoch(solver: Solver) -> None:
+        def print_epoch(solver: Histories) -> None:
             nonlocal shown
             if solver.epoch > shown and (solver.epoch % every == 0 or solver.epoch == epochs):
                 shown = solver.epoch
@@ -120,7 +126,7 @@ def progress(epochs: int, steps: int, quiet: bool, every: int = 1) -> Iterator[C
     ):
         levels = levels_of(sys.stderr)
 
-        def move_bar(solver: Solver) -> None:
+        def move_bar(solver: Histories) -> None:
             line.set_description_str(curves(solver, columns_of(sys.stderr), levels))
             bar.set_description_str(f"epoch {min(solver.epoch + 1, epochs)}/{epochs}", refresh=False)
             bar.set_postfix_str(figures(solver), refresh=False)
@@ -129,7 +135,7 @@ def progress(epochs: int, steps: int, quiet: bool, every: int = 1) -> Iterator[C
         yield move_bar
 
 
-def figures(solver: Solver) -> str:
+def figures(solver: Histories) -> str:
     train, val = solver.train_acc_history[-1], solver.val_acc_history[-1]
     if solver.model.class_names is None:
         return f"loss {solver.loss_history[-1]:.3g}, train R2 {train:.3f}, val R2 {val:.3f}"

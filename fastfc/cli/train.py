@@ -14,15 +14,18 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from fastfc._defaults import BATCH_SIZE, EARLY_STOPPING_ROWS, EPOCHS, schedule
+from fastfc.cli import _preset
 from fastfc.cli._common import (
     DIVERGED,
     EXIT_CODES,
     INTERRUPTED,
     CommandError,
+    Store,
     computing,
     reported,
     writing_results,
 )
+from fastfc.cli._preset import Outcome, seeds_of, settle, train_preset
 from fastfc.cli._results import plot, report, summary
 from fastfc.cli._train_options import RULES as RULES
 from fastfc.cli._train_options import add_data_options, add_network_options, add_output_options, add_rule_options
@@ -30,7 +33,7 @@ from fastfc.cli._training_data import has_pictures, is_table, tell, training_dat
 from fastfc.cli._watch import DivergedError, Watch, progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
     from fastfc._defaults import Schedule
@@ -44,6 +47,7 @@ _EPILOG = f"""\
 examples:
   fastfc train
   fastfc train --data table.csv --target species --hidden 32 --epochs 50
+  fastfc train --data table.csv --preset tabular --members 5
   fastfc train --data cifar-10 --hidden 512,256 --reg 1e-4 --out cifar.npz --plot cifar.png
 
 The progress goes to stderr, the results to stdout. A training whose loss becomes nan or
@@ -68,10 +72,14 @@ def add_parser(commands: Any) -> None:
         "Fashion-MNIST that comes with the package: 4000 images to train, 1000 to test.",
         epilog=_EPILOG,
     )
-    train.set_defaults(run=run)
+    train.set_defaults(run=run, given=frozenset())
+    # A preset refuses the options that it replaces.
+    train.register("action", None, Store)
 
     add_data_options(train.add_argument_group("data"))
-    add_network_options(train.add_argument_group("network"))
+    network = train.add_argument_group("network")
+    add_network_options(network)
+    _preset.add_options(network)
     add_rule_options(train.add_argument_group("training"))
     add_output_options(train.add_argument_group("output"))
 
@@ -83,48 +91,66 @@ def run(args: argparse.Namespace) -> int:
 
 def _train_and_save(args: argparse.Namespace) -> int:
     _check_outputs(args)
-    import numpy as np
-
+    settle(args)
     data = training_data(args)
     description = data.pop("description", None)
+    scale = _target_scale(args, data)
+    start = perf_counter()
+    if args.preset is None:
+        found = _trained(args, data, scale, mixed=description is not None)
+    else:
+        found = train_preset(args, data, description)
+    seconds = perf_counter() - start
+    if not found.nets:
+        return found.code
+    with reported(OSError, what=f"cannot write {args.out}"):
+        if description is None:
+            found.nets[0].save(args.out)
+        else:
+            _table_model(found.nets, description).save(args.out)
+    with writing_results():
+        print(summary(args, found.nets, data, found.first, seconds, found.chosen))
+    if args.plot is not None:
+        plot(found.first, args.plot)
+    if args.report is not None:
+        report(args, found.plan, found.nets, data, description, found.first)
+    return found.code
+
+
+def _trained(args: argparse.Namespace, data: dict[str, Any], scale: TargetScale, *, mixed: bool) -> Outcome:
+    """Networks by the options of network and training, one after the other; `mixed` is a table of mixed columns."""
+    import numpy as np
+
     plan = schedule(len(data["X_train"]), args.batch_size, args.epochs, args.lr_decay)
     standardize = args.standardize
     if standardize is None:
-        standardize = is_table(args) and (description is not None or not has_pictures(data["X_train"]))
-    scale = _target_scale(args, data)
-    np.random.seed(args.seed)
-    with reported(MemoryError, ValueError, what="cannot make this network"):
-        model = _network(args, data, standardize)
-    tell(data)
+        standardize = is_table(args) and (mixed or not has_pictures(data["X_train"]))
+    standardized = scale.standardized(data)
     steps = plan.epochs * (len(data["X_train"]) // plan.batch_size)
-    watch = Watch(model, steps)
-    solver = _solver(args, plan, model, scale.standardized(data), watch)
-    start = perf_counter()
     # As many lines of progress for every number of epochs that was not asked for.
     every = 1 if args.epochs is not None else plan.epochs // EPOCHS
-    code = _train(solver, watch, progress(plan.epochs, steps, args.quiet, every))
-    seconds = perf_counter() - start
-    many = description is not None and len(data["y_val"]) >= EARLY_STOPPING_ROWS
-    select = args.select or ("best" if many else "last")
-    state = watch.last if code == 0 and select == "last" else watch.best or watch.last
-    if code != 0:
-        _explain(code, solver, steps, saved=state is not None)
-    if state is None:
-        return code
-    _restore(model, state)
-    scale.fold_into(model)
-    with reported(OSError, what=f"cannot write {args.out}"):
-        if description is None:
-            model.save(args.out)
-        else:
-            _table_model(model, description).save(args.out)
-    with writing_results():
-        print(summary(args, model, data, solver, seconds, _chosen(args, plan, standardize)))
-    if args.plot is not None:
-        plot(solver, args.plot)
-    if args.report is not None:
-        report(args, plan, model, data, description, solver)
-    return code
+    select = args.select or ("best" if mixed and len(data["y_val"]) >= EARLY_STOPPING_ROWS else "last")
+    code, nets, solvers = 0, [], []
+    for number, seed in enumerate(seeds_of(args), start=1):
+        np.random.seed(seed)
+        with reported(MemoryError, ValueError, what="cannot make this network"):
+            model = _network(args, data, standardize)
+        if number == 1:
+            tell(data)
+        if args.members > 1 and not args.quiet:
+            print(f"fastfc: member {number} of {args.members}", file=sys.stderr)
+        watch = Watch(model, steps)
+        solvers.append(_solver(args, plan, model, standardized, watch))
+        code = _train(solvers[-1], watch, progress(plan.epochs, steps, args.quiet, every))
+        state = watch.last if code == 0 and select == "last" else watch.best or watch.last
+        if state is not None:
+            _restore(model, state)
+            scale.fold_into(model)
+            nets.append(model)
+        if code != 0:
+            _explain(code, solvers[-1], steps, saved=state is not None, members=len(nets) if number > 1 else 0)
+            break
+    return Outcome(code, nets, solvers[0], plan, _chosen(args, plan, standardize))
 
 
 def _solver(
@@ -158,10 +184,10 @@ def _target_scale(args: argparse.Namespace, data: dict[str, Any]) -> TargetScale
     return scale
 
 
-def _table_model(model: FullyConnectedNet, description: dict[str, Any]) -> TableModel:
+def _table_model(nets: Sequence[FullyConnectedNet], description: dict[str, Any]) -> TableModel:
     from fastfc.tabular import TableModel
 
-    return TableModel(model, description)
+    return TableModel(nets[0], description, nets)
 
 
 def _check_outputs(args: argparse.Namespace) -> None:
@@ -276,9 +302,11 @@ def _train(solver: Solver, watch: Watch, shown: AbstractContextManager[Callable[
     return 0
 
 
-def _explain(code: int, solver: Solver, steps: int, *, saved: bool) -> None:
+def _explain(code: int, solver: Solver, steps: int, *, saved: bool, members: int) -> None:
     step = len(solver.loss_history)
     kept = "the best parameters until then are saved" if saved else "there is nothing to save"
+    if members:
+        kept = f"{members} {'member is' if members == 1 else 'members are'} saved"
     if code == INTERRUPTED:
         line = f"interrupted after {step} of {steps} steps; {kept}"
     else:

@@ -3,10 +3,10 @@
 import contextlib
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from fastfc.formats.table_options import TableOptions
 from fastfc.solver import Solver
 from fastfc.tabular import _preset as preset_recipe
 from fastfc.tabular._encode import feature_places
+from fastfc.tabular._members import member_seeds
 from fastfc.tabular._model import TableModel
 from fastfc.tabular._pandas import pandas
 from fastfc.tabular._prepare import Prepared, SplitOptions, prepare
@@ -29,10 +30,24 @@ from fastfc.tabular._read import name_of, read_to_train, target_of
 from fastfc.tabular._report import Report, require_matplotlib, write_report
 from fastfc.tabular._scaling import TargetScale, mean_and_scale
 
-__all__ = ["fit_table"]
+__all__ = ["by_preset", "fit_table"]
+
+Trained = tuple[FullyConnectedNet, preset_recipe.History]
+T = TypeVar("T")
 
 
-Trained = tuple[FullyConnectedNet, dict[str, list[float]]]
+class _Default:
+    """A default that is told apart from the same value given by the caller; signatures show the value."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return repr(self.value)
+
+
+def _default(value: T) -> T:
+    return cast(T, _Default(value))
 
 
 class _Best(Callback):
@@ -77,11 +92,11 @@ def fit_table(
     class_weight: str | Mapping[Any, float] | None = None,
     drop: Sequence[str | int] = (),
     val_fraction: float | None = None,
-    hidden_dims: Sequence[int] = (256, 128),
-    normalization: str | None = "batchnorm",
-    dropout_keep_ratio: float = 0.6,
-    activation: str = "relu",
-    update_rule: str = "adam",
+    hidden_dims: Sequence[int] = _default((256, 128)),
+    normalization: str | None = _default("batchnorm"),
+    dropout_keep_ratio: float = _default(0.6),
+    activation: str = _default("relu"),
+    update_rule: str = _default("adam"),
     learning_rate: float | None = None,
     batch_size: int | None = None,
     num_epochs: int | None = None,
@@ -127,9 +142,9 @@ def fit_table(
         Whether the epoch with the best validation score counts, and the training ends some epochs after it; by default
         if there are 200 rows for validation, as fewer tell too little.
     preset : {None, "tabular"}
-        ``"tabular"`` is the recipe of RealMLP-TD-S (see Notes) in place of the options of network and training,
-        apart from `batch_size`, `num_epochs` and `dtype`. It takes about ten times as long, in one thread, and is often
-        better.
+        ``"tabular"`` is the recipe of RealMLP-TD-S (see Notes), with a network and a training of its own; of their
+        options it takes `batch_size`, `num_epochs`, `dtype` and `threads`. It takes about ten times as long, in one
+        thread, and is often better.
     n_members : int
         Networks that are trained on the same rows with random numbers of their own, and whose probabilities or numbers
         are averaged: with a preset in `threads` threads side by side, one thread each, else one after the other.
@@ -149,7 +164,7 @@ def fit_table(
     TypeError
         If `frame_or_path` is neither a frame nor a path, or `report` is no path.
     ValueError
-        For options or data that do not fit.
+        For options or data that do not fit, and for an option beside a preset that has its own.
 
     Notes
     -----
@@ -176,6 +191,11 @@ def fit_table(
         raise ValueError(f"preset: expected None or 'tabular', got {preset!r:.80}")
     require_count("n_members", n_members, 1)
     require_count("seed", seed, 0)
+    network = {"hidden_dims": hidden_dims, "dropout_keep_ratio": dropout_keep_ratio}
+    network |= {"normalization": normalization, "activation": activation}
+    training: dict[str, Any] = {"update_rule": update_rule}
+    if preset is not None:
+        _refuse(preset, network | training, {"learning_rate": learning_rate, "early_stopping": early_stopping})
     _check_numbers(batch_size, num_epochs, val_fraction, learning_rate)
     if report is not None:
         require_path("report", report)
@@ -186,22 +206,32 @@ def fit_table(
     prepared = _prepared(frame_or_path, options, SplitOptions(groups, time, share, seed), class_weight)
     data = prepared.data
     plan, waits = _plan(data, preset, batch_size, num_epochs, early_stopping)
-    # One network has the seed itself.
-    seeds = [seed, *np.random.RandomState(seed).randint(2**31 - 1, size=n_members - 1).tolist()]
+    seeds = member_seeds(seed, n_members)
     if preset is None:
-        network = {"hidden_dims": hidden_dims, "dropout_keep_ratio": dropout_keep_ratio, "dtype": dtype}
-        network |= {"normalization": normalization, "activation": activation}
-        training: dict[str, Any] = {"update_rule": update_rule, "threads": threads, "lr_decay": plan.lr_decay}
+        network, training = _values(network) | {"dtype": dtype}, _values(training)
+        training |= {"threads": threads, "lr_decay": plan.lr_decay}
         training["optim_config"] = {} if learning_rate is None else {"learning_rate": learning_rate}
         training |= {"batch_size": plan.batch_size, "num_epochs": plan.epochs}
         found = [_trained(prepared, network, training | {"callback": _Best(waits)}, each) for each in seeds]
     else:
-        found = _by_preset(prepared, plan, dtype, seeds, threads)
+        found = by_preset(prepared, plan, dtype, seeds, threads)
     model = TableModel(found[0][0], prepared.description, [net for net, _ in found])
     model.notes, model.history = data["notes"], found[0][1]
     if report is not None:
         write_report(_report_of(model, data, plan), report)
     return model
+
+
+def _refuse(preset: str, with_defaults: dict[str, Any], with_none: dict[str, Any]) -> None:
+    """Raise ValueError for an option that was given and that a preset has its own of."""
+    given = [name for name, value in with_defaults.items() if not isinstance(value, _Default)]
+    given += [name for name, value in with_none.items() if value is not None]
+    if given:
+        raise ValueError(f"{given[0]}: preset={preset!r} has its own")
+
+
+def _values(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value.value if isinstance(value, _Default) else value for name, value in options.items()}
 
 
 def _check_numbers(
@@ -262,10 +292,19 @@ def _trained(prepared: Prepared, network: dict[str, Any], training: dict[str, An
     return net, _history(solver)
 
 
-def _by_preset(
-    prepared: Prepared, plan: Schedule, dtype: Any, seeds: Sequence[int], threads: int | None
+def by_preset(
+    prepared: Prepared,
+    plan: Schedule,
+    dtype: Any,
+    seeds: Sequence[int],
+    threads: int | None = None,
+    halt: threading.Event | None = None,
+    on_epoch: Callable[[preset_recipe.History], object] | None = None,
 ) -> list[Trained]:
-    """Networks by the preset's recipe; the scaling of the features goes into the table's description."""
+    """Networks by the preset's recipe; the scaling of the features goes into the table's description.
+
+    `halt` and `on_epoch` are those of :func:`fastfc.tabular._preset.train`, which runs in a thread for each network.
+    """
     data, of_classes = prepared.data, "class_names" in prepared.data
     clip = prepared.description["smooth_clip"] = preset_recipe.smooth_clip_of(data["X_train"])
     for key in ("X_train", "X_val"):
@@ -274,12 +313,12 @@ def _by_preset(
         # The preset draws the weights anew, from streams of its own.
         nets = [_network(data, preset_recipe.network_options(of_classes=of_classes) | {"dtype": dtype}) for _ in seeds]
     scale = TargetScale.of(data)
-    standardized, halt = scale.standardized(data), threading.Event()
+    standardized, halt = scale.standardized(data), halt or threading.Event()
     workers = checked_count("threads", threads) if threads is not None else get_num_threads() or available_cpus()
     # A thread has a backend of its own.
     with ThreadPoolExecutor(min(workers, len(seeds)), "", use_backend, (get_backend(),)) as pool:
         fits = [
-            pool.submit(preset_recipe.train, net, standardized, plan, each, halt)
+            pool.submit(preset_recipe.train, net, standardized, plan, each, halt, on_epoch)
             for net, each in zip(nets, seeds, strict=True)
         ]
         try:

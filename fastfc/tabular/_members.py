@@ -8,7 +8,7 @@ import numpy as np
 from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.formats.model import array_kinds, packed, unpacked
 
-__all__ = ["Averaged", "member_kinds", "packed_members", "unpacked_members"]
+__all__ = ["Averaged", "member_kinds", "member_seeds", "packed_members", "unpacked_members"]
 
 
 class Averaged:
@@ -39,6 +39,11 @@ class Averaged:
         for net in self._nets[1:]:
             total = total + predict(net)
         return total / len(self._nets)
+
+
+def member_seeds(seed: int, count: int) -> list[int]:
+    """The seeds of so many networks: that of the first is the seed itself, as if it were alone."""
+    return [seed, *np.random.RandomState(seed).randint(2**31 - 1, size=count - 1).tolist()]
 
 
 def packed_members(nets: Sequence[FullyConnectedNet]) -> dict[str, np.ndarray]:

@@ -15,7 +15,7 @@ layer at the end.
 import math
 import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -29,7 +29,16 @@ from fastfc.ops.losses import LOSSES
 from fastfc.optimizer import Optimizer
 from fastfc.solver import DivergenceWarning
 
-__all__ = ["VAL_FRACTION", "CosLog", "network_options", "plan_of", "smooth_clip_of", "smooth_clipped", "train"]
+__all__ = [
+    "VAL_FRACTION",
+    "CosLog",
+    "History",
+    "network_options",
+    "plan_of",
+    "smooth_clip_of",
+    "smooth_clipped",
+    "train",
+]
 
 _WIDTHS, _BATCH_SIZE, _EPOCHS, _SMOOTHING = (256, 256, 256), 256, 256, 0.1
 _RATE_OF_CLASSES, _RATE_OF_NUMBERS = 0.04, 0.07
@@ -81,9 +90,17 @@ def plan_of(rows: int, batch_size: int | None, epochs: int | None) -> Schedule:
     return Schedule(min(rows, batch_size or _BATCH_SIZE), epochs or _EPOCHS, 1.0)
 
 
+History = dict[str, list[float]]
+
+
 def train(
-    net: FullyConnectedNet, data: Mapping[str, Any], plan: Schedule, seed: int, halt: threading.Event | None = None
-) -> dict[str, list[float]]:
+    net: FullyConnectedNet,
+    data: Mapping[str, Any],
+    plan: Schedule,
+    seed: int,
+    halt: threading.Event | None = None,
+    on_epoch: Callable[[History], object] | None = None,
+) -> History:
     """Train a network of :func:`network_options` on a data set, from weights of its own on.
 
     Parameters
@@ -98,6 +115,8 @@ def train(
         Of the weights, and of the permutations of the rows.
     halt : Event, optional
         Set by another thread, it ends the training with the next epoch.
+    on_epoch : callable, optional
+        Called after each epoch with what is returned at the end.
 
     Returns
     -------
@@ -122,7 +141,7 @@ def train(
     def score(X: np.ndarray, y: np.ndarray) -> float:
         return float(losses.score_of(record, steps.scores(X), y))
 
-    history: dict[str, list[float]] = {"loss": [], "train": [score(X[some], y[some])], "val": [score(X_val, y_val)]}
+    history: History = {"loss": [], "train": [score(X[some], y[some])], "val": [score(X_val, y_val)]}
     best, kept = -np.inf, steps.parameters()
     for epoch in range(plan.epochs):
         if halt is not None and halt.is_set():
@@ -139,6 +158,8 @@ def train(
         history["val"].append(score(X_val, y_val))
         if history["val"][-1] >= best:
             best, kept = history["val"][-1], steps.parameters()
+        if on_epoch is not None:
+            on_epoch(history)
     net.params = kept
     return history
 
