@@ -12,7 +12,7 @@ from fastfc._ranges import require_count
 from fastfc.training.engine import Trainer
 from fastfc.training.hooks import States, TrainingHooks
 
-__all__ = ["Callback", "CallbackList", "Run", "adapt"]
+__all__ = ["Callback", "CallbackList", "Run", "adapt", "epoch_row"]
 
 
 @dataclass
@@ -57,6 +57,11 @@ class Run:
     def stop(self) -> None:
         """End the training after this step."""
         self.stopped = True
+
+
+def epoch_row(run: Run) -> dict[str, float]:
+    """The numbers of the epoch that has ended: ``epoch``, ``step`` and the training's `values`."""
+    return {"epoch": run.epoch, "step": run.step, **run.values}
 
 
 class Callback:

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastfc._arguments import number
 from fastfc._ranges import require_count, require_range
-from fastfc.callbacks._base import Callback, Run
+from fastfc.callbacks._base import Callback, Run, epoch_row
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,7 +17,31 @@ if TYPE_CHECKING:
 __all__ = ["EarlyStopping", "History"]
 
 
-class EarlyStopping(Callback):
+class _Resumable(Callback):
+    """A callback whose state begins anew with each training, unless that goes on from a file.
+
+    A class says with `_forget` how its state begins, and with `_take` how it becomes that of a `state_dict`.
+    """
+
+    _goes_on = False
+
+    def _forget(self) -> None:
+        raise NotImplementedError
+
+    def _take(self, state: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._take(state)
+        self._goes_on = True
+
+    def on_train_begin(self, run: Run) -> None:
+        if not self._goes_on:
+            self._forget()
+        self._goes_on = False
+
+
+class EarlyStopping(_Resumable):
     """End the training when a value has not improved for some epochs.
 
     Parameters
@@ -37,8 +61,8 @@ class EarlyStopping(Callback):
     Attributes
     ----------
     best, best_epoch
-        The best value and its epoch; None before the first one that is not NaN. A training that begins anew begins them
-        anew; one that goes on from a file goes on with them.
+        The best value and its epoch; None before the first one that is not NaN. They begin and go on as
+        :class:`History`'s values do.
 
     Raises
     ------
@@ -73,7 +97,6 @@ class EarlyStopping(Callback):
             raise ValueError(f'mode: expected "min", "max" or None, got {mode!r}')
         self.monitor, self.patience, self.min_delta, self.restore_best = monitor, patience, min_delta, restore_best
         self.mode = mode or ("max" if monitor.endswith("acc") else "min")
-        self._goes_on = False
         self._forget()
 
     def _forget(self) -> None:
@@ -87,7 +110,7 @@ class EarlyStopping(Callback):
             "best": self.best, "best_epoch": self.best_epoch, "waited": self._waited, "parameters": self._parameters
         }  # fmt: skip
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def _take(self, state: dict[str, Any]) -> None:
         best, best_epoch, parameters = state["best"], state["best_epoch"], state["parameters"]
         if best is not None:
             require_count("best_epoch", best_epoch, 1)
@@ -97,12 +120,9 @@ class EarlyStopping(Callback):
             raise ValueError("parameters: expected arrays of floating-point numbers by name")
         self.best, self.best_epoch, self._waited = best, best_epoch, int(state["waited"])
         self._parameters = dict(parameters) if self.restore_best else {}
-        self._goes_on = True
 
     def on_train_begin(self, run: Run) -> None:
-        if not self._goes_on:
-            self._forget()
-        self._goes_on = False
+        super().on_train_begin(run)
         shapes = {name: np.shape(w) for name, w in run.model.params.items()}
         if self._parameters and {name: w.shape for name, w in self._parameters.items()} != shapes:
             raise ValueError("parameters: expected a state with the best parameters of this model, got another one's")
@@ -132,7 +152,7 @@ class EarlyStopping(Callback):
         return gain > self.min_delta
 
 
-class History(Callback):
+class History(_Resumable):
     """All values of all epochs.
 
     Attributes
@@ -156,29 +176,26 @@ class History(Callback):
     """
 
     def __init__(self) -> None:
+        self._forget()
+
+    def _forget(self) -> None:
         self.values: dict[str, list[Any]] = {}
-        self._goes_on = False
 
     def state_dict(self) -> dict[str, Any]:
         # Names of values need not be identifiers.
         columns = enumerate(self.values.items())
         return {f"column{i}": {"name": name, "values": np.array(values)} for i, (name, values) in columns}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def _take(self, state: dict[str, Any]) -> None:
         found = {str(column["name"]): np.asarray(column["values"]) for column in state.values()}
         if any(column.ndim != 1 or column.dtype.kind not in "iuf" for column in found.values()):
             raise ValueError("values: expected numbers by epoch")
         if len({column.size for column in found.values()}) > 1:
             raise ValueError("values: expected as many numbers of each name")
-        self.values, self._goes_on = {name: column.tolist() for name, column in found.items()}, True
-
-    def on_train_begin(self, run: Run) -> None:
-        if not self._goes_on:
-            self.values = {}
-        self._goes_on = False
+        self.values = {name: column.tolist() for name, column in found.items()}
 
     def on_epoch_end(self, run: Run) -> None:
-        found = {"epoch": run.epoch, "step": run.step, **run.values}
+        found = epoch_row(run)
         before = max(map(len, self.values.values()), default=0)
         for name in dict.fromkeys([*self.values, *found]):
             self.values.setdefault(name, [math.nan] * before).append(found.get(name, math.nan))

@@ -8,14 +8,48 @@ from typing import Any
 
 from fastfc._arguments import require_path
 from fastfc._ranges import require_count
-from fastfc.callbacks._base import Callback, Run
+from fastfc.callbacks._base import Callback, Run, epoch_row
 
 __all__ = ["CSVLogger", "JSONLinesLogger", "ProgressBar", "TensorBoard"]
 
 Path = str | os.PathLike[str]
 
 
-class CSVLogger(Callback):
+class _LineLogger(Callback):
+    """A logger that writes lines to a file, which a training that goes on cuts to those of its state."""
+
+    def __init__(self, path: Path, append: bool = False) -> None:
+        require_path("path", path)
+        self.path, self.append = path, append
+        # Of a training that goes on: the lines that it had written.
+        self._lines: int | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        if not os.path.exists(self.path):
+            return {}
+        with open(self.path, "rb") as file:
+            return {"lines": sum(1 for _ in file)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        require_count("lines", state["lines"], 0)
+        self._lines = int(state["lines"])
+
+    def on_train_begin(self, run: Run) -> None:
+        with open(self.path, "a" if self._goes_on() else "w", encoding="utf-8"):
+            pass
+        if self._lines is not None:
+            with open(self.path, "rb+") as file:
+                for _ in range(self._lines):
+                    file.readline()
+                file.truncate()
+        self._lines = None
+
+    def _goes_on(self) -> bool:
+        """Whether the training that begins adds to an older file."""
+        return self.append or self._lines is not None
+
+
+class CSVLogger(_LineLogger):
     """A line of comma-separated values for each epoch, written at once.
 
     The columns are ``epoch``, ``step`` and the values of the first epoch.
@@ -26,7 +60,7 @@ class CSVLogger(Callback):
         An older file is replaced when the training begins, unless `append` is true. A training that goes on from a file
         goes on with its lines up to there.
     append : bool
-        Whether an older file with the same columns is continued.
+        Whether an older file is continued.
 
     Raises
     ------
@@ -52,31 +86,22 @@ class CSVLogger(Callback):
     """
 
     def __init__(self, path: Path, append: bool = False) -> None:
-        require_path("path", path)
-        self.path, self.append = path, append
+        super().__init__(path, append)
         self._columns: list[str] = []
         # Whether the columns are those of an older file, which nobody has compared yet.
         self._older = False
-        self._lines: int | None = None
-
-    def state_dict(self) -> dict[str, Any]:
-        return _lines_of(self.path)
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._lines = _checked_lines(state)
 
     def on_train_begin(self, run: Run) -> None:
-        goes_on = self.append or self._lines is not None
+        goes_on = self._goes_on()
         self._columns, self._older = [], False
-        _begin(self.path, self.append, self._lines)
-        self._lines = None
+        super().on_train_begin(run)
         if goes_on:
             with open(self.path, newline="", encoding="utf-8") as file:
                 self._columns = next(csv.reader(file), [])
             self._older = bool(self._columns)
 
     def on_epoch_end(self, run: Run) -> None:
-        found = {"epoch": run.epoch, "step": run.step, **run.values}
+        found = epoch_row(run)
         if self._older and set(self._columns) != set(found):
             raise ValueError(
                 f"path: expected a file with the columns {', '.join(found)}, to append to, "
@@ -90,22 +115,18 @@ class CSVLogger(Callback):
             csv.writer(file).writerow([found.get(name, "") for name in self._columns])
 
 
-class JSONLinesLogger(Callback):
+class JSONLinesLogger(_LineLogger):
     """A JSON object for each epoch, each on a line of its own, written at once.
 
     Parameters
     ----------
-    path : path
-        An older file is replaced when the training begins, unless `append` is true. A training that goes on from a file
-        goes on with its lines up to there.
-    append : bool
+    path, append
+        As for :class:`CSVLogger`.
 
     Raises
     ------
-    TypeError
-        If `path` is no path.
-    OSError
-        When the training begins, before its first step, if the file cannot be written.
+    TypeError, OSError
+        As for :class:`CSVLogger`.
 
     Notes
     -----
@@ -125,49 +146,10 @@ class JSONLinesLogger(Callback):
     3
     """
 
-    def __init__(self, path: Path, append: bool = False) -> None:
-        require_path("path", path)
-        self.path, self.append = path, append
-        self._lines: int | None = None
-
-    def state_dict(self) -> dict[str, Any]:
-        return _lines_of(self.path)
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._lines = _checked_lines(state)
-
-    def on_train_begin(self, run: Run) -> None:
-        _begin(self.path, self.append, self._lines)
-        self._lines = None
-
     def on_epoch_end(self, run: Run) -> None:
-        values = {name: value if math.isfinite(value) else None for name, value in run.values.items()}
+        values = {name: value if math.isfinite(value) else None for name, value in epoch_row(run).items()}
         with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps({"epoch": run.epoch, "step": run.step, **values}) + "\n")
-
-
-def _lines_of(path: Path) -> dict[str, Any]:
-    """The state of a file of lines: their number so far; none without a file."""
-    if not os.path.exists(path):
-        return {}
-    with open(path, "rb") as file:
-        return {"lines": sum(1 for _ in file)}
-
-
-def _checked_lines(state: dict[str, Any]) -> int:
-    require_count("lines", state["lines"], 0)
-    return int(state["lines"])
-
-
-def _begin(path: Path, append: bool, lines: int | None) -> None:
-    """Begin a file of lines, or go on with it: after so many, if a training goes on that had written them."""
-    with open(path, "a" if append or lines is not None else "w", encoding="utf-8"):
-        pass
-    if lines is not None:
-        with open(path, "rb+") as file:
-            for _ in range(lines):
-                file.readline()
-            file.truncate()
+            file.write(json.dumps(values) + "\n")
 
 
 class TensorBoard(Callback):
