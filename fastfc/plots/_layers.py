@@ -24,6 +24,8 @@ __all__ = ["LayerStatistics", "layer_statistics", "plot_activations", "plot_grad
 # A unit passes no gradient on if its slope is at most this for every row: far below the 0.01 of leaky_relu.
 DEAD_SLOPE = 1e-3
 BINS = 60
+# The smallest gradients are rounding errors: those are seen that are at least this share of the largest.
+SEEN = 1e-12
 # With more layers their numbers would run into one another.
 MOST_LABELS = 8
 
@@ -224,22 +226,15 @@ def plot_activations(
     if not found:
         raise ValueError("net: expected a network with hidden layers, got one without")
     values = [layer.activations.astype(np.float64) for layer in found]
-    _require_finite("activations", values)
-    axes = axes_of(ax, figsize, (max(6.0, 1.5 * len(values) + 1), 4.5))
-    nonzero = [array[array != 0] for array in values]
-    drawn = np.concatenate(nonzero)
-    low, high = (drawn.min(), drawn.max()) if drawn.size else (0.0, 1.0)
-    edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
-    _histograms(axes, nonzero, edges, TRAIN_COLOR)
+    axes = _histograms("activations", values, TRAIN_COLOR, ax, figsize)
     for i, layer in enumerate(found, 1):
         axes.errorbar(i - 0.08, layer.mean, layer.std, fmt="o", color=LOSS_COLOR, markersize=4, capsize=3)
     notes = [
         f"mean {layer.mean:.2g}\nstd {layer.std:.2g}\nzero {np.mean(array == 0):.0%}\ndead {layer.dead_share:.0%}"
         for layer, array in zip(found, values, strict=True)
     ]
-    _finish(axes, [layer.layer for layer in found], notes, [layer.dead_share > 0 for layer in found])
-    axes.set_title("Activations by layer", loc="left", fontweight="bold")
-    axes.set_ylabel(f"{net.activation} output")
+    numbers, marked = [layer.layer for layer in found], [layer.dead_share > 0 for layer in found]
+    _finish(axes, "Activations by layer", f"{net.activation} output", numbers, notes, marked)
     return axes
 
 
@@ -264,10 +259,8 @@ def plot_gradients(
         As for :func:`layer_statistics`.
     of : {"activations", "weights"}
         Gradients of the loss with respect to the layers' outputs, or to their weights.
-    ax : matplotlib.axes.Axes, optional
-        Where to draw; by default in a new figure, which is ``plot_gradients(...).figure``.
-    figsize : (float, float), optional
-        Width and height of the new figure in inches.
+    ax, figsize
+        As for :func:`plot_activations`.
 
     Returns
     -------
@@ -275,11 +268,8 @@ def plot_gradients(
 
     Raises
     ------
-    ImportError
-        matplotlib is not installed.
-    ValueError, TypeError
-        As :func:`layer_statistics`; also for another word as `of`, gradients that are not finite, or `figsize`
-        beside `ax`.
+    ImportError, ValueError, TypeError
+        As :func:`plot_activations`; networks may be without hidden layers, and `of` must not be another word.
 
     Examples
     --------
@@ -293,51 +283,66 @@ def plot_gradients(
     found = layer_statistics(net, X, y)
     arrays = [layer.gradients if of == "activations" else layer.weight_gradients for layer in found]
     values = [np.asarray(array, np.float64) for array in arrays]
-    _require_finite("gradients", values)
-    axes = axes_of(ax, figsize, (max(6.0, 1.5 * len(values) + 1), 4.5))
-    magnitudes = [np.abs(array[array != 0]) for array in values]
-    drawn = np.concatenate(magnitudes)
-    low, high = np.log10([drawn.min(), drawn.max()]) if drawn.size else (-1.0, 0.0)
-    # The smallest gradients are rounding errors: what is seen of them is at most this many powers of ten.
-    low = max(low, high - 12)
-    edges = np.logspace(low, high if high > low else low + 1, BINS + 1)
-    axes.set_yscale("log")
-    _histograms(axes, magnitudes, edges, VAL_COLOR)
+    axes = _histograms("gradients", [np.abs(array) for array in values], VAL_COLOR, ax, figsize, logarithmic=True)
     places = [layer.layer for layer in found]
     stds = np.array([array.std() for array in values])
     axes.plot(
         np.array(places) - 0.08, np.where(stds > 0, stds, np.nan), "o-", color=LOSS_COLOR, markersize=4, linewidth=1.2
     )
     notes = [f"mean {array.mean():.1g}\nstd {array.std():.1g}\nzero {np.mean(array == 0):.0%}" for array in values]
-    _finish(axes, places, notes, [False] * len(values))
-    axes.set_title(f"Gradients of the {of} by layer", loc="left", fontweight="bold")
-    axes.set_ylabel("magnitude of the gradient")
+    _finish(axes, f"Gradients of the {of} by layer", "magnitude of the gradient", places, notes)
     return axes
 
 
-def _require_finite(name: str, values: Sequence[np.ndarray]) -> None:
+def _histograms(
+    name: str,
+    values: Sequence[np.ndarray],
+    color: str,
+    ax: Axes | None,
+    figsize: tuple[float, float] | None,
+    logarithmic: bool = False,
+) -> Axes:
+    """Axes with a histogram of each array's entries that are not 0, upright, from its layer's place to the right.
+
+    On a logarithmic axis there are no negative entries.
+    """
     for i, array in enumerate(values, 1):
         if not np.isfinite(array).all():
             raise ValueError(f"net: expected finite {name}, got others in layer {i}")
-
-
-def _histograms(axes: Axes, values: Sequence[np.ndarray], edges: np.ndarray, color: str) -> None:
-    """A histogram of each array, upright, from its layer's place to the right."""
-    for i, array in enumerate(values, 1):
+    axes = axes_of(ax, figsize, (max(6.0, 1.5 * len(values) + 1), 4.5))
+    if logarithmic:
+        axes.set_yscale("log")
+    nonzero = [array[array != 0] for array in values]
+    edges = _edges(np.concatenate(nonzero), logarithmic)
+    for i, array in enumerate(nonzero, 1):
         counts, _ = np.histogram(array, edges)
         widths = 0.8 * counts / max(counts.max(), 1)
         axes.stairs(i + widths, edges, baseline=i, orientation="horizontal", fill=True, color=color, alpha=0.75)
+    return axes
 
 
-def _finish(axes: Axes, numbers: Sequence[int], notes: Sequence[str], marked: Sequence[bool]) -> None:
-    """The layers' numbers below, with their notes if there is room, in red where something is the matter."""
+def _edges(drawn: np.ndarray, logarithmic: bool) -> np.ndarray:
+    """(BINS + 1,): bounds of a histogram's bins, equally far apart on the axis."""
+    low, high = (drawn.min(), drawn.max()) if drawn.size else (0.0, 1.0)
+    if logarithmic:
+        low, high = np.log10([max(low, SEEN * high), high])
+    edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
+    return 10.0**edges if logarithmic else edges
+
+
+def _finish(
+    axes: Axes, title: str, y_label: str, numbers: Sequence[int], notes: Sequence[str], marked: Sequence[bool] = ()
+) -> None:
+    """Title, and the layers' numbers below, with their notes if there is room, in red where something is the matter."""
+    axes.set_title(title, loc="left", fontweight="bold")
+    axes.set_ylabel(y_label)
     places = np.arange(1, len(numbers) + 1)
     if len(numbers) <= MOST_LABELS:
         axes.set_xticks(places, [f"layer {i}\n{note}" for i, note in zip(numbers, notes, strict=True)], fontsize=9)
     else:
         axes.set_xticks(places, [str(i) for i in numbers])
         axes.set_xlabel("layer")
-    for label, bad in zip(axes.get_xticklabels(), marked, strict=True):
+    for label, bad in zip(axes.get_xticklabels(), marked, strict=False):
         if bad:
             label.set_color(BAD_COLOR)
     axes.set_xlim(0.6, len(numbers) + 1)
