@@ -11,26 +11,23 @@ batches; one whose losses differ from those of fastfc's reference is marked and 
 """
 
 import argparse
-import contextlib
 import itertools
 import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fastfc._runtime.threads import available_cpus
-from fastfc.bench.engines import Engine, Run
-from fastfc.bench.engines.pytorch import pytorch
+from fastfc.bench.engines import Engine, Run, own, pytorch
 from fastfc.bench.machine import environment, shown
 from fastfc.bench.rounds import Job, best, check_losses, measure, missing, summary
-from fastfc.bench.task import BETA1, BETA2, CHECK_SEED, CHECK_STEPS, EPSILON, RATE
+from fastfc.bench.task import CHECK_STEPS, Task
 from fastfc.formats.atomic import replaced_file
 
-DIMS, BATCH, EXAMPLES = (28, 300, 300, 300, 300, 300, 1), 100, 10_000
+EXAMPLES = 10_000
 SHAPE = "28-[300,300,300,300,300]-1@100"
 
 ENGINES = {
@@ -40,142 +37,56 @@ ENGINES = {
     "torch-compile-step": Engine("torch.compile, whole step", "opennn:torch_step", "torch", ("torch",)),
 }
 
-# The runs that go on for as long as their process.
-_held = contextlib.ExitStack()
+# Beside the task: as fastfc names them, and as PyTorch does.
+OWN = {"activation": "tanh", "loss": "logistic"}
+TORCH = {"activation": "tanh", "loss": "binary_cross_entropy_with_logits"}
 
 
-def data() -> tuple[np.ndarray, np.ndarray]:
-    """Examples (N, 28) and targets (N, 1) of 0 and 1."""
-    random = np.random.default_rng(1)
-    X = random.standard_normal((EXAMPLES, DIMS[0]), np.float32)
-    return X, (X[:, :1] * X[:, 1:2] + X[:, 2:3] > 0).astype(np.float32)
+class OpenNNTask(Task):
+    """The task with this benchmark's data, and weights by Glorot."""
+
+    @property
+    def examples(self) -> int:
+        return EXAMPLES
+
+    def data(self) -> tuple[np.ndarray, np.ndarray]:
+        """Examples (N, 28) and targets (N, 1) of 0 and 1."""
+        X = np.random.default_rng(1).standard_normal((self.examples, self.dims[0]), np.float32)
+        return X, (X[:, :1] * X[:, 1:2] + X[:, 2:3] > 0).astype(np.float32)
+
+    def weights(self) -> list[np.ndarray]:
+        random = np.random.default_rng(2)
+        return [
+            random.standard_normal((d_in, d_out), np.float32) * np.float32(np.sqrt(2 / (d_in + d_out)))
+            for d_in, d_out in itertools.pairwise(self.dims)
+        ]
 
 
-def weights() -> list[np.ndarray]:
-    """A matrix (D_in, D_out) of each layer, by Glorot; biases start at 0."""
-    random = np.random.default_rng(2)
-    return [
-        random.standard_normal((d_in, d_out), np.float32) * np.float32(np.sqrt(2 / (d_in + d_out)))
-        for d_in, d_out in itertools.pairwise(DIMS)
-    ]
-
-
-def check_batches() -> np.ndarray:
-    """The batches (CHECK_STEPS, BATCH) that a Solver draws after ``np.random.seed(CHECK_SEED)``."""
-    random = np.random.RandomState(CHECK_SEED)
-    return np.stack([random.choice(EXAMPLES, BATCH) for _ in range(CHECK_STEPS)])
-
-
-def _own(backend: str, threads: int) -> Run:
-    import fastfc
-
-    fastfc.use_backend(backend)
-    X, y = data()
-    net = fastfc.FullyConnectedNet(list(DIMS[1:-1]), DIMS[0], 1, activation="tanh", loss="logistic")
-    for layer, w in enumerate(weights(), start=1):
-        net.params[f"W{layer}"][...] = w
-    solver = fastfc.Solver(
-        net, {"X_train": X, "y_train": y, "X_val": X[:2], "y_val": y[:2]}, update_rule="adam",
-        optim_config={"learning_rate": RATE}, batch_size=BATCH, verbose=False, threads=threads,
-    )  # fmt: skip
-    engine = _held.enter_context(solver._engine())
-
-    def run(n: int, batches: np.ndarray | None = None) -> list[float]:
-        if batches is not None:
-            # It draws these by itself.
-            np.random.seed(CHECK_SEED)
-            engine.take_stream()
-        done = 0
-        while done < n:
-            done += engine.steps(n - done)
-        return [float(loss) for loss in solver.loss_history[-n:]]
-
-    return run
+TASK = OpenNNTask(dims=(28, 300, 300, 300, 300, 300, 1), batch=100)
 
 
 def fastfc_steps(threads: int) -> Run:
-    return _own("fast", threads)
+    return own.steps("fast", TASK, threads, **OWN)
 
 
-def torch_eager(threads: int, compiles: bool = False) -> Run:
-    torch = pytorch(threads)
-    nn = torch.nn
-    X, y = map(torch.from_numpy, data())
-    layers: list[Any] = []
-    for w in weights():
-        linear = nn.Linear(*w.shape)
-        with torch.no_grad():
-            linear.weight.copy_(torch.from_numpy(w.T))
-            linear.bias.zero_()
-        layers += [linear, nn.Tanh()]
-    model = nn.Sequential(*layers[:-1])
-    optimizer = torch.optim.Adam(model.parameters(), RATE, (BETA1, BETA2), EPSILON, fused=True)
-
-    def forward(choice: Any) -> Any:
-        scores = model(X.index_select(0, choice))
-        return nn.functional.binary_cross_entropy_with_logits(scores, y.index_select(0, choice))
-
-    if compiles:
-        forward = torch.compile(forward, fullgraph=True)
-
-    def step(choice: Any) -> Any:
-        optimizer.zero_grad(set_to_none=True)
-        loss = forward(choice)
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    return _torch_run(torch, step)
+def torch_eager(threads: int) -> Run:
+    return pytorch.eager(TASK, threads, **TORCH)
 
 
 def torch_compiled(threads: int) -> Run:
-    return torch_eager(threads, compiles=True)
+    return pytorch.compiled(TASK, threads, **TORCH)
 
 
 def torch_step(threads: int) -> Run:
-    """Gathering, forward, backward and Adam in one compiled graph."""
-    torch = pytorch(threads)
-    X, y = map(torch.from_numpy, data())
-    params = [array for w in weights() for array in (torch.from_numpy(w), torch.zeros(w.shape[1]))]
-    m, v, t = [torch.zeros_like(p) for p in params], [torch.zeros_like(p) for p in params], torch.zeros(())
-
-    def loss_of(params: Any, choice: Any) -> Any:
-        h = X[choice]
-        for i in range(0, len(params) - 2, 2):
-            h = torch.tanh(torch.addmm(params[i + 1], h, params[i]))
-        scores = torch.addmm(params[-1], h, params[-2])
-        return torch.nn.functional.binary_cross_entropy_with_logits(scores, y[choice])
-
-    @torch.compile(fullgraph=True, options={"cpp_wrapper": True})
-    def step(choice: Any) -> Any:
-        t.add_(1)
-        gradients, loss = torch.func.grad_and_value(loss_of)(params, choice)
-        rate, scale = RATE / (1 - BETA1**t), 1 / (1 - BETA2**t)
-        for p, a, b, g in zip(params, m, v, gradients, strict=True):
-            a.copy_(BETA1 * a + (1 - BETA1) * g)
-            b.copy_(BETA2 * b + (1 - BETA2) * g * g)
-            p.sub_(rate * a / (torch.sqrt(scale * b) + EPSILON))
-        return loss
-
-    return _torch_run(torch, step)
-
-
-def _torch_run(torch: Any, step: Callable[[Any], Any]) -> Run:
-    def run(n: int, batches: np.ndarray | None = None) -> list[float] | None:
-        if batches is not None:
-            return [step(choice).item() for choice in torch.from_numpy(batches)]
-        for _ in range(n):
-            step(torch.randint(EXAMPLES, (BATCH,)))
-        return None
-
-    return run
+    return pytorch.compiled_step(TASK, threads, **TORCH)
 
 
 def _checked(threads: int, name: str) -> dict[str, Any]:
     """How far an engine's first losses, in this process, are from those of fastfc's reference."""
     function = globals()[ENGINES[name].start.partition(":")[2]]
-    found = function(threads)(CHECK_STEPS, check_batches())
-    return check_losses(found, _own("reference", 1)(CHECK_STEPS, check_batches()))
+    batches = TASK.check_batches()
+    expected = own.steps("reference", TASK, 1, **OWN)(CHECK_STEPS, batches)
+    return check_losses(function(threads)(CHECK_STEPS, batches), expected)
 
 
 def measured(rounds: int, seconds: float, threads: list[int]) -> dict[str, Any]:

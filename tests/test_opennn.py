@@ -5,6 +5,7 @@ import opennn
 import pytest
 
 import fastfc
+from fastfc.bench.engines import own
 
 
 @pytest.mark.parametrize("name", ["fastfc", "torch"])
@@ -16,7 +17,7 @@ def test_engines_do_the_same_work(name, monkeypatch):
     try:
         check = opennn._checked(1, name)
     finally:
-        opennn._held.close()
+        own.held.close()
         fastfc.use_backend(backend)
         np.random.set_state(state)
     assert check["counted"], check

@@ -11,14 +11,14 @@ from fastfc.bench.task import CHECK_SEED, RATE, Task
 from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.solver import Solver
 
-__all__ = ["fast", "fast_prediction", "network", "reference", "reference_prediction"]
+__all__ = ["fast", "fast_prediction", "network", "reference", "reference_prediction", "steps"]
 
 #: The runs that go on for as long as their process, which they have for themselves.
 held = contextlib.ExitStack()
 
 
-def network(task: Task) -> FullyConnectedNet:
-    """The task's network with its first weights."""
+def network(task: Task, **options: Any) -> FullyConnectedNet:
+    """The task's network with its first weights; options are those of :class:`FullyConnectedNet` that no task has."""
     net = FullyConnectedNet(
         list(task.dims[1:-1]),
         task.dims[0],
@@ -26,6 +26,7 @@ def network(task: Task) -> FullyConnectedNet:
         dropout_keep_ratio=task.keep,
         normalization=task.normalization,
         dtype=np.dtype(task.dtype).type,
+        **options,
     )
     for layer, w in enumerate(task.weights(), 1):
         net.params[f"W{layer}"][...] = w
@@ -33,20 +34,21 @@ def network(task: Task) -> FullyConnectedNet:
 
 
 def fast(task: Task, threads: int) -> Run:
-    return _steps("fast", task, threads)
+    return steps("fast", task, threads)
 
 
 def reference(task: Task, threads: int) -> Run:
-    return _steps("reference", task, threads)
+    return steps("reference", task, threads)
 
 
-def _steps(backend: str, task: Task, threads: int) -> Run:
+def steps(backend: str, task: Task, threads: int, **options: Any) -> Run:
+    """Steps of a Solver; options are those of :func:`network`."""
     # For this thread, from here on: it has the process for itself.
     use_backend(backend)
     X, y = task.data()
     data = {"X_train": X, "y_train": y, "X_val": X[:1], "y_val": y[:1]}
     rule: dict[str, Any] = {"update_rule": "adam", "optim_config": {"learning_rate": RATE}}
-    solver = Solver(network(task), data, batch_size=task.batch, verbose=False, threads=threads, **rule)
+    solver = Solver(network(task, **options), data, batch_size=task.batch, verbose=False, threads=threads, **rule)
     engine = held.enter_context(solver._engine())
 
     def run(n: int, batches: np.ndarray | None = None) -> list[float]:

@@ -21,11 +21,15 @@ def pytorch(threads: int) -> Any:
     return torch
 
 
-def eager(task: Task, threads: int, whole_loss: bool = False) -> Run:
+def eager(
+    task: Task, threads: int, whole_loss: bool = False, activation: str = "relu", loss: str = "cross_entropy"
+) -> Run:
+    """Steps with a hidden activation of `torch` and a loss of ``torch.nn.functional``, by their names."""
     torch = pytorch(threads)
     nn = torch.nn
     X, y = map(torch.from_numpy, task.data())
     norm = {"batchnorm": nn.BatchNorm1d, "layernorm": nn.LayerNorm, None: None}[task.normalization]
+    activations: dict[str, Callable[[], Any]] = {"relu": lambda: nn.ReLU(inplace=True), "tanh": nn.Tanh}
     layers: list[Any] = []
     for layer, w in enumerate(task.weights()):
         linear = nn.Linear(*w.shape, dtype=X.dtype)
@@ -35,32 +39,34 @@ def eager(task: Task, threads: int, whole_loss: bool = False) -> Run:
         layers.append(linear)
         if layer < task.hidden:
             layers += [norm(w.shape[1], eps=NORM_EPS, dtype=X.dtype)] if norm else []
-            layers.append(nn.ReLU(inplace=True))
+            layers.append(activations[activation]())
             layers += [nn.Dropout(1 - task.keep)] if task.keep < 1 else []
     model = nn.Sequential(*layers)
     optimizer = torch.optim.Adam(model.parameters(), RATE, (BETA1, BETA2), EPSILON, fused=True)
 
+    loss_of = getattr(nn.functional, loss)
+
     def forward(choice: Any) -> Any:
-        return nn.functional.cross_entropy(model(X.index_select(0, choice)), y.index_select(0, choice))
+        return loss_of(model(X.index_select(0, choice)), y.index_select(0, choice))
 
     if whole_loss:
         forward = torch.compile(forward, fullgraph=True)
 
     def step(choice: Any) -> Any:
         optimizer.zero_grad(set_to_none=True)
-        loss = forward(choice)
-        loss.backward()
+        value = forward(choice)
+        value.backward()
         optimizer.step()
-        return loss
+        return value
 
     return _torch_run(torch, task, step)
 
 
-def compiled(task: Task, threads: int) -> Run:
-    return eager(task, threads, whole_loss=True)
+def compiled(task: Task, threads: int, **options: str) -> Run:
+    return eager(task, threads, whole_loss=True, **options)
 
 
-def compiled_step(task: Task, threads: int) -> Run:
+def compiled_step(task: Task, threads: int, activation: str = "relu", loss: str = "cross_entropy") -> Run:
     """Gathering, forward, backward and Adam in one compiled graph."""
     torch = pytorch(threads)
     X, y = map(torch.from_numpy, task.data())
@@ -73,13 +79,14 @@ def compiled_step(task: Task, threads: int) -> Run:
 
     ops = SimpleNamespace(
         value_and_gradients=value_and_gradients,
-        relu=torch.relu,
+        # The functional step calls the activation of every network so, and its loss cross_entropy.
+        relu=getattr(torch, activation),
         mean=lambda h, axis: h.mean(axis, keepdim=True),
         flat=lambda h: h.reshape(-1),
         rsqrt=torch.rsqrt,
         sqrt=torch.sqrt,
         constant=torch.Tensor.detach,
-        cross_entropy=torch.nn.functional.cross_entropy,
+        cross_entropy=getattr(torch.nn.functional, loss),
     )
 
     def dropout(h: Any) -> Any:
@@ -89,11 +96,11 @@ def compiled_step(task: Task, threads: int) -> Run:
     @torch.compile(fullgraph=True, options={"cpp_wrapper": True})
     def step(choice: Any) -> Any:
         t.add_(1)
-        loss, new_state = functional_step(ops, task, state, t, X[choice], y[choice], dropout)
+        value, new_state = functional_step(ops, task, state, t, X[choice], y[choice], dropout)
         for olds, news in zip(state, new_state, strict=True):
             for old, new in zip(olds, news, strict=True):
                 old.copy_(new)
-        return loss
+        return value
 
     return _torch_run(torch, task, step)
 
