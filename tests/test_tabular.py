@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,7 +21,9 @@ from fastfc import DivergenceWarning, FullyConnectedNet, activations, load_model
 from fastfc._network_reference import forward_by_reference  # noqa: E402
 from fastfc.cli import main  # noqa: E402
 from fastfc.tabular import TableModel, fit_table, load_table_model  # noqa: E402
+from fastfc.tabular._cells import booleans_of, numbers_of  # noqa: E402
 from fastfc.tabular._columns import describe, fitted  # noqa: E402
+from fastfc.tabular._dates import date_part, dates_of  # noqa: E402
 from fastfc.tabular._encode import encoded, feature_names  # noqa: E402
 from fastfc.tabular._labels import kind_of_texts  # noqa: E402
 from fastfc.tabular._prepare import SplitOptions, prepare  # noqa: E402
@@ -379,6 +382,87 @@ def test_values_that_count_as_missing_in_the_training_are_named():
     frame.loc[7, "income"] = "oops"
     model = fit_table(frame, "bought", num_epochs=1)
     assert "column 'income': 'oops' is no number and counts as missing" in model.notes
+
+
+@pytest.mark.parametrize("form", [None, "%d.%m.%Y", "%m/%d/%Y", "%d-%m-%Y", "%d.%m.%Y %H:%M"])
+def test_dates_with_one_reading_are_read_in_any_column(form):
+    texts = ["2025-12-31", "2025/12/31", "20251231", "31.12.2025", "12/31/2025", "31/12/2025", "31-12-2025"]
+    texts += ["2025-12-31 10:30", "2025-12-31T10:30:00+00:00", "31.12.2025 10:30", "12/31/2025 10:30:15"]
+    texts += ["31 Dec 2025", "December 31, 2025", "31-Dec-2025"]
+    dates, odd = dates_of(pd.Series([*texts, None], dtype=object), form)
+    assert odd == []
+    assert dates.dt.strftime("%Y-%m-%d").tolist()[:-1] == ["2025-12-31"] * len(texts)
+    assert dates.isna().tolist() == [False] * len(texts) + [True]
+    assert date_part(dates, "hour")[texts.index("31.12.2025 10:30")] == 10
+
+
+@pytest.mark.parametrize("form", [None, "%d.%m.%Y", "%Y/%m/%d"])
+def test_dates_with_two_readings_are_none(form):
+    texts = ["1/2/2025", "1-2-2025", "1/2/2025 10:30", "31.12.25", "12.2025", "soon", "32.1.2025"]
+    dates, odd = dates_of(pd.Series(texts, dtype=object), form)
+    assert odd == texts
+    assert dates.isna().all()
+    # Both readings are the same day.
+    assert dates_of(pd.Series(["5/5/2025"]), form)[1] == []
+
+
+def test_the_order_of_a_columns_format_decides():
+    texts = ["1/2/2025", "1/2/2025 10:30", "2025-02-01"]
+    for form, day in (("%d/%m/%Y", "2025-02-01"), ("%m/%d/%Y", "2025-01-02")):
+        dates, odd = dates_of(pd.Series(texts), form)
+        assert odd == []
+        assert dates.dt.strftime("%Y-%m-%d").tolist() == [day, day, "2025-02-01"]
+
+
+@trains
+def test_a_model_takes_dates_and_numbers_that_are_written_otherwise():
+    frame = shop(300)
+    days = pd.to_datetime(frame["joined"])
+    frame["joined"] = days.dt.strftime("%d.%m.%Y")
+    frame["income"] = frame["income"].fillna(1e4).round()
+    model = fit_table(frame, "bought", num_epochs=1)
+    new = frame.assign(joined=days.dt.strftime("%Y-%m-%d"), income=[f"{x:,.2f}" for x in frame["income"]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(model.features(new), model.features(frame))
+    with pytest.warns(UserWarning, match=r"'joined': '1/2/2025' is no date and counts as missing"):
+        model.predict(frame.assign(joined="1/2/2025"))
+    with pytest.warns(UserWarning, match=r"'income': '1,234' is no number and counts as missing"):
+        model.predict(frame.assign(income="1,234"))
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("1,234.50", 1234.5),
+        ("1.234,50", 1234.5),
+        ("-1,234,567", -1234567),
+        ("1.234.567", 1234567),
+        ("1,234,567.25", 1234567.25),
+        ("1 234", 1234),
+        ("1\u00a0234,5", 1234.5),
+        ("12'345.5", 12345.5),
+        ("\N{MINUS SIGN}3.5", -3.5),
+        ("1e3", 1000),
+        ("1,234", None),
+        ("12,5", None),
+        ("1 23", None),
+        ("0,123,456", None),
+        ("1 234'567", None),
+        ("1,2345.6", None),
+        ("5 kg", None),
+    ],
+)
+def test_numbers_with_one_reading(text, number):
+    numbers, odd = numbers_of(pd.Series([text, None], dtype=object))
+    assert odd == ([text] if number is None else [])
+    np.testing.assert_array_equal(numbers, [np.nan if number is None else number, np.nan])
+
+
+def test_booleans_and_numbers_stand_for_each_other():
+    np.testing.assert_array_equal(numbers_of(pd.Series([True, False]))[0], [1, 0])
+    np.testing.assert_array_equal(booleans_of(pd.Series(["1.0", "0.0", "yes"]))[0], [1, 0, 1])
+    assert booleans_of(pd.Series(["2.0", "1.5"]))[1] == ["2.0", "1.5"]
 
 
 @trains

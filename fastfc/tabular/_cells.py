@@ -10,10 +10,7 @@ from fastfc.tabular._pandas import pandas
 
 __all__ = [
     "BOOLEANS",
-    "DATE_PARTS",
     "booleans_of",
-    "date_part",
-    "dates_of",
     "is_numeric",
     "looks_numeric",
     "numbers_of",
@@ -24,13 +21,18 @@ __all__ = [
 #: Words, in lower case, that are booleans, in pairs.
 BOOLEANS = ({"true": 1.0, "false": 0.0}, {"yes": 1.0, "no": 0.0}, {"y": 1.0, "n": 0.0}, {"t": 1.0, "f": 0.0})
 
-#: The features of a date -> pandas's names of them.
-DATE_PARTS = {"year": "year", "month": "month", "day": "day", "weekday": "day_of_week", "hour": "hour"}
-
 _CODE = re.compile(r"[+-]?0\d+", re.ASCII)
 # Numbers in groups of thousands, with a decimal comma, or beside a sign of currency, percent or a unit.
 _OTHERWISE = re.compile(
     r"[€$£¥]?\s?[+-]?(0|[1-9]\d*)([.,'\s]\d{3})*([.,]\d+)?(\s?[%€$£¥]|\s[a-zA-Zµ°]{1,3})?", re.ASCII
+)
+
+
+# Groups of thousands that no decimal sign can be taken for: before one, or two of them, or with blanks or apostrophes.
+_GROUPED = re.compile(
+    r"[+-]?[1-9]\d{0,2}((,\d{3})+\.\d+|(,\d{3}){2,}|(\.\d{3})+,\d+|(\.\d{3}){2,}"
+    r"|(?P<sign>[ '\u2019\u00a0\u2009\u202f])\d{3}((?P=sign)\d{3})*([.,]\d+)?)",
+    re.ASCII,
 )
 
 
@@ -61,13 +63,27 @@ def _text(value: Any) -> str:
     return str(value).strip()
 
 
+def _number(text: str) -> float | None:
+    """The number that a text is, groups of thousands too; None if it is none, or could be two."""
+    text = text.replace("\N{MINUS SIGN}", "-")
+    if _GROUPED.fullmatch(text):
+        # Of two signs, or of one that is there once, the last is the decimal one.
+        last = max(text.rfind("."), text.rfind(","))
+        whole, rest = (text[:last], text[last + 1 :]) if last >= 0 and text.count(text[last]) == 1 else (text, "")
+        text = re.sub(r"[^-+\d]", "", whole) + "." + rest
+    return number_of(text, ".")
+
+
 def numbers_of(series: Any) -> tuple[np.ndarray, list[str]]:
-    """A column's numbers, float64 (N,), NaN where there is none, and the texts that are none."""
-    if is_numeric(series):
+    """A column's numbers, float64 (N,), NaN where there is none, and the texts that are none.
+
+    Booleans are 1 and 0. Groups of thousands are read where they cannot be taken for a decimal sign.
+    """
+    if is_numeric(series) or pandas().api.types.is_bool_dtype(series.dtype):
         values = series.to_numpy(dtype=np.float64, na_value=np.nan)
         return np.where(np.isfinite(values), values, np.nan), []
     texts, codes = texts_of(series)
-    found = [number_of(text, ".") for text in texts]
+    found = [_number(text) for text in texts]
     odd = [text for text, number in zip(texts, found, strict=True) if number is None or not np.isfinite(number)]
     # The last one is for missing values, whose code is -1.
     numbers = np.array([np.nan if number is None else number for number in found] + [np.nan])
@@ -93,26 +109,7 @@ def booleans_of(series: Any) -> tuple[np.ndarray, list[str]]:
     """A column's booleans as 1 and 0, float64 (N,), NaN where there is none, and the texts that are none."""
     texts, codes = texts_of(series)
     words = {word: value for pair in BOOLEANS for word, value in pair.items()} | {"1": 1.0, "0": 0.0}
-    found = [words.get(text.casefold(), np.nan) for text in texts]
+    # 1.0 is what pandas writes where a value is missing in a column of 1 and 0.
+    found = [words.get(re.sub(r"^([01])\.0*$", r"\1", text.casefold()), np.nan) for text in texts]
     odd = [text for text, value in zip(texts, found, strict=True) if np.isnan(value)]
     return np.array([*found, np.nan])[codes], odd
-
-
-def dates_of(series: Any, form: str | None) -> tuple[Any, list[str]]:
-    """A column's dates, datetime64 without time zone and NaT where there is none, and the texts that are none.
-
-    `form` is a format of ``strptime``; None for dates as ISO 8601 writes them.
-    """
-    pd = pandas()
-    if pd.api.types.is_datetime64_any_dtype(series.dtype):
-        return (series.dt.tz_localize(None) if series.dt.tz is not None else series).reset_index(drop=True), []
-    texts, codes = texts_of(series)
-    found = pd.to_datetime(pd.Series(list(texts), dtype=object), format=form or "ISO8601", errors="coerce", utc=True)
-    found = found.dt.tz_localize(None)
-    odd = [text for text, is_odd in zip(texts, found.isna(), strict=True) if is_odd]
-    return found.reindex(np.where(codes < 0, len(found), codes)).reset_index(drop=True), odd
-
-
-def date_part(dates: Any, part: str) -> np.ndarray:
-    """One of `DATE_PARTS` of dates, float64 (N,), NaN where there is no date."""
-    return getattr(dates.dt, DATE_PARTS[part]).to_numpy(np.float64, na_value=np.nan)

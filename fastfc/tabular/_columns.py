@@ -18,15 +18,13 @@ import numpy as np
 from fastfc.formats.table_look import ENOUGH_ROWS, is_id_name
 from fastfc.tabular._cells import (
     BOOLEANS,
-    DATE_PARTS,
     booleans_of,
-    date_part,
-    dates_of,
     is_numeric,
     looks_numeric,
     numbers_of,
     texts_of,
 )
+from fastfc.tabular._dates import DATE_PARTS, are_dates, date_part, dates_of
 from fastfc.tabular._pandas import pandas
 
 __all__ = ["MOST_LEVELS", "describe", "fault_of", "fitted", "kind_of_column"]
@@ -55,7 +53,7 @@ def kind_of_column(series: Any) -> tuple[str, str | None]:
         return "number", None
     if len(texts) and all(re.search(r"\d", text) for text in texts[:100]):
         for form in _FORMATS:
-            if not dates_of(series, form)[1]:
+            if are_dates(texts, form):
                 return "date", form
     return "category", None
 

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from fastfc.formats.table_text import shown
-from fastfc.tabular._cells import booleans_of, date_part, dates_of, numbers_of, texts_of
+from fastfc.tabular._cells import booleans_of, numbers_of, texts_of
+from fastfc.tabular._dates import date_part, dates_of
 
 __all__ = ["encoded", "feature_names", "feature_places"]
 

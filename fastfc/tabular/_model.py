@@ -15,7 +15,8 @@ from fastfc.formats.atomic import replaced_file
 from fastfc.formats.model import DAMAGE
 from fastfc.formats.npz import npz_names, read_npz
 from fastfc.formats.table_options import TableOptions
-from fastfc.tabular._cells import DATE_PARTS, numbers_of, texts_of
+from fastfc.tabular._cells import numbers_of, texts_of
+from fastfc.tabular._dates import DATE_PARTS
 from fastfc.tabular._encode import encoded, feature_names
 from fastfc.tabular._labels import LABELS, labels_of
 from fastfc.tabular._members import Averaged, member_kinds, packed_members, unpacked_members

@@ -11,8 +11,9 @@ from fastfc._defaults import val_fraction
 from fastfc.formats.table_look import label_fault, told_task
 from fastfc.formats.table_options import TASKS
 from fastfc.formats.table_text import shown
-from fastfc.tabular._cells import dates_of, is_numeric, looks_numeric, numbers_of, numbers_otherwise, texts_of
+from fastfc.tabular._cells import is_numeric, looks_numeric, numbers_of, numbers_otherwise, texts_of
 from fastfc.tabular._columns import describe, fitted, kind_of_column
+from fastfc.tabular._dates import dates_of
 from fastfc.tabular._encode import encoded, feature_names
 from fastfc.tabular._labels import kind_of_texts, kind_of_values
 from fastfc.tabular._split import held_out, held_out_groups, held_out_last, weights_of_rows
