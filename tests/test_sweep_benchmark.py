@@ -46,6 +46,24 @@ def test_the_table_says_what_other_programs_took():
     assert "| a job | 150 (110) | one thread | 3.0 (3.7) | 11 % |" in text
 
 
+def test_the_table_says_what_the_machine_allows(monkeypatch):
+    monkeypatch.setattr(fits, "_rate", lambda dtype: {"float64": 1e9, "float32": 2e9}[dtype])
+    X, y = np.zeros((50, 4)), np.arange(50) % 3
+    monkeypatch.setattr(fits, "data_of", lambda name: (X, y))
+    options = {"hidden_layer_sizes": (10, 20), "max_iter": 7}
+    # Forward, and backward for the weights; for the inputs of all layers but the first.
+    operations = 2 * 50 * 7 * (2 * 4 * 10 + 3 * 10 * 20 + 3 * 20 * 3)
+    assert fits._limit("some", "float64", options) == pytest.approx(operations / 1e9)
+    assert fits._limit("some", "float32", options) == pytest.approx(operations / 2e9)
+    rows = [
+        {**fits.row("a job", [0.2], [0.8], "scikit-learn"), "limit": 0.1},
+        fits.row("another", [0.2], [0.8], "scikit-learn"),
+    ]
+    text = fits.table(rows)
+    assert "| a job | 200 (200) | scikit-learn | 4.0 (4.0) | 8.0 |" in text
+    assert "| another | 200 (200) | scikit-learn | 4.0 (4.0) |  |" in text
+
+
 def test_others_are_a_share_of_the_processors():
     others = quiet.Others()
     others.wait_for(1.0)
