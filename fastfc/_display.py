@@ -1,4 +1,4 @@
-"""Networks in words: one line for a terminal, a table for a notebook."""
+"""Networks and models of tables in words: one line for a terminal, a table for a notebook."""
 
 import itertools
 from collections.abc import Iterable, Sequence
@@ -7,7 +7,7 @@ from html import escape
 from math import prod
 from typing import Any
 
-__all__ = ["Layout", "as_html", "as_text"]
+__all__ = ["Layout", "as_html", "as_text", "html_table", "some_names"]
 
 #: Names that are shown of the classes of a network with more.
 _MOST_NAMES = 10
@@ -56,16 +56,34 @@ def as_html(name: str, layout: Layout, facts: dict[str, Any], class_names: Seque
         rows.append((layer, operation, f"(N, {shape[0]})", shapes, f"{count:,}" if count else ""))
     line = ", ".join(f"{key} {value}" for key, value in facts.items())
     if class_names is not None:
-        shown = ", ".join(map(str, class_names[:_MOST_NAMES]))
-        line += f"; classes {shown}{', …' if len(class_names) > _MOST_NAMES else ''}"
-    head = _row("th", ("layer", "operation", "output", "parameters", "number"))
-    body = "".join(_row("td", row) for row in [("", "input", f"(N, {layout.dims[0]})", "", ""), *rows])
-    foot = _row("th", ("", "", "", "all", f"{total:,}"))
+        line += f"; classes {some_names(class_names)}"
+    head, first = (
+        ("layer", "operation", "output", "parameters", "number"),
+        ("", "input", f"(N, {layout.dims[0]})", "", ""),
+    )
+    return html_table(name, line, [head, first, *rows, ("", "", "", "all", f"{total:,}")])
+
+
+def some_names(names: Sequence[object]) -> str:
+    """Names with commas between them, the first ten of many."""
+    return ", ".join(map(str, names[:_MOST_NAMES])) + (", …" if len(names) > _MOST_NAMES else "")
+
+
+def html_table(name: str, line: str, rows: Sequence[Sequence[str]]) -> str:
+    """A table under a line; its first row is the head, its last one the foot. The last column has numbers."""
+    head, *body, foot = rows
     return (
-        f"<div><strong>{escape(name)}</strong>: {escape(line)}<table><thead>{head}</thead><tbody>{body}</tbody>"
-        f"<tfoot>{foot}</tfoot></table></div>"
+        f"<div><strong>{escape(name)}</strong>: {escape(line)}"
+        f'<div style="overflow-x: auto"><table><thead>{_row("th", head)}</thead><tbody>'
+        f"{''.join(_row('td', row) for row in body)}</tbody><tfoot>{_row('th', foot)}</tfoot></table></div></div>"
     )
 
 
-def _row(tag: str, cells: Iterable[str]) -> str:
-    return f"<tr>{''.join(f'<{tag}>{escape(cell)}</{tag}>' for cell in cells)}</tr>"
+def _row(tag: str, cells: Sequence[str]) -> str:
+    # Pages differ in where they put the text of cells; notebooks put it to the right.
+    sides = ["left"] * (len(cells) - 1) + ["right"]
+    shown = (
+        f'<{tag} style="text-align: {side}; padding: .1em .6em">{escape(cell)}</{tag}>'
+        for cell, side in zip(cells, sides, strict=True)
+    )
+    return f"<tr>{''.join(shown)}</tr>"

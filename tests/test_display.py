@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fastfc import FullyConnectedNet, Network, TwoLayerNet
+from fastfc.tabular import TableModel
 
 
 def table_of(net):
@@ -62,6 +63,22 @@ def test_the_number_of_all_parameters(net):
     line, rows = table_of(net)
     assert line.startswith(f"{type(net).__name__}: ")
     assert rows[-1][-1] == f"{sum(array.size for array in net.params.values()):,}"
+
+
+@pytest.mark.parametrize("count", [2, 40])
+def test_a_model_of_a_table(count):
+    net = FullyConnectedNet([8], 2 * count, 2)
+    net.class_names = ["no", "<yes>"]
+    columns = [{"name": f"c & {i}", "kind": "number", "fill": 0.0, "missing": True} for i in range(count)]
+    model = TableModel(net, {"target": "bought", "columns": columns}, [net] * 3)
+    assert repr(model) == f"TableModel(target='bought', columns={count}, classes=2, members=3)"
+    line, rows = table_of(model)
+    assert line == f"TableModel: target bought, classes no, <yes>; 3 networks of {2 * count}-8-2"
+    assert rows[0] == ["column", "kind", "with missing values", "features"]
+    assert rows[1] == ["c & 0", "number", "yes", "2"]
+    assert rows[-1] == ["", "", "all", f"{2 * count}"]
+    assert sum(int(row[-1]) for row in rows[1:-1]) == 2 * count
+    assert (rows[-2] == ["…", "10 more columns", "", "20"]) == (count == 40)
 
 
 def test_text_from_elsewhere_is_escaped():

@@ -119,6 +119,8 @@ def report(
         "seed": str(args.seed),
         "model": args.out,
     }
+    if len(members) > 1:
+        chosen["learning curves"] = f"of the first of {len(members)} members"
     told = Report(
         f"Training on {Path(args.data).name}",
         predictor(members),

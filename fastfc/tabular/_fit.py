@@ -368,6 +368,8 @@ def _report_of(model: TableModel, data: dict[str, Any], plan: Schedule) -> Repor
         "epochs": f"{len(history['val']) - 1} of {plan.epochs}",
         "steps": str(len(history["loss"])),
     }
+    if count > 1:
+        chosen["learning curves"] = f"of the first of {count} members"
     title = f"Training to predict {model.target}"
     places = feature_places(model.columns)
     curves = history["loss"], history["train"], history["val"]

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fastfc._display import as_text, html_table, some_names
 from fastfc.classifiers.fc_net import FullyConnectedNet, load_model
 from fastfc.formats.atomic import replaced_file
 from fastfc.formats.model import DAMAGE
@@ -17,7 +18,7 @@ from fastfc.formats.npz import npz_names, read_npz
 from fastfc.formats.table_options import TableOptions
 from fastfc.tabular._cells import numbers_of, texts_of
 from fastfc.tabular._dates import DATE_PARTS
-from fastfc.tabular._encode import encoded, feature_names
+from fastfc.tabular._encode import encoded, feature_names, feature_places
 from fastfc.tabular._labels import LABELS, labels_of
 from fastfc.tabular._members import Averaged, member_kinds, packed_members, unpacked_members
 from fastfc.tabular._pandas import pandas
@@ -28,6 +29,8 @@ __all__ = ["TableModel", "has_table", "load_table_model"]
 
 _FORMAT = "fastfc table 1"
 _MOST_MEMBERS = 1000
+# Of the columns in a notebook.
+_MOST_ROWS = 30
 
 
 class TableModel:
@@ -96,6 +99,27 @@ class TableModel:
     @property
     def classes(self) -> np.ndarray | None:
         return None if self.class_names is None else labels_of(self.description.get("labels", "text"), self.class_names)
+
+    def __repr__(self) -> str:
+        classes = None if self.class_names is None else len(self.class_names)
+        counts = {"columns": len(self.columns), "classes": classes, "members": len(self.members)}
+        return as_text("TableModel", [], {"target": self.target, **counts})
+
+    def _repr_html_(self) -> str:
+        kinds = "numbers" if self.class_names is None else f"classes {some_names(self.class_names)}"
+        count = len(self.members)
+        of = f"{count} networks of " if count > 1 else ""
+        line = f"target {self.target}, {kinds}; {of}{'-'.join(map(str, self.net.dims))}"
+        places = feature_places(self.columns)
+        rows = [
+            (column["name"], column["kind"], "yes" if column["missing"] else "", f"{len(places[column['name']]):,}")
+            for column in self.columns
+        ]
+        if len(rows) > _MOST_ROWS:
+            rest = sum(len(places[name]) for name, *_ in rows[_MOST_ROWS:])
+            rows[_MOST_ROWS:] = [("…", f"{len(rows) - _MOST_ROWS} more columns", "", f"{rest:,}")]
+        head, foot = ("column", "kind", "with missing values", "features"), ("", "", "all", f"{self.net.dims[0]:,}")
+        return html_table("TableModel", line, [head, *rows, foot])
 
     def features(self, frame_or_path: Any) -> np.ndarray:
         """The features of a table's rows.
