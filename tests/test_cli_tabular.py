@@ -142,6 +142,33 @@ def test_wrong_options(capsys):
     assert "expected balanced or NAME=WEIGHT" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ("r,2,x\nr,2\ng,4,y,5\n", "odd.csv, line 5: expected 3 columns, found 4"),
+        ("r,2,x\nr,2,y,5\n", "odd.csv, line 4: expected 3 columns, found 4"),
+        ('"r\ns",2,x\n\nr,2,y,5\n', "odd.csv, line 6: expected 3 columns, found 4"),
+        ("r,2,x\ng,3,y\n", "the table has 2 rows with a target, too few to train on and to validate with"),
+    ],
+)
+def test_rows_that_are_too_long_and_too_few_rows(rows, told, capsys):
+    Path("odd.csv").write_text(f"a,b,label\nr,1,x\n{rows}" if "odd" in told else f"a,b,label\n{rows}")
+    assert error_of(capsys, "train", "--data", "odd.csv") == told
+
+
+def test_rows_that_end_with_separators(capsys, shop):
+    lines = shop.drop(columns="id").to_csv(index=False).splitlines()
+    Path("ends.csv").write_text("\n".join(line + "," for line in lines), encoding="utf-8")
+    _, err = run(capsys, "train", "--data", "ends.csv", "--quiet", "--epochs", 1)
+    assert "columns: numbers age, income; booleans owner; dates joined; categories city\n" in err
+
+
+def test_names_with_commas_are_told_apart(capsys, shop):
+    shop.rename(columns={"age": "age, in years"}).to_csv("names.csv", index=False)
+    _, err = run(capsys, "train", "--data", "names.csv", "--quiet", "--epochs", 1)
+    assert "columns: numbers 'age, in years', income; " in err
+
+
 def test_without_the_extra(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     error = error_of(capsys, "train", "--data", "shop.csv")
@@ -168,6 +195,18 @@ def test_a_report(name, capsys, shop):
     assert text.count("<svg") == text.count("</svg>") == (3 if name == "digits.csv" else 4)
     # Nothing is loaded from elsewhere, and nothing runs.
     assert not re.search(r'<script|<link|<img|<iframe|(src|href)="(?!#|data:image)', text)
+
+
+def test_long_names_and_many_classes_in_a_report(capsys, shop):
+    pytest.importorskip("matplotlib")
+    long = "the same beginning of a very long name "
+    frame = pd.DataFrame({f"{long}{i}": shop["income"].fillna(0) + i for i in range(2)})
+    frame.assign(label=[f"class {i % 20}" for i in range(500)]).to_csv("many.csv", index=False)
+    run(capsys, "train", "--data", "many.csv", "--quiet", "--epochs", 1, "--report", "report.html")
+    text = Path("report.html").read_text(encoding="utf-8")
+    # Matplotlib's comments say what its paths draw.
+    for name in ("…ong name 0", "…ong name 1", "<!-- class 19 -->"):
+        assert name in text
 
 
 def test_names_in_a_report_are_text(capsys, shop):

@@ -22,7 +22,7 @@ from fastfc._network_reference import forward_by_reference  # noqa: E402
 from fastfc.cli import main  # noqa: E402
 from fastfc.tabular import TableModel, fit_table, load_table_model  # noqa: E402
 from fastfc.tabular._cells import booleans_of, numbers_of  # noqa: E402
-from fastfc.tabular._columns import describe, fitted  # noqa: E402
+from fastfc.tabular._columns import describe, fitted, kind_of_column  # noqa: E402
 from fastfc.tabular._dates import date_part, dates_of  # noqa: E402
 from fastfc.tabular._encode import encoded, feature_names  # noqa: E402
 from fastfc.tabular._labels import kind_of_texts  # noqa: E402
@@ -394,6 +394,20 @@ def test_dates_with_one_reading_are_read_in_any_column(form):
     assert dates.dt.strftime("%Y-%m-%d").tolist()[:-1] == ["2025-12-31"] * len(texts)
     assert dates.isna().tolist() == [False] * len(texts) + [True]
     assert date_part(dates, "hour")[texts.index("31.12.2025 10:30")] == 10
+
+
+@pytest.mark.parametrize(
+    ("texts", "kind"),
+    [
+        (["2024-01-05", "05.01.2024"], ("date", None)),
+        (["2024-01-05", "5 Jan 2024", None], ("date", None)),
+        (["2024-01-05", "1/5/2024"], ("category", None)),
+        (["2024-01-05", "v1"], ("category", None)),
+        (["5.1.2024", "7.1.2024"], ("date", "%d.%m.%Y")),
+    ],
+)
+def test_a_column_of_dates_in_several_formats(texts, kind):
+    assert kind_of_column(pd.Series(texts * 30, dtype=object)) == kind
 
 
 @pytest.mark.parametrize("form", [None, "%d.%m.%Y", "%Y/%m/%d"])

@@ -55,6 +55,9 @@ def kind_of_column(series: Any) -> tuple[str, str | None]:
         for form in _FORMATS:
             if are_dates(texts, form):
                 return "date", form
+        # Dates of several formats, such as after one table was appended to another.
+        if all(not dates_of(series.iloc[:rows], None)[1] for rows in (ENOUGH_ROWS, len(series))):
+            return "date", None
     return "category", None
 
 

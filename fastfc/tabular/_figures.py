@@ -22,6 +22,12 @@ def _figure(width: float, height: float) -> "Figure":
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def _short(name: str, length: int) -> str:
+    """A name without its middle if it is too long: names often differ at their ends."""
+    end = length // 3
+    return name if len(name) <= length else f"{name[: length - 1 - end]}…{name[-end:]}"
+
+
 def svg_of(figure: "Figure", title: str) -> str:
     """A figure as an element of a page, with a title for those who cannot see it."""
     from html import escape
@@ -43,12 +49,12 @@ def confusion(y: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -> "Fi
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, ax=axes, shrink=0.8, label="share of the class")
-    if count <= _WRITTEN_CLASSES:
-        ticks = [name if len(name) <= 16 else f"{name[:15]}…" for name in names]
-        axes.set_xticks(
-            range(count), ticks, rotation=45 if max(map(len, ticks)) > 3 else 0, ha="right", parse_math=False
-        )
-        axes.set_yticks(range(count), ticks, parse_math=False)
+    ticks, many = [_short(name, 16) for name in names], count > _WRITTEN_CLASSES
+    rotation = 90 if many else 45 if max(map(len, ticks)) > 3 else 0
+    size, side_of_text = (7, "center") if many else (10, "right")
+    axes.set_xticks(range(count), ticks, rotation=rotation, ha=side_of_text, fontsize=size, parse_math=False)
+    axes.set_yticks(range(count), ticks, fontsize=size, parse_math=False)
+    if not many:
         for i, j in np.ndindex(count, count):
             axes.text(j, i, str(table[i, j]), ha="center", va="center", color="white" if shares[i, j] > 0.5 else "0.2")
     axes.set_xlabel("predicted")
@@ -97,9 +103,7 @@ def importances(found: dict[str, tuple[float, float]], score: str) -> "Figure":
     figure = _figure(8, 1.2 + 0.3 * len(names))
     axes = figure.subplots()
     axes.barh(range(len(names)), means, xerr=deviations, color=_BLUE, ecolor=_RED, height=0.7)
-    axes.set_yticks(
-        range(len(names)), [name if len(name) <= 30 else f"{name[:29]}…" for name in names], parse_math=False
-    )
+    axes.set_yticks(range(len(names)), [_short(name, 30) for name in names], parse_math=False)
     axes.axvline(0, color=_GRAY, linewidth=1)
     axes.set_xlabel(f"loss of {score} when the column is shuffled")
     return _bare(figure)

@@ -21,6 +21,10 @@ from fastfc.tabular._split import held_out, held_out_groups, held_out_last, weig
 __all__ = ["Prepared", "SplitOptions", "prepare"]
 
 
+# One for validation, and two that can differ.
+_FEWEST_ROWS = 3
+
+
 @dataclass(frozen=True)
 class SplitOptions:
     """How rows are held out for validation: a column's groups on one side, or the latest by a column, or at random."""
@@ -170,12 +174,20 @@ def _told_kinds(columns: list[dict[str, Any]]) -> list[str]:
     for kind, word in kinds.items():
         names = [column["name"] for column in columns if column["kind"] == kind]
         if names:
-            parts.append(f"{word} {', '.join(map(str, names[:8]))}{', ...' if len(names) > 8 else ''}")
+            parts.append(f"{word} {', '.join(map(_quoted, names[:8]))}{', ...' if len(names) > 8 else ''}")
     return [f"columns: {'; '.join(parts)}"]
+
+
+def _quoted(name: str) -> str:
+    """A name as it stands among others: in quotes if it has commas of its own."""
+    return repr(name) if "," in name else name
 
 
 def _parts(frame: Any, y: np.ndarray, split: SplitOptions) -> tuple[np.ndarray, np.ndarray]:
     share = val_fraction(len(frame)) if split.share is None else split.share
+    if len(frame) < _FEWEST_ROWS:
+        rows = "1 row" if len(frame) == 1 else f"{len(frame)} rows"
+        raise ValueError(f"the table has {rows} with a target, too few to train on and to validate with")
     if split.groups is not None:
         texts, codes = texts_of(frame[split.groups])
         # Rows without a group are one of their own.

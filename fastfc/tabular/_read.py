@@ -1,5 +1,6 @@
 """Tables in files as frames: text tables whose cells are texts, and Parquet."""
 
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,15 @@ import numpy as np
 
 from fastfc.formats.table_choice import choose_to_train
 from fastfc.formats.table_options import TableOptions
-from fastfc.formats.table_text import has_table_suffix, is_missing, number_of, shown
+from fastfc.formats.table_text import (
+    has_table_suffix,
+    is_missing,
+    number_of,
+    opened,
+    records,
+    shown,
+    text_lines,
+)
 from fastfc.formats.table_view import View, leave_out, look
 from fastfc.tabular._pandas import NEEDED, pandas
 
@@ -118,8 +127,18 @@ def _read_text(view: View, names: list[str]) -> Any:
             compression="gzip" if view.path.name.casefold().endswith(".gz") else None,
         )
     except (UnicodeDecodeError, ValueError) as error:
+        _refuse_wide_rows(view, len(names))
         raise ValueError(f"{view.path}: {error}") from error
     return pd.DataFrame({name: _cleaned(frame[name], view.dialect.decimal) for name in names})
+
+
+def _refuse_wide_rows(view: View, width: int) -> None:
+    """Raise ValueError for the first row with too many cells; those of short rows are missing at the end."""
+    with opened(view.path) as file:
+        lines = islice(text_lines(file, view.head.encoding), view.start, None)
+        for line, cells in records(lines, view.dialect.separator, view.path, view.start):
+            if len(cells) > width + view.trailing:
+                raise ValueError(f"{view.path}, line {line}: expected {width} columns, found {len(cells)}")
 
 
 def _cleaned(series: Any, decimal: str) -> Any:
