@@ -131,7 +131,7 @@ def test_help_shows_defaults_and_examples(capsys, monkeypatch):
     out = capsys.readouterr().out
     assert "probability to KEEP a hidden value; 1 is no dropout (default: 0.6)" in out
     assert "(default: 256,128)" in out
-    assert "\n  fastfc train --data table.csv" in out
+    assert "\n  fastfc train table.csv" in out
     assert "None" not in out
 
 
@@ -195,7 +195,10 @@ def test_values_out_of_range(option, value, capsys, no_training):
         ([], "COMMAND"),
         (["fly"], "'fly'"),
         (["train", "--epoch", "3"], "unrecognized arguments: --epoch"),
-        (["train", "extra"], "unrecognized arguments: extra"),
+        (["train", "a.csv", "extra"], "unrecognized arguments: extra"),
+        (["train", "a.csv", "--data", "b.csv"], "DATA: expected one, got a.csv and b.csv"),
+        (["train", "--data", "b.csv", "--epochs", "2", "a.csv"], "DATA: expected one, got b.csv and a.csv"),
+        (["train", "absent.csv"], "absent.csv"),
         (["train", "--epochs"], "--epochs"),
         (["predict", "model.npz"], "DATA"),
         (["predict", "model.npz", "data.npz", "--split", "all"], "--split"),
@@ -232,6 +235,12 @@ def test_train_prints_a_summary_and_saves_the_model(npz, capsys):
     assert (net.input_mean, net.input_scale) == (None, None)
     X, y = table(30, 2)
     assert line_of(out, "test accuracy").startswith(f"{100 * np.mean(net.predict(X) == y):.1f} %")
+
+
+@pytest.mark.parametrize("argv", [["NPZ", *SMALL], [*SMALL, "NPZ"], [*SMALL, "--data", "NPZ"]])
+def test_data_with_and_without_its_option(argv, npz, capsys):
+    assert main(["train", *(npz if word == "NPZ" else word for word in argv)]) == 0
+    assert line_of(capsys.readouterr().out, "data") == f"{npz} (40 train, 20 validation, 30 test)"
 
 
 def test_train_learns(npz, capsys):

@@ -60,7 +60,7 @@ def run(command, lines=100):
 
 
 run(
-    "fastfc train --data shop.csv --target bought --hidden 64,32 --out shop.npz"
+    "fastfc train shop.csv --target bought --hidden 64,32 --out shop.npz"
     " --plot shop.png"
 )
 
@@ -119,7 +119,7 @@ plt.show()
 # If the target has numbers, the same command trains a regression, and says so. Scores are R² and the root of the mean
 # squared error, in the target's own units.
 
-run("fastfc train --data shop.csv --target minutes --hidden 32 --epochs 30 --quiet")
+run("fastfc train shop.csv --target minutes --hidden 32 --epochs 30 --quiet")
 
 # %%
 # Where to go next: :doc:`/tables` has all that is looked for in a table, and the options that decide otherwise;

@@ -20,14 +20,28 @@ __all__ = ["RULES", "add_data_options", "add_network_options", "add_output_optio
 RULES = tuple(sorted(rules.RULES, key=lambda name: not name.startswith("adam")))
 
 
+class _Once(argparse.Action):
+    """Keeps a value that may be given in two ways, and is an error if it is given twice."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        given = vars(namespace).setdefault("given_once", {})
+        if self.dest in given:
+            parser.error(f"{self.metavar}: expected one, got {given[self.dest]} and {values}")
+        given[self.dest] = values
+        setattr(namespace, self.dest, values)
+
+
 def add_data_options(group: Any) -> None:
     """The data: where they are, how to read them, and how to prepare them."""
+    group.add_argument("data", metavar="DATA", nargs="?", action=_Once, default=argparse.SUPPRESS, help="see --data")
     group.add_argument(
         "--data",
         metavar="DATA",
+        action=_Once,
         default="fashion-mnist",
-        help="fashion-mnist, fashion-mnist-full or cifar-10, or a path: an .npz file, a table (.csv, .tsv, .txt, .gz, "
-        ".parquet), a folder that has idx files, CIFAR-10 or CIFAR-100, itself or below (default: %(default)s)",
+        help="with or without --data before it: fashion-mnist, fashion-mnist-full or cifar-10, or a path: an .npz file, "
+        "a table (.csv, .tsv, .txt, .gz, .parquet), a folder that has idx files, CIFAR-10 or CIFAR-100, itself or below "
+        "(default: %(default)s)",
     )
     group.add_argument(
         "--target",

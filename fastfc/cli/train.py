@@ -46,9 +46,9 @@ if TYPE_CHECKING:
 _EPILOG = f"""\
 examples:
   fastfc train
-  fastfc train --data table.csv --target species --hidden 32 --epochs 50
-  fastfc train --data table.csv --preset tabular --members 5
-  fastfc train --data cifar-10 --hidden 512,256 --reg 1e-4 --out cifar.npz --plot cifar.png
+  fastfc train table.csv --target species --hidden 32 --epochs 50
+  fastfc train table.csv --preset tabular --members 5
+  fastfc train cifar-10 --hidden 512,256 --reg 1e-4 --out cifar.npz --plot cifar.png
 
 The progress goes to stderr, the results to stdout. A training whose loss becomes nan or
 infinite is stopped, and what was best before that is saved.
