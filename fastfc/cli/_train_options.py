@@ -39,9 +39,9 @@ def add_data_options(group: Any) -> None:
         metavar="DATA",
         action=_Once,
         default="fashion-mnist",
-        help="with or without --data before it: fashion-mnist, fashion-mnist-full or cifar-10, or a path: an .npz file, "
-        "a table (.csv, .tsv, .txt, .gz, .parquet), a folder that has idx files, CIFAR-10 or CIFAR-100, itself or below "
-        "(default: %(default)s)",
+        help="with or without --data before it: fashion-mnist, fashion-mnist-full or cifar-10, or a path: an .npz "
+        "file, a table (.csv, .tsv, .txt, .gz, .parquet), a folder that has idx files, CIFAR-10 or CIFAR-100, itself "
+        "or below (default: %(default)s)",
     )
     group.add_argument(
         "--target",
