@@ -32,7 +32,8 @@ def shop(tmp_path, monkeypatch):
 
 
 def run(capsys, *argv, code=0):
-    assert main(["train", "--data", "shop.csv", *map(str, argv)]) == code
+    data = [] if "--data" in argv else ["--data", "shop.csv"]
+    assert main(["train", *data, *map(str, argv)]) == code
     return capsys.readouterr()
 
 

@@ -184,8 +184,8 @@ def labels(axes):
 def plot():
     pytest.importorskip("matplotlib")
 
-    def draw(*histories):
-        figure = plot_history(*histories)
+    def draw(*histories, **options):
+        figure = plot_history(*histories, **options)
         figure.canvas.draw()
         return figure.axes
 
@@ -242,6 +242,15 @@ def test_losses_that_are_not_finite_are_marked(plot, bad, size):
     assert axes.get_lines()[-1].get_xdata()[0] == size // 2 + 1
     assert all(np.isfinite(axes.get_ylim()))
     assert len(texts(axes)) == 1
+
+
+@pytest.mark.parametrize("train", [[-0.5, 0.4], [-3.0, -2.0]])
+def test_labels_of_scores_far_below_zero_stay_beside_the_axes(plot, train):
+    axes = plot([1.0, 0.5], train, [-2.5, -3.5], score="R2")[1]
+    low, high = axes.get_ylim()
+    assert low == -1 < high
+    assert all(low <= text.xy[1] <= high for text in axes.texts)
+    assert "validation -3.500" in texts(axes)
 
 
 def test_nothing_finite_and_nothing_at_all(plot):

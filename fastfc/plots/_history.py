@@ -24,6 +24,8 @@ LARGEST_DRAWN = float(np.finfo(np.float32).max)
 # More points than this are finer than a figure's pixels.
 DRAWN_POINTS = 2000
 SMOOTHED_POINTS = 300
+# The first epochs may be far below 0, where nothing is to be seen of the others.
+LOWEST_R2 = -1.0
 
 
 def _history(name: str, values: ArrayLike) -> Array:
@@ -57,14 +59,14 @@ def _envelope(losses: Array) -> tuple[Array, Array]:
     return np.repeat(starts, 2), np.column_stack([low, high]).ravel()
 
 
-def _label_end(axes: Axes, x: Array, y: Array, text: str, color: str, align: str) -> None:
-    """Write text at the right of a line's last drawn point."""
+def _label_end(axes: Axes, x: Array, y: Array, text: str, color: str, align: str, floor: float = -np.inf) -> None:
+    """Write text at the right of a line's last drawn point, or at the floor if that is below it."""
     drawn = np.flatnonzero(np.isfinite(y))
     if drawn.size:
         last = drawn[-1]
         axes.annotate(
             text.format(y[last]),
-            (x[last], y[last]),
+            (x[last], max(y[last], floor)),
             xytext=(7, 0),
             textcoords="offset points",
             color=color,
@@ -131,7 +133,7 @@ def _draw_scores(axes: Axes, train: Array, val: Array, score: str) -> None:
             epochs = np.arange(history.size)
             marker = "o" if longest <= 60 else None
             axes.plot(epochs, history, color=color, marker=marker, markersize=4, linewidth=1.6, label=name)
-            _label_end(axes, epochs, history, f"{name} {form}", color, align)
+            _label_end(axes, epochs, history, f"{name} {form}", color, align, -np.inf if accuracy else LOWEST_R2)
     if np.isfinite(val).any():
         best = int(np.nanargmax(val))
         label = f"best: {form.format(val[best])}, epoch {best}"
@@ -142,8 +144,9 @@ def _draw_scores(axes: Axes, train: Array, val: Array, score: str) -> None:
         _finish(axes, "Accuracy per epoch", "epoch", "accuracy (%)", longest - 1)
         return
     _finish(axes, "R² per epoch", "epoch", "R²", longest - 1)
-    # The first epochs may be far below 0, where nothing is to be seen of the others.
-    axes.set_ylim(bottom=max(axes.get_ylim()[0], -1.0))
+    low, high = axes.get_ylim()
+    if low < LOWEST_R2:
+        axes.set_ylim(LOWEST_R2, max(high, 0))
 
 
 def plot_history(
