@@ -16,7 +16,7 @@ def functional_step(
     Parameters
     ----------
     ops : namespace
-        The library's functions: ``value_and_gradients(function, params)``, ``relu``, ``rsqrt``, ``sqrt``,
+        The library's functions: ``value_and_gradients(function, params)``, ``activation``, ``rsqrt``, ``sqrt``,
         ``mean(h, axis)``, which keeps the axis, ``constant(h)``, of which no gradient is taken,
         ``flat(h)`` and ``cross_entropy(scores, y)``.
     task : Task
@@ -41,7 +41,7 @@ def functional_step(
                 h = centered * ops.rsqrt(var + NORM_EPS) * next(parts) + next(parts)
                 if axis == 0:
                     statistics += [ops.constant(mean), ops.constant(var)]
-            h = ops.relu(h)
+            h = ops.activation(h)
             if task.keep < 1:
                 h = dropout(h)
         return ops.cross_entropy(h @ next(parts) + next(parts), y), statistics

@@ -32,7 +32,7 @@ def _jax_step(task: Task, threads: int) -> Any:
 
     ops = SimpleNamespace(
         value_and_gradients=lambda function, params: jax.value_and_grad(function, has_aux=True)(params),
-        relu=jax.nn.relu,
+        activation=jax.nn.relu,
         mean=lambda h, axis: h.mean(axis, keepdims=True),
         flat=lambda h: h.reshape(-1),
         rsqrt=jax.lax.rsqrt,

@@ -25,7 +25,7 @@ def compiled(task: Task, threads: int) -> Run:
 
     ops = SimpleNamespace(
         value_and_gradients=lambda function, params: mx.value_and_grad(function)(params),
-        relu=lambda h: mx.maximum(h, 0),
+        activation=lambda h: mx.maximum(h, 0),
         mean=lambda h, axis: h.mean(axis, keepdims=True),
         flat=lambda h: h.reshape(-1),
         rsqrt=mx.rsqrt,

@@ -79,13 +79,13 @@ def compiled_step(task: Task, threads: int, activation: str = "relu", loss: str 
 
     ops = SimpleNamespace(
         value_and_gradients=value_and_gradients,
-        # The functional step calls the activation of every network so, and its loss cross_entropy.
-        relu=getattr(torch, activation),
+        activation=getattr(torch, activation),
         mean=lambda h, axis: h.mean(axis, keepdim=True),
         flat=lambda h: h.reshape(-1),
         rsqrt=torch.rsqrt,
         sqrt=torch.sqrt,
         constant=torch.Tensor.detach,
+        # The functional step has this name for the loss of every network.
         cross_entropy=getattr(torch.nn.functional, loss),
     )
 

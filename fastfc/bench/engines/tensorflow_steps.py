@@ -31,7 +31,7 @@ def _tensorflow_step(task: Task, threads: int) -> Any:
 
     ops = SimpleNamespace(
         value_and_gradients=value_and_gradients,
-        relu=tf.nn.relu,
+        activation=tf.nn.relu,
         mean=lambda h, axis: tf.reduce_mean(h, axis, keepdims=True),
         flat=lambda h: tf.reshape(h, [-1]),
         rsqrt=tf.math.rsqrt,

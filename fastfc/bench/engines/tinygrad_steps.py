@@ -28,7 +28,7 @@ def captured(task: Task, threads: int) -> Run:
 
     ops = SimpleNamespace(
         value_and_gradients=value_and_gradients,
-        relu=Tensor.relu,
+        activation=Tensor.relu,
         mean=lambda h, axis: h.mean(axis, keepdim=True),
         flat=lambda h: h.reshape(-1),
         rsqrt=Tensor.rsqrt,
