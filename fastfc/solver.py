@@ -21,6 +21,7 @@ from fastfc.formats.training import require_savable, resumed, save_training
 from fastfc.losses import checked_targets, checked_weights, score_of
 from fastfc.ops.losses import LOSSES, Loss
 from fastfc.training import refusal, threads_for
+from fastfc.training.batches import batches_of, require_same
 from fastfc.training.capability import Methods
 from fastfc.training.checks import checked_data, comparable_labels, warn_of_unknown_classes
 from fastfc.training.engine import Engine
@@ -50,8 +51,8 @@ class Solver:
 
     A model is any object with ``params``, a dictionary of arrays, and ``loss(X, y)``: with
     labels it returns the loss and a dictionary of gradients, without it returns scores
-    (N, C). Minibatches are drawn with replacement from NumPy's global random stream, so
-    that ``np.random.seed`` before fixes the whole run.
+    (N, C). Minibatches are drawn from NumPy's global random stream, with replacement unless
+    `sampler` says otherwise, so that ``np.random.seed`` before fixes the whole run.
 
     Accuracies are taken after the first iteration, at the end of each epoch and after the
     last iteration. The parameters with the best validation accuracy are the model's when
@@ -93,8 +94,14 @@ class Solver:
         gradients are clipped then. Default 1.
     batch_size : int
         Default 100.
+    sampler : {"replacement", "permutation", "order"}
+        How the batches are drawn. ``"replacement"``: each one from all examples, by ``np.random.choice``, as in the
+        course. ``"permutation"``: an epoch goes once over all examples, as in scikit-learn and PyTorch; at its first
+        iteration ``np.random.shuffle`` shuffles the order of the epoch before, and :meth:`train` begins with the order
+        of the data. ``"order"``: once over all of them as they lie. The last batch of an epoch over all examples has
+        what is left. Default ``"replacement"``.
     num_epochs : int
-        Default 10. An epoch has ``max(N // batch_size, 1)`` iterations.
+        Default 10. An epoch has ``max(N // batch_size, 1)`` iterations with replacement, else ``ceil(N / batch_size)``.
     num_train_samples : int or None
         Training accuracy is taken on that many examples, drawn anew each time; None for
         all. Default 1000.
@@ -115,7 +122,8 @@ class Solver:
         with the solver after each accuracy check, and in between after one or more iterations, about
         every 0.1 seconds or less. What they change in the solver, the model, the data or their
         dictionaries counts from the next iteration on; the number of iterations is fixed when
-        :meth:`train` begins. Default None.
+        :meth:`train` begins, and so are `sampler` and, unless it is ``"replacement"``, `batch_size` and the number of
+        examples. Default None.
     autosave : path or None
         If given, :meth:`train` calls :meth:`save` with it at the end of each epoch, so that a
         training that was killed goes on from there: see :meth:`resume`. Default None.
@@ -194,6 +202,7 @@ class Solver:
     loss: Any = None
     accumulate: int = 1
     batch_size: int
+    sampler: str = "replacement"
     num_epochs: int
     num_train_samples: int | None
     num_val_samples: int | None
@@ -248,6 +257,8 @@ class Solver:
         if isinstance(self.callback, (Callback, list, tuple)):
             self.callback = adapt(self.callback)
         check_options({name: getattr(self, name) for name in OPTIONS})
+        if self._state.batches is not None:
+            require_same(batches_of(self), self._state.batches)
         if self.loss is not None:
             self._require_own_loss()
         require_mapping("optim_configs", self.optim_configs)
@@ -304,7 +315,8 @@ class Solver:
     def _step(self) -> None:
         """Make a single gradient update; called by :meth:`train`."""
         start = perf_counter()
-        batch_mask = np.random.choice(len(self.X_train), self.batch_size)
+        state = self._state
+        batch_mask, state.order = batches_of(self).draw(state.clock[0] % state.clock[1], state.order)
         weights = () if self.weights_train is None else (self.weights_train[batch_mask],)
         X, y = self.X_train[batch_mask], self.y_train[batch_mask]
         if self.loss is None:
@@ -313,8 +325,8 @@ class Solver:
             loss, grads = self.model._passes(X, y, self._evaluate)
         self.loss_history.append(loss)
         if self.accumulate > 1:
-            accumulated, (t, per_epoch, _) = self._state.accumulated, self._state.clock
-            accumulated.add(grads, float(np.sum(weights)) if weights else self.batch_size)
+            accumulated, (t, per_epoch, _) = state.accumulated, state.clock
+            accumulated.add(grads, float(np.sum(weights)) if weights else len(batch_mask))
             place = t % per_epoch + 1
             if place % self.accumulate != 0 and place != per_epoch:
                 self._book_time(1, perf_counter() - start)
@@ -438,6 +450,7 @@ class Solver:
         leaves the model, the histories and NumPy's random stream as the last finished
         iteration left them.
         """
+        self._state.batches = None
         self._require_runnable()
         # Before the first epoch: what it costs would be lost if there were no place for its file.
         if self.autosave is not None:
@@ -451,7 +464,7 @@ class Solver:
             done, before = state.iterations, state.ran
             np.random.set_state(cast(tuple, state.stream))
         else:
-            state.accumulated = Accumulated()
+            state.accumulated, state.order = Accumulated(), None
         state.resumes, state.params, state.stream = False, None, None
         if isinstance(self.callback, TrainingHooks):
             self.callback.begin(self, done)
@@ -508,7 +521,7 @@ class Solver:
         reason = refusal(self)
         self.engine_, self.threads_ = "generic", 1
         if reason is None:
-            self.engine_, self.threads_ = "compiled", threads_for(self.model, self.batch_size, self.threads)
+            self.engine_, self.threads_ = "compiled", threads_for(self.model, batches_of(self).batch_size, self.threads)
         else:
             logger.debug("generic training loop: %s", reason)
         self._state.ran = {"engine": self.engine_, "backend": get_backend(), "threads": self.threads_}

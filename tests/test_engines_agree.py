@@ -321,6 +321,10 @@ SOLVER = {
         (in_solver("batch_size", 0), "batch_size: expected an integer of at least 1"),
         (in_solver("batch_size", 7.5), "batch_size: expected an integer of at least 1"),
     ],
+    "sampler": [
+        (in_solver("sampler", "permutation"), "sampler: expected 'replacement', as when the training began"),
+        (in_solver("sampler", "sorted"), "sampler: expected one of"),
+    ],
     "num_epochs": [(in_solver("num_epochs", 1), "same"), (in_solver("num_epochs", -1), "num_epochs: expected")],
     "num_train_samples": [
         (in_solver("num_train_samples", 10), "other"),

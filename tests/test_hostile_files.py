@@ -436,6 +436,9 @@ def test_options_of_a_training_that_make_no_sense(key, value, folder):
         ("optim_config", 1),
         ("accumulate", 0),
         ("accumulate", 1.5),
+        ("sampler", "sorted"),
+        ("sampler", 1),
+        ("sampler", None),
     ],
 )
 def test_arguments_of_a_training_that_make_no_sense(key, value, folder):

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, cast
 
-import numpy as np
-
 from fastfc._ranges import require_count
+from fastfc.training.batches import Batches, batches_of, mean_loss
 from fastfc.training.engine import Trainer
 from fastfc.training.hooks import States, TrainingHooks
 
@@ -258,6 +257,7 @@ class _SolverHooks(TrainingHooks):
     def __init__(self, callbacks: CallbackList) -> None:
         self._callbacks = callbacks
         self._run: Run | None = None
+        self._batches: Batches | None = None
         self._start = 0.0
 
     @property
@@ -280,7 +280,8 @@ class _SolverHooks(TrainingHooks):
                 callback.load_state_dict(left.pop(place)[1])
 
     def begin(self, trainer: Trainer, step: int) -> None:
-        per_epoch = max(len(trainer.X_train) // trainer.batch_size, 1)
+        self._batches = batches_of(trainer)
+        per_epoch = self._batches.steps
         self._run = Run(trainer.model, step, trainer.num_epochs * per_epoch, trainer.epoch, per_epoch)
         self._start = perf_counter()
         self._callbacks.on_train_begin(self._run)
@@ -302,8 +303,8 @@ class _SolverHooks(TrainingHooks):
         self._callbacks.on_train_end(run)
 
     def _values(self, trainer: Trainer, run: Run) -> dict[str, float]:
-        losses = np.asarray(trainer.loss_history[-run.steps_per_epoch :], np.float64)
-        found = {"loss": float(losses.mean()) if losses.size else math.nan}
+        losses = trainer.loss_history
+        found = {"loss": mean_loss(losses, cast(Batches, self._batches)) if len(losses) > 0 else math.nan}
         for name, history in (("train_acc", trainer.train_acc_history), ("val_acc", trainer.val_acc_history)):
             found[name] = float(history[-1]) if history else math.nan
         rates = [config["learning_rate"] for config in trainer.optim_configs.values() if "learning_rate" in config]

@@ -12,10 +12,13 @@ from fastfc.cli._common import BACKEND, add_table_options, count, fraction, not_
 from fastfc.formats.table_options import TASKS
 from fastfc.ops import rules
 from fastfc.ops.activations import ACTIVATIONS
+from fastfc.ops.samplers import SAMPLERS
 from fastfc.ops.schedules import NAMES as SCHEDULES
 
-__all__ = ["RULES", "add_data_options", "add_network_options", "add_output_options", "add_rule_options"]
+__all__ = ["PLATEAU", "RULES", "add_data_options", "add_network_options", "add_output_options", "add_rule_options"]
 
+#: The schedule by the values of epochs.
+PLATEAU = "plateau"
 # The default and its kind come first.
 RULES = tuple(sorted(rules.RULES, key=lambda name: not name.startswith("adam")))
 
@@ -122,8 +125,11 @@ def _smoothing(text: str) -> float:
     return number(float, lambda x: 0 <= x < 1, "a number from 0 to less than 1")(text)
 
 
-def add_rule_options(group: Any) -> None:
-    """The training: update rule, schedule, seed and backend."""
+def add_rule_options(
+    group: Any, schedules: tuple[str, ...] = (*SCHEDULES, PLATEAU), sampler: str = "replacement"
+) -> None:
+    """The training: update rule, one of some schedules, the default of how batches are drawn, seed and backend."""
+    by_value = f"; {PLATEAU} goes by the validation accuracy or R2" if PLATEAU in schedules else ""
     group.add_argument(
         "--rule", choices=RULES, metavar="RULE", default="adam", help=f"{', '.join(RULES)} (default: %(default)s)"
     )
@@ -156,9 +162,9 @@ def add_rule_options(group: Any) -> None:
     )
     group.add_argument(
         "--schedule",
-        choices=SCHEDULES,
+        choices=schedules,
         metavar="NAME",
-        help=f"of the learning rate, beside --lr-decay: {', '.join(SCHEDULES)} (default: none)",
+        help=f"of the learning rate, beside --lr-decay: {', '.join(schedules)}{by_value} (default: none)",
     )
     group.add_argument(
         "--max-norm",
@@ -173,6 +179,14 @@ def add_rule_options(group: Any) -> None:
         metavar="N",
         help="examples a step, no more than there are (default: a tenth of those to train on, clamped to 16..100: 100 "
         "from 1000 on)",
+    )
+    group.add_argument(
+        "--sampler",
+        choices=SAMPLERS,
+        metavar="NAME",
+        default=sampler,
+        help="how batches are drawn: replacement (each from all examples), permutation (an epoch goes once over all of "
+        "them, in a new order) or order (as they lie) (default: %(default)s)",
     )
     group.add_argument("--seed", type=seed, metavar="N", default=0, help="of all random numbers (default: %(default)s)")
     group.add_argument("--backend", **BACKEND)

@@ -29,6 +29,7 @@ from fastfc.cli._common import (
 from fastfc.cli._train_options import add_network_options, add_rule_options
 from fastfc.cli._training_data import has_pictures, is_table, tell, training_data
 from fastfc.formats.table_options import TASKS
+from fastfc.ops.schedules import NAMES as SCHEDULES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -83,7 +84,8 @@ def add_parser(commands: Any) -> None:
     data.add_argument("--standardize", action=argparse.BooleanOptionalAction, help="as in fastfc train")
     _add_trainings(sweep.add_argument_group("trainings"))
     add_network_options(sweep.add_argument_group("network, where the grid has nothing else"))
-    add_rule_options(sweep.add_argument_group("training, where the grid has nothing else"))
+    of_training = sweep.add_argument_group("training, where the grid has nothing else")
+    add_rule_options(of_training, schedules=SCHEDULES, sampler="permutation")
     _add_output(sweep.add_argument_group("output"))
 
 
@@ -264,6 +266,7 @@ def _trainings(args: argparse.Namespace, data: dict[str, Any]) -> list[dict[str,
         "schedule": args.schedule,
         "max_norm": args.max_norm,
         "batch_size": plan.batch_size,
+        "sampler": args.sampler,
         "num_epochs": plan.epochs,
         "standardize": "pictures" if pictures and not standardize else standardize,
         **({} if args.learning_rate is None else {"learning_rate": args.learning_rate}),

@@ -27,8 +27,14 @@ from fastfc.cli._common import (
 )
 from fastfc.cli._preset import Outcome, seeds_of, settle, train_preset
 from fastfc.cli._results import plot, report, summary
+from fastfc.cli._train_options import (
+    PLATEAU,
+    add_data_options,
+    add_network_options,
+    add_output_options,
+    add_rule_options,
+)
 from fastfc.cli._train_options import RULES as RULES
-from fastfc.cli._train_options import add_data_options, add_network_options, add_output_options, add_rule_options
 from fastfc.cli._training_data import has_pictures, is_table, tell, training_data
 from fastfc.cli._watch import DivergedError, Watch, progress
 
@@ -121,12 +127,14 @@ def _trained(args: argparse.Namespace, data: dict[str, Any], scale: TargetScale,
     """Networks by the options of network and training, one after the other; `mixed` is a table of mixed columns."""
     import numpy as np
 
+    from fastfc.training.batches import Batches
+
     plan = schedule(len(data["X_train"]), args.batch_size, args.epochs, args.lr_decay)
     standardize = args.standardize
     if standardize is None:
         standardize = is_table(args) and (mixed or not has_pictures(data["X_train"]))
     standardized = scale.standardized(data)
-    steps = plan.epochs * (len(data["X_train"]) // plan.batch_size)
+    steps = plan.epochs * Batches(len(data["X_train"]), plan.batch_size, args.sampler).steps
     # As many lines of progress for every number of epochs that was not asked for.
     every = 1 if args.epochs is not None else plan.epochs // EPOCHS
     select = args.select or ("best" if mixed and len(data["y_val"]) >= EARLY_STOPPING_ROWS else "last")
@@ -156,6 +164,7 @@ def _trained(args: argparse.Namespace, data: dict[str, Any], scale: TargetScale,
 def _solver(
     args: argparse.Namespace, plan: Schedule, model: FullyConnectedNet, data: dict[str, Any], watch: Watch
 ) -> Solver:
+    from fastfc.schedules import ReduceOnPlateau
     from fastfc.solver import Solver
 
     return Solver(
@@ -164,9 +173,10 @@ def _solver(
         update_rule=args.rule,
         optim_config={} if args.learning_rate is None else {"learning_rate": args.learning_rate},
         lr_decay=plan.lr_decay,
-        schedule=args.schedule,
+        schedule=ReduceOnPlateau(monitor="val_acc") if args.schedule == PLATEAU else args.schedule,
         max_norm=args.max_norm,
         batch_size=plan.batch_size,
+        sampler=args.sampler,
         num_epochs=plan.epochs,
         verbose=False,
         callback=watch,

@@ -17,6 +17,7 @@ from fastfc.classifiers.fc_net import FullyConnectedNet, TwoLayerNet
 from fastfc.formats.atomic import replaced_file
 from fastfc.formats.model import DAMAGE, array_kinds, packed, unpacked
 from fastfc.formats.npz import read_npz
+from fastfc.training.batches import checked_order
 from fastfc.training.engine import Trainer
 from fastfc.training.gradients import Accumulated
 from fastfc.training.hooks import load_states, states_of
@@ -29,7 +30,7 @@ _FILE_FORMAT = "fastfc training 1"
 _MODELS = {kind.__name__: kind for kind in (FullyConnectedNet, TwoLayerNet)}
 _PLAIN = (type(None), bool, int, float, str)
 #: Names of arrays, beside the model's, as far as they are fixed.
-_ARRAYS = (*HISTORIES, "stream")
+_ARRAYS = (*HISTORIES, "stream", "order")
 _PREFIXES = ("best_params.", "optim_configs.", "options.", "accumulated.", "callbacks.")
 
 # No machine has as many processors; a file that says more would start as many threads.
@@ -69,6 +70,7 @@ def save_training(
         arrays |= {f"model.params.{name}": array for name, array in state.params.items()}
     arrays |= {f"best_params.{name}": array for name, array in solver.best_params.items()}
     arrays |= {f"accumulated.{name}": array for name, array in state.accumulated.sums.items()}
+    arrays |= {} if state.order is None else {"order": state.order}
     arrays |= {name: np.array(getattr(solver, name)) for name in HISTORIES}
     _, arrays["stream"], position, has_gauss, gauss = cast(tuple, stream or state.stream or stream_state())
     options: dict[str, Any] = {
@@ -140,6 +142,8 @@ def resumed(
         raise ValueError(f"data: expected what {source} was trained on; {', '.join(other)} differ")
     for name, value in training.attributes.items():
         setattr(solver, name, value)
+    if training.state.order is not None and len(training.state.order) != len(solver.X_train):
+        raise ValueError(f"{source}: expected an order of {len(solver.X_train)} rows")
     try:
         if training.plateau is not None and (plateau := solver._plateau()) is not None:
             plateau.load_state_dict(training.plateau)
@@ -192,8 +196,9 @@ def _understood(options: dict[str, Any], arrays: dict[str, np.ndarray]) -> _Trai
     if not 0 <= weight < float("inf") or (weight == 0) != (not sums):
         raise ValueError("accumulated: expected gradients and their positive weight, or neither")
     state = TrainingState(
-        iterations, None, stream, resumes=True, ran=_ran(options["ran"]), accumulated=Accumulated(sums, weight)
-    )
+        iterations, None, stream, resumes=True, ran=_ran(options["ran"]), accumulated=Accumulated(sums, weight),
+        order=_order(arguments["sampler"], arrays.get("order")),
+    )  # fmt: skip
     # A file that is older than them has no such states.
     plateau = options.get("plateau")
     if not isinstance(plateau, dict | None):
@@ -287,6 +292,14 @@ def _stream(key: np.ndarray, position: Any, has_gauss: Any, gauss: Any) -> tuple
     if _count("stream", position) > 624 or _count("stream", has_gauss) > 1:
         raise ValueError("stream: expected a position from 0 to 624, and whether a number waits")
     return "MT19937", key.astype(np.uint32), position, has_gauss, number("stream", gauss)
+
+
+def _order(sampler: str, order: np.ndarray | None) -> np.ndarray | None:
+    if order is None:
+        return None
+    if sampler != "permutation":
+        raise ValueError(f"order: expected none with the sampler {sampler!r}")
+    return checked_order(order, order.size)
 
 
 def _ran(ran: Any) -> dict[str, Any] | None:

@@ -63,7 +63,8 @@ class ParallelSolver(Solver):
 
     Notes
     -----
-    The network and the rule must be ones of the package, on the fast backend; `accumulate` must be 1, and `loss` None.
+    The network and the rule must be ones of the package, on the fast backend; `accumulate` must be 1, `loss` None
+    and `sampler` ``"replacement"``.
     Files are those of the Solver: a training over any number of processes can go on over any other number, and as a
     :class:`fastfc.Solver`, up to rounding.
 
@@ -102,6 +103,8 @@ class ParallelSolver(Solver):
                 raise ValueError(f"loss: expected None with several processes, got {self.loss!r:.80}")
             if self.accumulate != 1:
                 raise ValueError(f"accumulate: expected 1 with several processes, got {self.accumulate}")
+            if self.sampler != "replacement":
+                raise ValueError(f"sampler: expected 'replacement' with several processes, got {self.sampler!r}")
             if self.batch_size < self.comm.size:
                 raise ValueError(
                     f"batch_size: expected at least a row for each of {self.comm.size} processes, got {self.batch_size}"

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from fastfc import optim
+from fastfc._plateau import plateau_of
 from fastfc._ranges import require_count
 from fastfc.classifiers._network import one_of
 from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.initializers import INITIALIZERS
 from fastfc.ops.losses import LOSSES, Loss
 from fastfc.ops.rules import RULES
-from fastfc.training.memory import SAMPLERS
 from fastfc.training.options import OPTIONS, check_options
 
 __all__ = ["Job", "expanded", "jobs_of", "key_of", "plain", "split"]
@@ -33,7 +33,7 @@ _NETWORK |= {"hidden_dims": (100,), "input_dim": None, "num_classes": None, "ini
 _NETWORK["standardize_targets"] = False
 _OF_THE_SOLVER = (
     "update_rule", "optim_config", "lr_decay", "schedule", "max_norm", "max_value", "accumulate", "batch_size",
-    "num_epochs",
+    "num_epochs", "sampler",
 )  # fmt: skip
 _TRAINING = {name: OPTIONS[name].default for name in _OF_THE_SOLVER} | {"sampler": "permutation"}
 
@@ -136,6 +136,8 @@ def split(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     network = {name: options.get(name, default) for name, default in _NETWORK.items()}
     training = {name: options.get(name, default) for name, default in _TRAINING.items()}
     check_options({name: training[name] for name in _OF_THE_SOLVER if name != "update_rule"})
+    if plateau_of(training["schedule"]) is not None:
+        raise ValueError(f"schedule: expected one that goes by steps, or None, got {training['schedule']!r}")
     config = {**training["optim_config"], **{name: options[name] for name in numbers if name in options}}
     for name in config:
         if name not in numbers:
@@ -145,7 +147,6 @@ def split(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         raise ValueError(f"num_epochs: expected an integer of at least 1, got {training['num_epochs']}")
     if not isinstance(network["standardize"], bool) and network["standardize"] != "pictures":
         raise ValueError(f"standardize: expected True, False or 'pictures', got {network['standardize']!r}")
-    one_of("sampler", training["sampler"], SAMPLERS)
     one_of("loss", network["loss"], LOSSES)
     _require_scalable(network["standardize_targets"], LOSSES[network["loss"]])
     if network["initializer"] is not None:

@@ -36,8 +36,9 @@ class Call:
 def new_call(solver: Any, best_params: np.ndarray, count: int, before: int, epoch: int, checks: int) -> Call:
     """The booking of `count` steps after `before` iterations, with so many accuracy checks; none is done yet."""
     configs, counted = solver.optim_configs, "t" in DEFAULTS[solver.update_rule.__name__]
-    # In a group of batches counts where in the training this one is.
-    place = (before, epoch) if solver.accumulate == 1 else solver._state.clock[:2]
+    # In a group of batches, or in an epoch over all rows, counts where in the training this one is.
+    anywhere = solver.accumulate == 1 and solver.sampler == "replacement"
+    place = (before, epoch) if anywhere else solver._state.clock[:2]
     return Call(
         losses=np.full(count, np.nan),
         progress=np.zeros(PROGRESS, np.int64),

@@ -75,6 +75,7 @@ class Trainer(Protocol):
     loss: Any
     accumulate: int
     batch_size: int
+    sampler: str
     num_epochs: int
     num_train_samples: int | None
     num_val_samples: int | None

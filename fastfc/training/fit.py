@@ -16,11 +16,13 @@ from fastfc._runtime.stream import state_of_words, words_of
 from fastfc._runtime.team import Team
 from fastfc.losses import checked_targets, checked_weights
 from fastfc.ops.losses import LOSSES
+from fastfc.ops.samplers import SAMPLERS
 from fastfc.training import threads_for, work_of_step
+from fastfc.training.batches import Batches
 from fastfc.training.compiling import calls_blas, kernel
 from fastfc.training.gradients import updates_after
 from fastfc.training.job import NO_INTEGERS, NO_NUMBERS, training_job
-from fastfc.training.memory import DONE, ENDING, PROGRESS, SAMPLERS, Plan, Predictions
+from fastfc.training.memory import DONE, ENDING, PROGRESS, Plan, Predictions
 from fastfc.training.network import Network
 from fastfc.training.own_loss import Function, OwnLoss, require_own_loss
 from fastfc.training.parts import ALL_BLOCKS, PART_SECONDS, predict_in_parts
@@ -204,13 +206,13 @@ class Fit:
         self._examples = examples_of(self._X, dtype)
         # An epoch's rows. Compiled code takes permutations and the order of the data from `order`.
         self._count = len(X) if rows is None else len(rows)
+        self._batches = Batches(self._count, self._batch, self._sampler)
         targets = checked_targets(loss, "y", y, len(X), net.dims[-1], dtype)
         no_reals = net.params.flat[:0]
         self._y = targets if loss.labels else NO_INTEGERS
         self._targets = no_reals if loss.labels else targets.reshape(-1)
         self._weights = no_reals if weights is None else checked_weights("weights", weights, len(X)).astype(dtype)
-        self._steps_per_epoch = max(self._count // self._batch, 1) if drawn else -(-self._count // self._batch)
-        rest = 0 if drawn else self._count % self._batch
+        self._steps_per_epoch, rest = self._batches.steps, self._batches.rest
         for thread in self.plan.threads:
             thread.order = NO_INTEGERS if drawn else np.arange(self._count) if rows is None else rows.copy()
         self._short = shortened(self.plan, rest) if rest else None
@@ -304,9 +306,7 @@ class Fit:
 
     def _mean_losses(self, losses: np.ndarray) -> np.ndarray:
         """The mean loss over the rows of each whole epoch, from the losses of its steps."""
-        rows = np.full(self._steps_per_epoch, float(self._batch))
-        if self._short is not None:
-            rows[-1] = self._short.batch
+        rows = self._batches.sizes.astype(np.float64)
         whole = losses[: len(losses) - len(losses) % self._steps_per_epoch].reshape(-1, self._steps_per_epoch)
         return whole @ rows / rows.sum()
 

@@ -3,9 +3,9 @@
 import contextlib
 import logging
 from collections.abc import Iterator
+from typing import cast
 
-import numpy as np
-
+from fastfc.training.batches import Batches, batches_of, checked_order, mean_loss
 from fastfc.training.engine import Engine, Trainer
 from fastfc.training.hooks import TrainingHooks
 from fastfc.training.state import TrainingState
@@ -17,7 +17,11 @@ logger = logging.getLogger("fastfc")
 
 def run_iterations(solver: Trainer, state: TrainingState, t: int, before: object) -> None:
     """Carry out the iterations from number `t` on, where something ran `before` that it is to equal."""
-    iterations_per_epoch = max(len(solver.X_train) // solver.batch_size, 1)
+    state.batches = batches_of(solver)
+    if state.order is not None:
+        # Compiled code reads rows by it.
+        state.order = checked_order(state.order, state.batches.rows)
+    iterations_per_epoch = state.batches.steps
     num_iterations = solver.num_epochs * iterations_per_epoch
     state.iterations = t
     while True:
@@ -55,7 +59,7 @@ def _advance(
     if not inside:
         _finish_iteration(solver, engine, t, epoch_end)
     if epoch_end:
-        _tell_plateau(solver, iterations_per_epoch)
+        _tell_plateau(solver, cast(Batches, state.batches))
     state.iterations = t
     if solver.callback is not None:
         with lent(solver, engine):
@@ -65,14 +69,14 @@ def _advance(
     return t
 
 
-def _tell_plateau(solver: Trainer, iterations_per_epoch: int) -> None:
+def _tell_plateau(solver: Trainer, batches: Batches) -> None:
     """Tell a schedule that goes by them the value of the epoch that has ended."""
     plateau = solver._plateau()
     if plateau is None:
         return
-    losses = np.asarray(solver.loss_history[-iterations_per_epoch:], np.float64)
     histories = {"train_acc": solver.train_acc_history, "val_acc": solver.val_acc_history}
-    value = losses.mean() if plateau.monitor == "loss" else histories[plateau.monitor][-1]
+    loss = plateau.monitor == "loss"
+    value = mean_loss(solver.loss_history, batches) if loss else histories[plateau.monitor][-1]
     plateau.update(float(value))
 
 

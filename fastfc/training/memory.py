@@ -242,7 +242,7 @@ class Steps(Record):
     y: Int64s  # (N,): their labels; (0,) for a loss of targets
     targets: Reals  # (N, K): their targets; (0,) for a loss of labels
     weights: Reals  # (N,): their weights in the loss; (0,) for none
-    sampler: int  # how batches are drawn: the place in SAMPLERS
+    sampler: int  # how batches are drawn: REPLACEMENT, PERMUTATION or ORDER
     short: Plan  # of an epoch's last batch, if it has fewer rows: the same memory with other numbers of rows
     has_short: bool
     rates: Float64s  # (steps,): factors of the learning rates; (0,) for none
@@ -289,8 +289,7 @@ class Call(Record):
     tau: float  # the others' share of them
 
 
-#: How batches are drawn: of all examples each time, with replacement; of an epoch's permutation; in their order.
-SAMPLERS = ("replacement", "permutation", "order")
+#: Places in :data:`fastfc.ops.samplers.SAMPLERS`.
 REPLACEMENT, PERMUTATION, ORDER = range(3)
 
 # The numbers in `Steps.watch`: the sum of the epoch's losses so far, by row; the least mean of an epoch; epochs since

@@ -13,6 +13,7 @@ from fastfc import schedules
 from fastfc._arguments import not_nan, number, require_mapping
 from fastfc._plateau import plateau_of
 from fastfc._runtime.threads import checked_count
+from fastfc.training.batches import require_sampler
 from fastfc.training.hooks import TrainingHooks
 from fastfc.training.own_loss import require_own_loss
 
@@ -92,6 +93,7 @@ OPTIONS: dict[str, Option] = {
     "loss": Option(None, require_own_loss, saved=False, changeable=True),
     "accumulate": Option(1, partial(_require_integer, least=1)),
     "batch_size": Option(100, partial(_require_integer, least=1)),
+    "sampler": Option("replacement", require_sampler),
     "num_epochs": Option(10, partial(_require_integer, least=0), changeable=True),
     "num_train_samples": Option(1000, _require_samples),
     "num_val_samples": Option(None, _require_samples),

@@ -13,8 +13,10 @@ from fastfc._runtime.stream import state_of_words, words_of
 from fastfc._runtime.team import Team
 from fastfc.losses import checked_targets, score_of
 from fastfc.ops.losses import LOSSES
+from fastfc.ops.samplers import SAMPLERS
 from fastfc.optim import STATE, checked_config, complete_config
 from fastfc.params import aligned_zeros
+from fastfc.training.batches import batches_of
 from fastfc.training.booking import Call, booked, new_call
 from fastfc.training.capability import are_same, entries_of, frame_of, refusal
 from fastfc.training.checks import weights_of
@@ -33,6 +35,7 @@ from fastfc.training.plan import (
     set_hyperparameters,
     set_kernels,
     set_training_options,
+    shortened,
     state_arrays_of,
 )  # fmt: skip
 from fastfc.training.statistics import checked_statistics, write_back_statistics
@@ -66,8 +69,14 @@ class CompiledRun:
         dtype, chosen = np.dtype(self._model.dtype), chosen_for_training(self._model, solver.update_rule)
         self._train_steps = kernel(self._KERNEL, dtype, chosen)
         self._predict_rows = kernel("predict_rows", dtype)
+        self._batches = batches_of(solver)
         self._plan = self._made_plan()
         set_kernels(self._plan, self._model, solver.update_rule)
+        if self._batches.sampler != "replacement":
+            for thread in self._plan.threads:
+                thread.order = np.arange(self._batches.rows)
+        # Of an epoch's last batch.
+        self._short = shortened(self._plan, self._batches.rest) if self._batches.rest else self._plan
         # NumPy's generator keeps the second of two Gaussians that it draws at once.
         self._gaussian: tuple[int, float] = (0, 0.0)
         # Whether the run has gone on from where the dictionaries and NumPy's random stream stand.
@@ -85,7 +94,7 @@ class CompiledRun:
     def _made_plan(self) -> Plan:
         solver = self.solver
         return make_plan(
-            self._model, int(solver.batch_size), self._team.threads, solver.update_rule, self._team.barrier,
+            self._model, self._batches.batch_size, self._team.threads, solver.update_rule, self._team.barrier,
             stores_gradients=solver.max_norm is not None, accumulates=solver.accumulate > 1,
         )  # fmt: skip
 
@@ -145,12 +154,14 @@ class CompiledRun:
         self._weights = weights_of(solver, plan.dtype)
         self._checks = None
         self._check_seconds = {"train": float("inf"), "val": float("inf")}
-        set_training_options(plan, model)
-        plan.max_norm, plan.max_value = solver.max_norm or 0.0, solver.max_value or 0.0
+        for each in {id(plan): plan, id(self._short): self._short}.values():
+            set_training_options(each, model)
+            each.max_norm, each.max_value = solver.max_norm or 0.0, solver.max_value or 0.0
         statistics = checked_statistics(plan, model)
         self._loss_of_user = None if solver.loss is None else OwnLoss(solver.loss, model, plan)
         if solver.accumulate > 1:
             set_accumulated(plan, model, solver._state.accumulated)
+        self._adopt_order()
         if self._entries is None or not are_same(self._entries, entries_of(solver.optim_configs)):
             self._adopt_state()
         for view, values in statistics:
@@ -160,10 +171,22 @@ class CompiledRun:
         self.take_stream()
 
     def publish(self) -> None:
-        """Put copies of the running statistics into the model's dictionaries, and of gradients into the state."""
+        """Put copies of the running statistics into the model's dictionaries, and the rest into the Solver's state.
+
+        That is copies of gradients, and the order of the epoch's rows itself, which may be large.
+        """
         write_back_statistics(self._plan, self._model)
         if self.solver.accumulate > 1:
             self.solver._state.accumulated = accumulated_in(self._plan, self._model)
+        if self._batches.sampler == "permutation":
+            self.solver._state.order = self._plan.threads[0].order
+
+    def _adopt_order(self) -> None:
+        """Go on with the order of the epoch's rows, if there is one and it is not the run's own."""
+        order, threads = self.solver._state.order, self._plan.threads
+        if self._batches.sampler == "permutation" and order is not None and order is not threads[0].order:
+            for thread in threads:
+                thread.order[:] = order
 
     def _adopt_state(self) -> None:
         """The rule's state moves into the plan; the Solver's configurations hold views of it."""
@@ -268,6 +291,7 @@ class CompiledRun:
         job = training_job(
             plan, examples=self._examples["train"], params=self._model.params.flat, losses=call.losses,
             count=len(solver.X_train), y=self._y, targets=self._targets, weights=self._weights,
+            sampler=SAMPLERS.index(self._batches.sampler), short=self._short, has_short=self._short is not plan,
             progress=call.progress, before=call.group[0], epoch=call.group[1], accumulate=call.group[2],
             lr_decay=call.lr_decay,
             rates=NO_NUMBERS if factors is None else np.ascontiguousarray(factors, np.float64),
@@ -280,7 +304,9 @@ class CompiledRun:
         seconds = perf_counter() - start
         losses = self._book()
         if self._loss_of_user is not None and len(losses) < count and not call.progress[ENDING]:
-            self._loss_of_user.fail(call.losses[len(losses)], plan.batch, len(solver.loss_history) + 1)
+            at_end = (call.group[0] + len(losses) + 1) % call.group[1] == 0
+            rows = (self._short if at_end else plan).batch
+            self._loss_of_user.fail(call.losses[len(losses)], rows, len(solver.loss_history) + 1)
         if inside:
             # The clock of the checks and that of the whole call are the same.
             seconds *= 1 - int(call.progress[CHECK_TICKS]) / max(int(call.progress[TICKS]), 1)

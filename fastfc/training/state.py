@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fastfc.training.batches import Batches
 from fastfc.training.gradients import Accumulated
 
 __all__ = ["HISTORIES", "SPLITS", "TrainingState", "stream_state"]
@@ -32,6 +33,11 @@ class TrainingState:
         Whether the next train() goes on from a file.
     accumulated : Accumulated
         Gradients of the batches since the last update.
+    order : array (N,) of int64, or None
+        The order of the epoch's rows, or of the epoch before; None before the first one, and where rows are not
+        permuted. A compiled run shuffles it in its place.
+    batches : Batches or None
+        Those that the last train() began with; a pickle does not have them.
     clock : tuple of int
         Iterations that are done, those of an epoch, and those of the whole call of train(); a pickle does not have it.
     ran : dict or None
@@ -44,6 +50,8 @@ class TrainingState:
     resumes: bool = False
     ran: dict[str, Any] | None = None
     accumulated: Accumulated = field(default_factory=Accumulated)
+    order: np.ndarray | None = None
+    batches: Batches | None = None
     clock: tuple[int, int, int] = (0, 1, 1)
 
     def attributes(self) -> dict[str, Any]:
@@ -56,6 +64,7 @@ class TrainingState:
             "_ran": self.ran,
             # Version 0.1 had none.
             **({"_accumulated": accumulated} if self.accumulated.sums else {}),
+            **({} if self.order is None else {"_order": self.order}),
         }
 
     @classmethod
@@ -64,7 +73,7 @@ class TrainingState:
         params, stream = attributes.pop("_left")
         accumulated = Accumulated(*attributes.pop("_accumulated", ()))
         iterations, resumes, ran = (attributes.pop(name) for name in ("_iterations", "_resumes", "_ran"))
-        return cls(iterations, params, stream, resumes, ran, accumulated)
+        return cls(iterations, params, stream, resumes, ran, accumulated, attributes.pop("_order", None))
 
 
 def stream_state() -> tuple | None:
