@@ -182,6 +182,7 @@ def refuses(folder):
     _raises(ValueError, "batch_size: expected at least a row for each of 2", lambda: made(
         ParallelSolver, data, batch_size=1))  # fmt: skip
     _raises(ValueError, "num_epochs", lambda: made(ParallelSolver, data, num_epochs=-1))
+    _raises(ValueError, "sampler: expected 'replacement'", lambda: made(ParallelSolver, data, sampler="order"))
     _raises(TypeError, "model: expected a FullyConnectedNet", lambda: ParallelSolver(object(), data))
     _raises(TypeError, "comm: expected", lambda: ParallelSolver(None, data, comm=3))
     with use_backend("reference"):

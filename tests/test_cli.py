@@ -17,6 +17,7 @@ from fastfc import cli, load_model, optim
 from fastfc.backend import BACKENDS
 from fastfc.cli import main
 from fastfc.formats import atomic
+from fastfc.schedules import ReduceOnPlateau
 from fastfc.solver import Solver
 
 SMALL = ["--hidden", "8", "--epochs", "3", "--batch-size", "10"]
@@ -329,6 +330,25 @@ def test_lr_decay(npz):
     for decay in ("1", "0.5"):
         assert main(["train", "--data", npz, *SMALL, "--lr-decay", decay, "--out", f"{decay}.npz"]) == 0
     assert not np.array_equal(load_model("1.npz").params.flat, load_model("0.5.npz").params.flat)
+
+
+@pytest.mark.parametrize(("sampler", "steps"), [("replacement", 6), ("permutation", 9), ("order", 9)])
+def test_samplers(sampler, steps, npz, capsys):
+    """Of 40 examples, in batches of 15."""
+    options = ["--hidden", "8", "--epochs", "3", "--batch-size", "15", "--sampler", sampler]
+    assert main(["train", "--data", npz, *options]) == 0
+    assert line_of(capsys.readouterr().out, "total time").endswith(f"({steps} steps)")
+
+
+def test_a_schedule_by_the_validation_accuracy(npz, monkeypatch):
+    told = []
+    update = ReduceOnPlateau.update
+    monkeypatch.setattr(
+        ReduceOnPlateau, "update", lambda self, value: (told.append((self, value)), update(self, value))
+    )
+    assert main(["train", "--data", npz, *SMALL, "--schedule", "plateau"]) == 0
+    assert [schedule.monitor for schedule, _ in told] == ["val_acc"] * 3
+    assert all(value in np.arange(21) / 20 for _, value in told)
 
 
 def test_batches_are_no_larger_than_the_data(npz, capsys):

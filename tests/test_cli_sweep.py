@@ -110,10 +110,10 @@ def test_numbers_of_a_table(tmp_path, capsys):
 
 def test_the_options_of_a_training_reach_it(table, capsys):
     options = ["--activation", "gelu", "--label-smoothing", "0.1", "--schedule", "cosine", "--max-norm", "2"]
-    assert main(["sweep", table, *SMALL, *options]) == 0
+    assert main(["sweep", table, *SMALL, *options, "--sampler", "order"]) == 0
     found = records()[0]["options"]
-    assert [found[name] for name in ("activation", "loss_parameter", "schedule", "max_norm")] == [
-        "gelu", 0.1, "cosine", 2.0,
+    assert [found[name] for name in ("activation", "loss_parameter", "schedule", "max_norm", "sampler")] == [
+        "gelu", 0.1, "cosine", 2.0, "order",
     ]  # fmt: skip
     assert main(["sweep", table, *SMALL, "--check-every", "1"]) == 2
     assert "--out: sweep.jsonl is of another sweep: check_every is none there and 1 here" in capsys.readouterr().err

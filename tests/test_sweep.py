@@ -76,6 +76,7 @@ def test_a_grid_a_list_and_a_sampler():
         ({"num_epochs": 0}, {}, ValueError, "num_epochs"),
         ({"batch_size": 0}, {}, ValueError, "batch_size"),
         ({"schedule": "cosines"}, {}, ValueError, "schedule"),
+        ({"schedule": "plateau"}, {}, ValueError, "schedule: expected one that goes by steps"),
         ({"sampler": "any"}, {}, ValueError, "sampler"),
         ({"initializer": "zeros"}, {}, ValueError, "initializer"),
         ({"weight_scale": -1}, {}, ValueError, "weight_scale"),

@@ -172,6 +172,13 @@ def add_rule_options(
         metavar="NORM",
         help="bound to which the norm of all gradients is clipped (default: none)",
     )
+    _add_batch_options(group, sampler)
+    group.add_argument("--seed", type=seed, metavar="N", default=0, help="of all random numbers (default: %(default)s)")
+    group.add_argument("--backend", **BACKEND)
+
+
+def _add_batch_options(group: Any, sampler: str) -> None:
+    """The number of epochs, and the batches of each."""
     group.add_argument("--epochs", type=count, metavar="N", help="(default: 20, or as many as make 500 steps)")
     group.add_argument(
         "--batch-size",
@@ -188,8 +195,6 @@ def add_rule_options(
         help="how batches are drawn: replacement (each from all examples), permutation (an epoch goes once over all of "
         "them, in a new order) or order (as they lie) (default: %(default)s)",
     )
-    group.add_argument("--seed", type=seed, metavar="N", default=0, help="of all random numbers (default: %(default)s)")
-    group.add_argument("--backend", **BACKEND)
 
 
 def add_output_options(group: Any) -> None:

@@ -54,13 +54,13 @@ def sweep(
         A grid: each name's list of values, or its only value; all combinations are trained. Or a list or another
         iterable of options. Or a sampler: a function of a ``numpy.random.Generator`` that returns options, called
         `count` times. Options are those of :class:`fastfc.FullyConnectedNet` and of :class:`fastfc.Solver` (the update
-        rule to ``num_epochs``, and ``sampler``), by their names there, and the hyperparameters of the update rule, such as
+        rule to ``num_epochs``), by their names there, and the hyperparameters of the update rule, such as
         ``learning_rate``. ``hidden_dims`` is ``(100,)`` by default, ``input_dim`` and ``num_classes`` follow the
-        data. Three more: ``initializer``, a name in :mod:`fastfc.initializers`; ``standardize``, True for a network
-        that standardizes its inputs by the training data, ``"pictures"`` for one that takes off their mean and divides
-        by 255; and ``standardize_targets``, True for training on targets of mean 0 and deviation 1, in whose units losses
-        are then, and predictions in those of the data. The default of ``sampler`` is ``"permutation"``; ``schedule``
-        goes by steps.
+        data, ``sampler`` is ``"permutation"`` by default, and a ``schedule`` goes by steps. Three more:
+        ``initializer``, a name in :mod:`fastfc.initializers`; ``standardize``, True for a network that standardizes
+        its inputs by the training data, ``"pictures"`` for one that takes off their mean and divides by 255; and
+        ``standardize_targets``, True for training on targets of mean 0 and deviation 1, in whose units losses are
+        then, and predictions in those of the data.
     data : dict
         ``X_train``, ``y_train``, ``X_val``, ``y_val`` and, if you like, ``weights_train``, as for the Solver; and
         ``class_names``, ``feature_names`` and ``target_name`` for the networks. None will do for your own `train`.

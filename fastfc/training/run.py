@@ -14,7 +14,6 @@ from fastfc._runtime.team import Team
 from fastfc.losses import checked_targets, score_of
 from fastfc.ops.losses import LOSSES
 from fastfc.ops.samplers import SAMPLERS
-from fastfc.optim import STATE, checked_config, complete_config
 from fastfc.params import aligned_zeros
 from fastfc.training.batches import batches_of
 from fastfc.training.booking import Call, booked, new_call
@@ -31,13 +30,12 @@ from fastfc.training.plan import (
     examples_of,
     in_rows,
     make_plan,
-    parameters_of,
     set_hyperparameters,
     set_kernels,
     set_training_options,
     shortened,
-    state_arrays_of,
 )  # fmt: skip
+from fastfc.training.rule_state import move_state
 from fastfc.training.statistics import checked_statistics, write_back_statistics
 
 # Accuracy checks that take longer are made from Python: a call does not end within one.
@@ -163,7 +161,7 @@ class CompiledRun:
             set_accumulated(plan, model, solver._state.accumulated)
         self._adopt_order()
         if self._entries is None or not are_same(self._entries, entries_of(solver.optim_configs)):
-            self._adopt_state()
+            move_state(plan, model, solver)
         for view, values in statistics:
             view[:] = values
         if plan.seeded:
@@ -187,31 +185,6 @@ class CompiledRun:
         if self._batches.sampler == "permutation" and order is not None and order is not threads[0].order:
             for thread in threads:
                 thread.order[:] = order
-
-    def _adopt_state(self) -> None:
-        """The rule's state moves into the plan; the Solver's configurations hold views of it."""
-        solver, params = self.solver, self._model.params
-        rule = solver.update_rule.__name__
-        configs = solver.optim_configs
-        checked = {name: checked_config(rule, configs[name], params[name]) for name in params}
-        own = {name: state_arrays_of(p, self._plan) for name, p in parameters_of(self._plan, self._model)}
-        moved = []
-        for name, states in own.items():
-            for key, state in zip(STATE[rule], states, strict=True):
-                view, given = state.reshape(params[name].shape), checked[name][key]
-                if given.__array_interface__["data"] == view.__array_interface__["data"]:
-                    # It is there since the last time.
-                    continue
-                is_new = configs[name].get(key) is None
-                if not is_new and any(np.may_share_memory(given, other) for others in own.values() for other in others):
-                    # Of another parameter's state, which is written before it is read here.
-                    given = given.copy()
-                moved.append((view, given))
-                checked[name][key] = view
-        for view, given in moved:
-            view[...] = given
-        for name, config in checked.items():
-            complete_config(rule, configs[name], config)
 
     def lend(self) -> None:
         """Leave everything as the last step left it, for somebody else's code to look at and to change."""
