@@ -23,7 +23,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from time import perf_counter, sleep
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -81,12 +81,19 @@ def by_turns(first: Callable[[], object], second: Callable[[], object], rounds: 
     seconds: tuple[list[float], list[float]] = ([], [])
     for turn in range(rounds + 1):
         for function, taken in zip((first, second), seconds, strict=True):
-            sleep(_PAUSE)
+            _wait(_PAUSE)
             start = perf_counter()
             function()
             if turn > 0:
                 taken.append(perf_counter() - start)
     return seconds
+
+
+def _wait(seconds: float) -> None:
+    """Do nothing, but awake: a processor that has slept is slow for as long as a short training takes."""
+    end = perf_counter() + seconds
+    while perf_counter() < end:
+        pass
 
 
 def row(name: str, own: list[float], other: list[float], against: str, others: Iterable[str] = ()) -> dict[str, Any]:

@@ -115,6 +115,9 @@ def test_the_options_of_a_training_reach_it(table, capsys):
     assert [found[name] for name in ("activation", "loss_parameter", "schedule", "max_norm", "sampler")] == [
         "gelu", 0.1, "cosine", 2.0, "order",
     ]  # fmt: skip
+    # Of a sweep begun before there was the option.
+    assert main(["sweep", table, *SMALL, "--out", "usual.jsonl"]) == 0
+    assert "sampler" not in Path("usual.jsonl").read_text()
     assert main(["sweep", table, *SMALL, "--check-every", "1"]) == 2
     assert "--out: sweep.jsonl is of another sweep: check_every is none there and 1 here" in capsys.readouterr().err
 

@@ -56,6 +56,8 @@ _UNKNOWN = "expected options among "
 # Options that follow from the data, or that a line of text does not give.
 _NOT_IN_GRIDS = ("input_dim", "num_classes", "loss", "optim_config", "standardize_targets")
 _WORDS = {"none": None, "true": True, "false": False}
+# How batches are drawn by default.
+_SAMPLER = "permutation"
 # Rows of options that are printed.
 _SHOWN = 10
 
@@ -85,7 +87,7 @@ def add_parser(commands: Any) -> None:
     _add_trainings(sweep.add_argument_group("trainings"))
     add_network_options(sweep.add_argument_group("network, where the grid has nothing else"))
     of_training = sweep.add_argument_group("training, where the grid has nothing else")
-    add_rule_options(of_training, schedules=SCHEDULES, sampler="permutation")
+    add_rule_options(of_training, schedules=SCHEDULES, sampler=_SAMPLER)
     _add_output(sweep.add_argument_group("output"))
 
 
@@ -266,9 +268,10 @@ def _trainings(args: argparse.Namespace, data: dict[str, Any]) -> list[dict[str,
         "schedule": args.schedule,
         "max_norm": args.max_norm,
         "batch_size": plan.batch_size,
-        "sampler": args.sampler,
         "num_epochs": plan.epochs,
         "standardize": "pictures" if pictures and not standardize else standardize,
+        # A training's key has the options that are given: those of files from before the option lack it.
+        **({} if args.sampler == _SAMPLER else {"sampler": args.sampler}),
         **({} if args.learning_rate is None else {"learning_rate": args.learning_rate}),
     }
     names = [name for name, _ in args.grid]
