@@ -1,4 +1,4 @@
-"""What a whole training of a small network costs beside its steps: at its start, and at the end of each epoch."""
+"""Costs of a whole training of a small network beside its steps: at its start, and at the end of each epoch."""
 
 import statistics
 import time
