@@ -4,10 +4,10 @@ import pickle
 
 import numpy as np
 import pytest
+from saving import SaveEach
 
 import fastfc
 from fastfc import FullyConnectedNet, Solver, optim, tolerance
-from fastfc.callbacks import Callback
 from fastfc.training.fit import Fit
 from fastfc.training.gradients import updates_after
 
@@ -110,18 +110,6 @@ def test_compiled_as_the_generic_loop(rule, threads):
     if rule != "sgd_momentum":
         # Eight iterations an epoch are three updates.
         assert fast.optim_configs["W1"]["t"] == reference.optim_configs["W1"]["t"] == 3 * EPOCHS
-
-
-class SaveEach(Callback):
-    """Writes a file after every iteration."""
-
-    every = 1
-
-    def __init__(self, folder):
-        self.folder, self.solver = folder, None
-
-    def on_step(self, run):
-        self.solver.save(self.folder / f"{run.step}.npz")
 
 
 @pytest.mark.parametrize("backend", ["fast", "reference"])

@@ -5,6 +5,7 @@ import pickle
 import numba
 import numpy as np
 import pytest
+from saving import SaveEach
 
 import fastfc
 from fastfc import FullyConnectedNet, Solver, optim, tolerance
@@ -271,18 +272,6 @@ def test_values_of_an_epoch_weigh_rows(backend):
 
 
 # ------------------------------------------------------------------------------------------------------ files
-
-
-class SaveEach(Callback):
-    """Writes a file after every iteration."""
-
-    every = 1
-
-    def __init__(self, folder):
-        self.folder, self.solver = folder, None
-
-    def on_step(self, run):
-        self.solver.save(self.folder / f"{run.step}.npz")
 
 
 @pytest.mark.parametrize("accumulate", [1, 3])

@@ -8,7 +8,7 @@ import math
 from typing import Any
 
 from fastfc.cli import _common
-from fastfc.cli._common import BACKEND, add_table_options, count, fraction, not_negative, number, positive, seed
+from fastfc.cli._common import BACKEND, Store, add_table_options, count, fraction, not_negative, number, positive, seed
 from fastfc.formats.table_options import TASKS
 from fastfc.ops import rules
 from fastfc.ops.activations import ACTIVATIONS
@@ -23,15 +23,13 @@ PLATEAU = "plateau"
 RULES = tuple(sorted(rules.RULES, key=lambda name: not name.startswith("adam")))
 
 
-class _Once(argparse.Action):
-    """Keeps a value that may be given in two ways, and is an error if it is given twice."""
+class _Once(Store):
+    """Stores a value that may be given in two ways, and is an error if it is given twice."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-        given = vars(namespace).setdefault("given_once", {})
-        if self.dest in given:
-            parser.error(f"{self.metavar}: expected one, got {given[self.dest]} and {values}")
-        given[self.dest] = values
-        setattr(namespace, self.dest, values)
+        if self.dest in getattr(namespace, "given", ()):
+            parser.error(f"{self.metavar}: expected one, got {getattr(namespace, self.dest)} and {values}")
+        super().__call__(parser, namespace, values, option_string)
 
 
 def add_data_options(group: Any) -> None:
