@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from fastfc._data_sets import FASHION_MNIST_CLASSES as FASHION_MNIST_CLASSES
 from fastfc._data_sets import cifar10_in, embedded, find_cifar10, load, read_samples
 from fastfc.formats.cifar import CIFAR10_CLASSES as CIFAR10_CLASSES
-from fastfc.formats.cifar import read_batch
+from fastfc.formats.cifar import read_batch, read_cifar10
 from fastfc.formats.idx import load_idx
 from fastfc.formats.pickles import MAX_PICKLE_BYTES as MAX_PICKLE_BYTES
 from fastfc.formats.pickles import MAX_PICKLE_OPCODES as MAX_PICKLE_OPCODES
@@ -41,13 +40,6 @@ Array = NDArray[Any]
 PathLike = str | os.PathLike[str]
 
 # --------------------------------------------------------------------------------------------- CIFAR-10
-
-
-def _cifar_split(folder: PathLike, split: str) -> tuple[Array, Array]:
-    """Return all pixels (N, 3072) uint8 and labels (N,) int64 of the "train" or the "test" files."""
-    names = {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_batch"]}[split]
-    pixels, labels = zip(*(read_batch(Path(folder) / name) for name in names), strict=True)
-    return np.concatenate(pixels), np.concatenate(labels)
 
 
 def _as_pictures(pixels: Array) -> Array:
@@ -110,8 +102,7 @@ def load_CIFAR10(ROOT: PathLike) -> tuple[Array, Array, Array, Array]:
     --------
     >>> Xtr, Ytr, Xte, Yte = load_CIFAR10("cifar-10-batches-py")  # doctest: +SKIP
     """
-    train, Ytr = _cifar_split(ROOT, "train")
-    test, Yte = _cifar_split(ROOT, "test")
+    (train, Ytr), (test, Yte) = read_cifar10(ROOT)
     return _as_pictures(train), Ytr, _as_pictures(test), Yte
 
 
@@ -158,8 +149,7 @@ def get_CIFAR10_data(
     (500, 3, 32, 32)
     """
     folder = find_cifar10() if cifar10_dir is None else cifar10_in(cifar10_dir)
-    train, y_train = _cifar_split(folder, "train")
-    test, y_test = _cifar_split(folder, "test")
+    (train, y_train), (test, y_test) = read_cifar10(folder)
     if num_training < 1 or num_validation < 0 or num_training + num_validation > len(train):
         raise ValueError(
             f"num_training={num_training} (at least 1) and num_validation={num_validation} must fit into "

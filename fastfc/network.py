@@ -8,18 +8,17 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from fastfc import _display
-from fastfc._layer_arguments import batchnorm_param, layernorm_param
+from fastfc._network_calls import move_towards, predictor_of
 from fastfc._network_reference import backward_by_reference, forward_by_reference
 from fastfc._network_start import Initializer, Seed, checked_widths, draw_weights, generator, new_words
-from fastfc._ranges import require_count, require_range
+from fastfc._ranges import require_range
 from fastfc.backend import get_backend
 from fastfc.classifiers.fc_net import FullyConnectedNet, load_model
 from fastfc.course.years import legacy_of
-from fastfc.formats.model import STATISTICS, packed, unpacked
+from fastfc.formats.model import packed, unpacked
 from fastfc.params import FlatParameters, aligned_zeros
-from fastfc.training.calls import FEW_ROWS, Calls, Pass, new_call
-from fastfc.training.compiling import kernel
-from fastfc.training.memory import STREAM, Call
+from fastfc.training.calls import FEW_ROWS, Calls, Pass
+from fastfc.training.memory import STREAM
 
 __all__ = ["Network"]
 
@@ -105,18 +104,9 @@ class Network:
         self._grads = FlatParameters(net.params.shapes, net.dtype, "grads")
         self._stream = aligned_zeros(STREAM, np.dtype(np.uint32))
         self._stream[:] = words
-        for i, param in enumerate(net.bn_params, start=1):
-            gamma = net.params[f"gamma{i}"]
-            if net.normalization == "batchnorm":
-                checked = batchnorm_param({**param, "mode": "train"}, 1, gamma)
-                param.update(checked, **{key: np.array(checked[key]) for key in STATISTICS})
-            else:
-                param.update(layernorm_param(param, gamma))
         self._plain = net.input_mean is None and net.input_scale is None
         self._dtype, self._features, self._outputs = net.params.dtype, (net.dims[0],), net.dims[-1]
-        keep = float(net.dropout_param["p"]) if net.use_dropout and net.num_layers > 1 else 1.0
-        self._calls = Calls(net, self._grads, self._stream, keep)
-        self._averaging: Call | None = None
+        self._calls = Calls(net, self._grads, self._stream)
         # Kept by the last forward pass: its memory, or the caches of the reference; and the shape of its batch.
         self._last: Any = None
         self._shape: tuple[int, ...] = ()
@@ -291,28 +281,7 @@ class Network:
         >>> act(np.zeros(4)).shape
         (2,)
         """
-        require_count("rows", rows, 1)
-        features, outputs = self.dims[0], self.dims[-1]
-        plan, job, run, x, scores = self._calls.inference(rows)
-        shape: tuple[int, ...] = (rows, features)
-        if rows == 1:
-            shape, x, scores = (features,), x[0], scores[0]
-
-        def predict(X: ArrayLike) -> np.ndarray:
-            if type(X) is not np.ndarray or X.shape != shape or X.dtype.kind not in "biuf":
-                X = np.asarray(X)
-                if X.dtype.kind not in "biuf":
-                    raise TypeError(f"X: expected an array of real numbers, got dtype {X.dtype}")
-                if X.shape != shape:
-                    raise ValueError(f"X: expected shape {shape}, got {X.shape}")
-            if get_backend() != "fast":
-                return self._net.loss(X.reshape(rows, features)).reshape(scores.shape)
-            x[...] = X if self._plain else self._net._inputs(X.reshape(rows, features)).reshape(shape)
-            run(plan, 0, job)
-            return scores.copy()
-
-        predict.__doc__ = f"Scores {(outputs,) if rows == 1 else (rows, outputs)} of X {shape}."
-        return predict
+        return predictor_of(self._net, self._calls, rows)
 
     def average(self, other: "Network", tau: float) -> None:
         """Move towards another network (Polyak averaging): ``params = (1 - tau) * params + tau * other.params``.
@@ -336,17 +305,7 @@ class Network:
         if other._net._kind() != self._net._kind():
             raise ValueError(f"other: expected a network like {self!r}, got {other!r}")
         require_range("tau", tau, 0.0, 1.0)
-        mine, theirs = self.params.flat, other.params.flat
-        if get_backend() == "fast":
-            call = self._averaging = self._averaging or new_call(self._dtype, params=mine)
-            call.other_params, call.tau = theirs, tau
-            kernel("average_parameters", self._dtype)(None, 0, call)
-        else:
-            mine[:] = (1 - tau) * mine + tau * theirs
-        if self.normalization == "batchnorm":
-            for own, new in zip(self._net.bn_params, other._net.bn_params, strict=True):
-                for key in STATISTICS:
-                    own[key][:] = (1 - tau) * own[key] + tau * new[key]
+        move_towards(self._net, self._calls, other._net, tau)
 
     def copy(self) -> "Network":
         """A network of its own with the same parameters, running statistics and random stream.

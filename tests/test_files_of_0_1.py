@@ -1,8 +1,9 @@
 """Every later version reads the files that fastfc 0.1.0 wrote.
 
-Everything in ``files_of_0_1`` was written by commit 027947a and is not to be written anew.
-``expected.npz`` has what that commit computed from it: examples X (30, 5), labels y (30,), the scores of every
-network, and the losses and accuracies of two trainings.
+Everything in ``files_of_0_1`` was written by commit 027947a and is not to be written anew. ``expected.npz`` has
+what that commit computed from it: examples X (30, 5), labels y (30,), the scores of every network, and the losses and
+accuracies of two trainings. Commit 2ec2f3c wrote ``network.pkl``: a :class:`fastfc.Network` after a training pass,
+a batch X, and the scores of the next two passes, the first in test mode.
 """
 
 import io
@@ -92,6 +93,21 @@ def test_pickled_solver(expected):
     np.testing.assert_array_equal(solver.loss_history, expected["training.losses"])
     solver.train()
     assert len(solver.loss_history) == 2 * len(expected["training.losses"])
+
+
+@pytest.mark.parametrize("backend", ["fast", "reference"])
+def test_pickled_network(backend):
+    """Its running statistics are there, and dropout goes on where the random stream stood."""
+    before = unpickled("network.pkl")
+    net, X = before["network"], before["X"]
+    assert repr(net) == "Network([6, 19, 7, 4], activation='tanh', normalization='batchnorm', dtype='float64')"
+    # The chains of sums are along widths and rows; two layers divide by deviations of 0.1 and more.
+    bound = 10**2 * tolerance(np.float64, 4 * (sum(net.dims) + len(X)))
+    with fastfc.use_backend(backend):
+        for mode, wanted in ((False, before["scores"]), (True, before["training_scores"])):
+            np.testing.assert_allclose(net.forward(X, mode), wanted, rtol=0, atol=bound * np.abs(wanted).max())
+        net.backward(before["training_scores"])
+    assert np.abs(net.grads["W1"]).max() > 0
 
 
 class _Recorder:

@@ -18,8 +18,6 @@ LONG_FILES = {
     "layers.py": "the course's functions, whose module names are in pickles; two thirds are docstrings",
     "solver.py": "the course's class; two fifths are docstrings",
     "classifiers/fc_net.py": "the course's class; half are docstrings",
-    "network.py": "one class, whose methods share its memory; two fifths are docstrings",
-    "data_utils.py": "the course's loaders and theirs alike; half are docstrings",
 }
 LONG_FUNCTIONS = {
     "kernels/lowering/decimals.py:read_lines": "one loop over bytes; its state would be handed to every part of it",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fastfc.formats.npz import check_declared
 from fastfc.formats.pickles import load_pickle
 
-__all__ = ["CIFAR10_CLASSES", "FORMS", "Form", "read_batch"]
+__all__ = ["CIFAR10_CLASSES", "FORMS", "Form", "read_batch", "read_cifar10"]
 
 Array = NDArray[Any]
 
@@ -118,6 +118,16 @@ def read_batch(
     if len(codes) != len(pixels):
         raise ValueError(f"{path}: {len(pixels)} pictures but {len(codes)} labels")
     return pixels, np.array(codes, np.int64)
+
+
+def read_cifar10(folder: str | os.PathLike[str]) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """Read all of the pickled CIFAR-10: of training and of test pixels uint8 (N, 3072) and labels int64 (N,)."""
+    return _joined(folder, FORMS[0].train), _joined(folder, FORMS[0].test)
+
+
+def _joined(folder: str | os.PathLike[str], names: Iterable[str]) -> tuple[Array, Array]:
+    pixels, labels = zip(*(read_batch(Path(folder) / name) for name in names), strict=True)
+    return np.concatenate(pixels), np.concatenate(labels)
 
 
 def _read_binary(path: Path, labels: Labels, name: str, columns: int) -> tuple[Array, Array]:

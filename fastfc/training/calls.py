@@ -14,6 +14,7 @@ from fastfc.training.memory import DROPOUT, Call, Layer, Plan, Predictions, Thre
 from fastfc.training.network import Network
 from fastfc.training.parts import ALL_BLOCKS
 from fastfc.training.plan import chosen_for_scores, examples_of, make_plan, parameters_of, set_kernels, shortened
+from fastfc.training.statistics import complete_statistics
 
 __all__ = ["FEW_ROWS", "Calls", "Inference", "Pass", "new_call", "plan_of", "plan_of_rows"]
 
@@ -53,22 +54,24 @@ class Calls:
     Parameters
     ----------
     net : Network
-        Its ``bn_params`` are complete.
+        Its ``bn_params`` are completed, with running statistics of its own.
     grads : FlatParameters
         Where gradients are stored.
     stream : array (STREAM,)
         The random words that dropout is drawn from.
-    keep : float
-        Dropout's probability to keep a value.
 
     Attributes
     ----------
+    keep : float
+        Dropout's probability to keep a value.
     passes : dict of int to Pass
         By their number of rows; what is missing, :meth:`new_pass` adds.
     """
 
-    def __init__(self, net: Network, grads: FlatParameters, stream: np.ndarray, keep: float) -> None:
-        self.keep, self.passes = keep, dict[int, Pass]()
+    def __init__(self, net: Network, grads: FlatParameters, stream: np.ndarray) -> None:
+        complete_statistics(net)
+        self.keep = float(net.dropout_param["p"]) if net.use_dropout and len(net.dims) > 2 else 1.0
+        self.passes = dict[int, Pass]()
         self._net, self._grads, self._stream = net, grads, stream
         self._dtype, self._features, self._outputs = grads.dtype, net.dims[0], net.dims[-1]
         self._chosen = chosen_for_scores(net)
@@ -76,6 +79,7 @@ class Calls:
         self._whole: Plan | None = None
         self._dx = np.zeros(0, self._dtype)
         self._few: Inference | None = None
+        self._averaging: Call | None = None
 
     def new_pass(self, n: int) -> Pass:
         """Training passes of n rows, in the memory of the largest batch so far."""
@@ -124,6 +128,12 @@ class Calls:
         into[:n] = x
         run(plan, 0, job)
         return scores[:n].copy()
+
+    def average(self, others: np.ndarray, tau: float) -> None:
+        """``params = (1 - tau) * params + tau * others``, for the flat parameters of another network."""
+        call = self._averaging = self._averaging or new_call(self._dtype, params=self._net.params.flat)
+        call.other_params, call.tau = others, tau
+        kernel("average_parameters", self._dtype)(None, 0, call)
 
     def _plan(self, rows: int) -> Plan:
         """A plan on the network's own statistics and stream."""

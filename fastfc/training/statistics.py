@@ -6,7 +6,7 @@ from fastfc._layer_arguments import batchnorm_param, layernorm_param
 from fastfc.training.memory import Layer, Plan
 from fastfc.training.network import Network
 
-__all__ = ["checked_statistics", "write_back_statistics"]
+__all__ = ["checked_statistics", "complete_statistics", "write_back_statistics"]
 
 _STATISTICS = ("running_mean", "running_var")
 
@@ -27,6 +27,17 @@ def checked_statistics(plan: Plan, model: Network) -> list[tuple[np.ndarray, np.
         layer.eps, layer.momentum = checked["eps"], checked["momentum"]
         found += [(getattr(layer, key), checked[key]) for key in _STATISTICS]
     return found
+
+
+def complete_statistics(model: Network) -> None:
+    """Make every entry of the model's ``bn_params`` present; its running statistics are arrays of its own then."""
+    for i, param in enumerate(model.bn_params, start=1):
+        gamma = model.params[f"gamma{i}"]
+        if model.normalization == "batchnorm":
+            checked = batchnorm_param({**param, "mode": "train"}, 1, gamma)
+            param.update(checked, **{key: np.array(checked[key]) for key in _STATISTICS})
+        else:
+            param.update(layernorm_param(param, gamma))
 
 
 def write_back_statistics(plan: Plan, model: Network) -> None:

@@ -1,0 +1,53 @@
+"""A network's calls between training passes: predictions of few rows, and steps towards another network."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastfc._ranges import require_count
+from fastfc.backend import get_backend
+from fastfc.classifiers.fc_net import FullyConnectedNet
+from fastfc.formats.model import STATISTICS
+from fastfc.training.calls import Calls
+
+__all__ = ["move_towards", "predictor_of"]
+
+
+def predictor_of(net: FullyConnectedNet, calls: Calls, rows: int) -> Callable[[ArrayLike], np.ndarray]:
+    """The function that :meth:`fastfc.network.Network.predictor` returns."""
+    require_count("rows", rows, 1)
+    features, outputs = net.dims[0], net.dims[-1]
+    plan, job, run, x, scores = calls.inference(rows)
+    shape: tuple[int, ...] = (rows, features)
+    if rows == 1:
+        shape, x, scores = (features,), x[0], scores[0]
+    plain = net.input_mean is None and net.input_scale is None
+
+    def predict(X: ArrayLike) -> np.ndarray:
+        if type(X) is not np.ndarray or X.shape != shape or X.dtype.kind not in "biuf":
+            X = np.asarray(X)
+            if X.dtype.kind not in "biuf":
+                raise TypeError(f"X: expected an array of real numbers, got dtype {X.dtype}")
+            if X.shape != shape:
+                raise ValueError(f"X: expected shape {shape}, got {X.shape}")
+        if get_backend() != "fast":
+            return net.loss(X.reshape(rows, features)).reshape(scores.shape)
+        x[...] = X if plain else net._inputs(X.reshape(rows, features)).reshape(shape)
+        run(plan, 0, job)
+        return scores.copy()
+
+    predict.__doc__ = f"Scores {(outputs,) if rows == 1 else (rows, outputs)} of X {shape}."
+    return predict
+
+
+def move_towards(net: FullyConnectedNet, calls: Calls, other: FullyConnectedNet, tau: float) -> None:
+    """Polyak averaging of parameters and running statistics; see :meth:`fastfc.network.Network.average`."""
+    if get_backend() == "fast":
+        calls.average(other.params.flat, tau)
+    else:
+        net.params.flat[:] = (1 - tau) * net.params.flat + tau * other.params.flat
+    if net.normalization == "batchnorm":
+        for own, new in zip(net.bn_params, other.bn_params, strict=True):
+            for key in STATISTICS:
+                own[key][:] = (1 - tau) * own[key] + tau * new[key]
