@@ -20,8 +20,7 @@ LONG_FILES = {
     "classifiers/fc_net.py": "the course's class; half are docstrings",
 }
 LONG_FUNCTIONS = {
-    "kernels/lowering/decimals.py:read_lines": "one loop over bytes; its state would be handed to every part of it",
-    "training/passes.py:_pass_routine": "builds the blocks of one function of LLVM, in their order",
+    "kernels/lowering/decimals.py:read_lines": "one loop over bytes; with helpers for its parts it takes twice as long",
     "training/plan.py:make_plan": "fills in one record, in the order of its attributes",
 }
 OPENING_WITH_WHAT: dict[str, int] = {}

@@ -22,6 +22,11 @@ def test_the_version_of_the_changelog_and_of_the_recipe():
     assert f'\n  version: "{fastfc.__version__}"\n' in text_of("recipe/recipe.yaml")
 
 
+def test_the_address_of_the_recipe():
+    address = re.search(r'\[project.urls\]\nHomepage = "(.*)"', text_of("pyproject.toml"))[1]
+    assert f"\n  homepage: {address}\n" in text_of("recipe/recipe.yaml")
+
+
 def test_the_requirements_of_the_recipe():
     project, recipe = text_of("pyproject.toml"), text_of("recipe/recipe.yaml")
     listed = project[project.index("\ndependencies = [") :].split("]")[0]

@@ -208,6 +208,17 @@ def _by_columns(described):
     return call
 
 
+class _Operands(NamedTuple):
+    """The arguments of a pass's LLVM function, in groups."""
+
+    kind: ir.VectorType
+    d: ir.Value  # the number of columns
+    columns: list[ir.Value]  # pointers
+    sums: list[ir.Value]
+    matrices: list[ir.Value]
+    scalars: list[ir.Value]  # as vectors
+
+
 def _pass_routine(module, real, described, scalars):
     """The LLVM function of a pass."""
     name = f"fastfc_{described.name}_{real}"
@@ -217,63 +228,72 @@ def _pass_routine(module, real, described, scalars):
     pointers = described.columns + described.sums + described.matrices
     function, builder = routine(module, name, [WORD] * 2 + [real.as_pointer()] * pointers + [real] * scalars)
     rows, d, *arrays = function.args[: 2 + pointers]
-    columns, sums = arrays[: described.columns], arrays[described.columns : -described.matrices]
-    matrices = arrays[-described.matrices :]
-    scalars = [splat(builder, value, lanes) for value in function.args[2 + pointers :]]
+    operands = _Operands(
+        kind,
+        d,
+        arrays[: described.columns],
+        arrays[described.columns : -described.matrices],
+        arrays[-described.matrices :],
+        [splat(builder, value, lanes) for value in function.args[2 + pointers :]],
+    )
     whole = ir.Constant(ir.VectorType(FLAG, lanes), [1] * lanes)
     group = VECTORS.max_vectors * lanes
     grouped = builder.sub(d, builder.srem(d, WORD(group)))
-
-    def vectors_at(pointer, position, masks):
-        return [
-            load(builder, builder.gep(pointer, [builder.add(position, WORD(v * lanes))]), mask, kind)
-            for v, mask in enumerate(masks)
-        ]
-
-    def store_at(vectors, pointer, position, masks):
-        for v, mask in enumerate(masks):
-            store(builder, vectors[v], builder.gep(pointer, [builder.add(position, WORD(v * lanes))]), mask)
-
-    def go_down(first, count, column, masks):
-        """Vectors from a column on, down `count` rows."""
-        of_columns = [vectors_at(pointer, column, masks) for pointer in columns]
-        before = [vectors_at(pointer, column, masks) for pointer in sums]
-        entry, loop, end = builder.block, *(builder.append_basic_block(label) for label in ("down", "end"))
-        start = builder.add(builder.mul(first, d), column)
-        builder.branch(loop)
-        builder.position_at_end(loop)
-        row, position = builder.phi(WORD), builder.phi(WORD)
-        totals = [[builder.phi(kind) for _ in masks] for _ in sums]
-        values = [vectors_at(pointer, position, masks) for pointer in matrices]
-        results = [
-            described.body(
-                _Arithmetic(builder), *([part[v] for part in parts] for parts in (of_columns, totals, values)), scalars
-            )
-            for v in range(len(masks))
-        ]
-        stored = len(results[0][1])
-        for i, pointer in enumerate(matrices[len(matrices) - stored :]):
-            store_at([out[i] for _, out in results], pointer, position, masks)
-        next_row = builder.add(row, WORD(1))
-        phis = [(row, WORD(0), next_row), (position, start, builder.add(position, d))]
-        phis += [(totals[i][v], before[i][v], results[v][0][i]) for i in range(len(sums)) for v in range(len(masks))]
-        for phi, initial, following in phis:
-            phi.add_incoming(initial, entry)
-            phi.add_incoming(following, loop)
-        builder.cbranch(builder.icmp_signed("<", next_row, count), loop, end)
-        builder.position_at_end(end)
-        for i, pointer in enumerate(sums):
-            store_at([results[v][0][i] for v in range(len(masks))], pointer, column, masks)
-
     with cgutils.for_range_slice(builder, WORD(0), rows, WORD(_ROWS)) as (first, _):
         left = builder.sub(rows, first)
         count = builder.select(builder.icmp_signed("<", left, WORD(_ROWS)), left, WORD(_ROWS))
         with cgutils.for_range_slice(builder, WORD(0), grouped, WORD(group)) as (column, _):
-            go_down(first, count, column, [whole] * VECTORS.max_vectors)
+            _go_down(builder, described.body, operands, first, count, column, [whole] * VECTORS.max_vectors)
         with cgutils.for_range_slice(builder, grouped, d, WORD(lanes)) as (column, _):
-            go_down(first, count, column, [mask_of(builder, builder.sub(d, column), lanes)])
+            rest = mask_of(builder, builder.sub(d, column), lanes)
+            _go_down(builder, described.body, operands, first, count, column, [rest])
     builder.ret_void()
     return function
+
+
+def _go_down(builder, body, operands, first, count, column, masks):
+    """The loop of some vectors of columns, one for each mask, down `count` rows from row `first` on."""
+    kind, d, columns, sums, matrices, scalars = operands
+    of_columns = [_vectors_at(builder, kind, pointer, column, masks) for pointer in columns]
+    before = [_vectors_at(builder, kind, pointer, column, masks) for pointer in sums]
+    entry, loop, end = builder.block, *(builder.append_basic_block(label) for label in ("down", "end"))
+    start = builder.add(builder.mul(first, d), column)
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    row, position = builder.phi(WORD), builder.phi(WORD)
+    totals = [[builder.phi(kind) for _ in masks] for _ in sums]
+    values = [_vectors_at(builder, kind, pointer, position, masks) for pointer in matrices]
+    results = [
+        body(_Arithmetic(builder), *([part[v] for part in parts] for parts in (of_columns, totals, values)), scalars)
+        for v in range(len(masks))
+    ]
+    stored = len(results[0][1])
+    for i, pointer in enumerate(matrices[len(matrices) - stored :]):
+        _store_at(builder, [out[i] for _, out in results], pointer, position, masks)
+    next_row = builder.add(row, WORD(1))
+    phis = [(row, WORD(0), next_row), (position, start, builder.add(position, d))]
+    phis += [(totals[i][v], before[i][v], results[v][0][i]) for i in range(len(sums)) for v in range(len(masks))]
+    for phi, initial, following in phis:
+        phi.add_incoming(initial, entry)
+        phi.add_incoming(following, loop)
+    builder.cbranch(builder.icmp_signed("<", next_row, count), loop, end)
+    builder.position_at_end(end)
+    for i, pointer in enumerate(sums):
+        _store_at(builder, [results[v][0][i] for v in range(len(masks))], pointer, column, masks)
+
+
+def _vectors_at(builder, kind, pointer, position, masks):
+    """The neighbouring vectors from a position on, one for each mask."""
+    return [
+        load(builder, builder.gep(pointer, [builder.add(position, WORD(v * kind.count))]), mask, kind)
+        for v, mask in enumerate(masks)
+    ]
+
+
+def _store_at(builder, vectors, pointer, position, masks):
+    """Store vectors beside one another from a position on."""
+    for v, (vector, mask) in enumerate(zip(vectors, masks, strict=True)):
+        store(builder, vector, builder.gep(pointer, [builder.add(position, WORD(v * vector.type.count))]), mask)
 
 
 _sum_pass = _by_columns(_Pass("sum", _sum_body, 1, 1, 1))
