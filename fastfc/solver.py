@@ -27,7 +27,7 @@ from fastfc.training.checks import checked_data, comparable_labels, warn_of_unkn
 from fastfc.training.engine import Engine
 from fastfc.training.generic import GenericRun
 from fastfc.training.gradients import Accumulated, clipped
-from fastfc.training.hooks import TrainingHooks
+from fastfc.training.hooks import TrainingHooks, rules_of
 from fastfc.training.loop import lent, print_check, run_iterations
 from fastfc.training.options import OPTIONS, check_options, options_from
 from fastfc.training.own_loss import evaluated, require_fitting
@@ -486,7 +486,7 @@ class Solver:
 
     def _leaves_checks(self) -> bool:
         """Whether nothing is due in Python at the end of an epoch, so that an engine may go on over it."""
-        nothing_due = self.callback is None and self.checkpoint_name is None and self.autosave is None
+        nothing_due = self.checkpoint_name is None and self.autosave is None and rules_of(self.callback) is not None
         return nothing_due and self._plateau() is None and self._checkpoints.kept_by(self)
 
     def _autosave(self, engine: Engine) -> None:

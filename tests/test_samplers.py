@@ -251,6 +251,7 @@ def test_means_weigh_rows():
     assert mean_loss([9.0, 1.0, 2.0, 3.0, 8.0], Batches(7, 2, "order")) == (2 * 1 + 2 * 2 + 2 * 3 + 8) / 7
     assert mean_loss([9.0, 1.0, 2.0, 6.0], Batches(7, 2, "replacement")) == 3.0
     assert mean_loss([3.0], Batches(7, 2, "order")) == 3.0
+    assert np.isnan(mean_loss([], Batches(7, 2, "order")))
 
 
 @pytest.mark.parametrize("backend", ["fast", "reference"])

@@ -16,6 +16,11 @@ A callback is an object of a class derived from :class:`Callback`. Give one, or 
 >>> solver.train()
 >>> history.values["epoch"]
 [1, 2, 3]
+
+With no others than :class:`EarlyStopping` by ``"loss"``, ``"train_acc"`` or ``"val_acc"`` and :class:`History`, a
+compiled run goes on over the ends of epochs: it stops at the right one and copies the best parameters inside, and tells
+the callbacks of its epochs about every 0.06 seconds, with the same results. All others, those of derived classes
+included, are called at the end of each epoch.
 """
 
 from fastfc.callbacks._base import Callback, CallbackList, Run, adapt

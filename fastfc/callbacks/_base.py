@@ -1,7 +1,7 @@
 """Callbacks, and how a Solver calls them."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, cast
@@ -9,7 +9,7 @@ from typing import Any, cast
 from fastfc._ranges import require_count
 from fastfc.training.batches import Batches, batches_of, mean_loss
 from fastfc.training.engine import Trainer
-from fastfc.training.hooks import States, TrainingHooks
+from fastfc.training.hooks import EpochEnd, States, StoppingRule, TrainingHooks
 
 __all__ = ["Callback", "CallbackList", "Run", "adapt", "epoch_row"]
 
@@ -81,6 +81,16 @@ class Callback:
     """
 
     every: int | None = None
+
+    # In :meth:`on_epoch_end` after several epochs at once: the best parameters of them by the callback's rule.
+    _best_inside: Mapping[str, Any] | None = None
+
+    def _rules(self) -> list[StoppingRule] | None:
+        """Of a callback that only looks at each epoch's values, the rules by which it ends a training; else None.
+
+        Its :meth:`on_epoch_end` may be called later, for several epochs one after the other.
+        """
+        return None
 
     def state_dict(self) -> dict[str, Any]:
         """The state by which another object of the class can go on with the training, for :meth:`fastfc.Solver.save`.
@@ -279,6 +289,19 @@ class _SolverHooks(TrainingHooks):
             if place is not None:
                 callback.load_state_dict(left.pop(place)[1])
 
+    def rules(self) -> list[StoppingRule] | None:
+        found: list[StoppingRule] = []
+        callbacks = self._callbacks.callbacks
+        if len(set(map(id, callbacks))) < len(callbacks):
+            # One that is called twice in an epoch counts it twice.
+            return None
+        for callback in callbacks:
+            rules = callback._rules()
+            if rules is None:
+                return None
+            found += rules
+        return found
+
     def begin(self, trainer: Trainer, step: int) -> None:
         self._batches = batches_of(trainer)
         per_epoch = self._batches.steps
@@ -292,24 +315,49 @@ class _SolverHooks(TrainingHooks):
         run.model, run.step, run.epoch = trainer.model, step, trainer.epoch
         run.loss = float(trainer.loss_history[-1]) if trainer.loss_history else math.nan
         if ended:
-            run.values = self._values(trainer, run)
+            run.values = self._values(trainer, _latest(trainer, step, run.steps_per_epoch))
         self._callbacks.on_step(run)
         if ended:
             self._callbacks.on_epoch_end(run)
+
+    def after_epochs(
+        self, trainer: Trainer, ends: Sequence[EpochEnd], best: Sequence[Mapping[str, Any] | None]
+    ) -> None:
+        run = cast(Run, self._run)
+        run.model = trainer.model
+        owners = [each for each in self._callbacks.callbacks for _ in each._rules() or []]
+        try:
+            for owner, params in zip(owners, best, strict=True):
+                owner._best_inside = params
+            for end in ends:
+                run.step, run.epoch, run.loss = end.step, end.epoch, float(end.losses[-1])
+                run.values = self._values(trainer, end)
+                self._callbacks.on_epoch_end(run)
+        finally:
+            for owner in owners:
+                owner._best_inside = None
 
     def end(self, trainer: Trainer) -> None:
         run = cast(Run, self._run)
         run.model = trainer.model
         self._callbacks.on_train_end(run)
 
-    def _values(self, trainer: Trainer, run: Run) -> dict[str, float]:
-        losses = trainer.loss_history
-        found = {"loss": mean_loss(losses, cast(Batches, self._batches)) if len(losses) > 0 else math.nan}
-        for name, history in (("train_acc", trainer.train_acc_history), ("val_acc", trainer.val_acc_history)):
-            found[name] = float(history[-1]) if history else math.nan
-        rates = [config["learning_rate"] for config in trainer.optim_configs.values() if "learning_rate" in config]
-        if rates:
-            step = min(run.step, run.total_steps - 1)
+    def _values(self, trainer: Trainer, end: EpochEnd) -> dict[str, float]:
+        run = cast(Run, self._run)
+        loss = mean_loss(end.losses, cast(Batches, self._batches))
+        found = {"loss": loss, "train_acc": end.train_acc, "val_acc": end.val_acc}
+        if end.rate is not None:
+            step = min(end.step, run.total_steps - 1)
             factors = trainer._factors_from(step, 1, run.steps_per_epoch, run.total_steps)
-            found["learning_rate"] = float(rates[0] * (1.0 if factors is None else factors[0]))
-        return {**found, "seconds": perf_counter() - self._start}
+            found["learning_rate"] = float(end.rate * (1.0 if factors is None else factors[0]))
+        return {**found, "seconds": end.time - self._start}
+
+
+def _latest(trainer: Trainer, step: int, steps_per_epoch: int) -> EpochEnd:
+    """The end of an epoch to which a training has just come, with step number `step`."""
+    train_acc, val_acc = (
+        float(history[-1]) if history else math.nan for history in (trainer.train_acc_history, trainer.val_acc_history)
+    )
+    rates = (config["learning_rate"] for config in trainer.optim_configs.values() if "learning_rate" in config)
+    losses = trainer.loss_history[-steps_per_epoch:]
+    return EpochEnd(step, trainer.epoch, losses, train_acc, val_acc, next(rates, None), perf_counter())

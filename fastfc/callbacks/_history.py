@@ -2,19 +2,24 @@
 
 import math
 import os
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
 from fastfc._arguments import number
 from fastfc._ranges import require_count, require_range
 from fastfc.callbacks._base import Callback, Run, epoch_row
+from fastfc.training.capability import Methods
+from fastfc.training.hooks import StoppingRule
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
 __all__ = ["EarlyStopping", "History"]
+
+# More epochs than there ever are, as many as a float64 counts.
+_MANY = 2**53
 
 
 class _Resumable(Callback):
@@ -24,6 +29,12 @@ class _Resumable(Callback):
     """
 
     _goes_on = False
+    # The methods by which a class of this module only looks at each epoch's values.
+    _looking: ClassVar[Methods]
+
+    def _only_looks(self, kind: type) -> bool:
+        """Whether this is of a class itself, with none of its methods replaced."""
+        return type(self) is kind and kind._looking.kept_by(self)
 
     def _forget(self) -> None:
         raise NotImplementedError
@@ -127,6 +138,19 @@ class EarlyStopping(_Resumable):
         if self._parameters and {name: w.shape for name, w in self._parameters.items()} != shapes:
             raise ValueError("parameters: expected a state with the best parameters of this model, got another one's")
 
+    def _rules(self) -> list[StoppingRule] | None:
+        if not self._only_looks(EarlyStopping) or self.monitor not in ("loss", "train_acc", "val_acc"):
+            return None
+        # NumPy's scalars compare by their own dtypes.
+        if not all(isinstance(number, (int, float)) for number in (self.patience, self.min_delta)):
+            return None
+        return [
+            StoppingRule(
+                monitor=self.monitor, larger=self.mode != "min", patience=min(self.patience, _MANY),
+                min_delta=self.min_delta, keeps=self.restore_best, best=self.best, waited=min(self._waited, _MANY),
+            )
+        ]  # fmt: skip
+
     def on_epoch_end(self, run: Run) -> bool:
         if self.monitor not in run.values:
             raise ValueError(f"monitor: expected one of {', '.join(run.values)}, got {self.monitor!r}")
@@ -134,7 +158,8 @@ class EarlyStopping(_Resumable):
         if self._is_better(value):
             self.best, self.best_epoch, self._waited = value, run.epoch, 0
             if self.restore_best:
-                self._parameters = {name: np.array(w) for name, w in run.model.params.items()}
+                best = self._best_inside
+                self._parameters = dict(best or {name: np.array(w) for name, w in run.model.params.items()})
         else:
             self._waited += 1
         return self._waited >= self.patience
@@ -150,6 +175,9 @@ class EarlyStopping(_Resumable):
             return not math.isnan(value)
         gain = self.best - value if self.mode == "min" else value - self.best
         return gain > self.min_delta
+
+
+EarlyStopping._looking = Methods(EarlyStopping, "every", "on_step", "on_epoch_end", "_is_better")
 
 
 class History(_Resumable):
@@ -193,6 +221,9 @@ class History(_Resumable):
         if len({column.size for column in found.values()}) > 1:
             raise ValueError("values: expected as many numbers of each name")
         self.values = {name: column.tolist() for name, column in found.items()}
+
+    def _rules(self) -> list[StoppingRule] | None:
+        return [] if self._only_looks(History) else None
 
     def on_epoch_end(self, run: Run) -> None:
         found = epoch_row(run)
@@ -239,3 +270,6 @@ class History(_Resumable):
 
         loss, train_acc, val_acc = (self.values.get(name, []) for name in ("loss", "train_acc", "val_acc"))
         return plot_history(loss, train_acc, val_acc, path)
+
+
+History._looking = Methods(History, "every", "on_step", "on_epoch_end")

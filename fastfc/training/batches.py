@@ -1,6 +1,9 @@
 """Batches: which rows the steps of an epoch are on."""
 
-from collections.abc import Sequence
+import functools
+import math
+import operator
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,7 +11,7 @@ import numpy as np
 from fastfc.ops.samplers import SAMPLERS
 from fastfc.training.engine import Trainer
 
-__all__ = ["Batches", "batches_of", "checked_order", "mean_loss", "require_same", "require_sampler"]
+__all__ = ["Batches", "batches_of", "checked_order", "mean_loss", "require_same", "require_sampler", "sum_in_order"]
 
 
 class Batches(NamedTuple):
@@ -39,6 +42,15 @@ class Batches(NamedTuple):
     def rest(self) -> int:
         """Rows of an epoch's last batch, if they are fewer; else 0."""
         return 0 if self.sampler == "replacement" else self.rows % self.batch_size
+
+    @property
+    def short_share(self) -> float:
+        """Rows of a full batch over those of an epoch's last one."""
+        return self.batch_size / (self.rest or self.batch_size)
+
+    def counted(self, steps: int) -> float:
+        """The last `steps` batches of an epoch, of which the last one counts by its rows."""
+        return ((steps - 1) * self.batch_size + (self.rest or self.batch_size)) / self.batch_size
 
     @property
     def sizes(self) -> np.ndarray:
@@ -114,6 +126,13 @@ def checked_order(order: Any, rows: int) -> np.ndarray:
 
 
 def mean_loss(losses: Sequence[Any], batches: Batches) -> float:
-    """The mean of an epoch's losses over its rows, from all losses up to its end."""
-    last = np.asarray(losses[-batches.steps :], np.float64)
-    return float(np.average(last, weights=batches.sizes[-len(last) :]) if batches.rest else last.mean())
+    """The mean of an epoch's losses over its rows, from all losses up to its end; NaN of none."""
+    last = losses[-batches.steps :]
+    if len(last) == 0:
+        return math.nan
+    return (sum_in_order(last[:-1]) + float(last[-1]) / batches.short_share) / batches.counted(len(last))
+
+
+def sum_in_order(losses: Iterable[Any]) -> float:
+    """The sum of losses in float64, added up one after the other, as compiled code does in the middle of a training."""
+    return functools.reduce(operator.add, map(float, losses), 0.0)

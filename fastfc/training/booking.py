@@ -1,5 +1,6 @@
 """Booking: what a call of the compiled run has done, entered into the Solver's lists and dictionaries."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,9 +9,11 @@ import numpy as np
 from fastfc.optim import DEFAULTS
 from fastfc.training.engine import Trainer
 from fastfc.training.gradients import updates_after
+from fastfc.training.hooks import EpochEnd, TrainingHooks
 from fastfc.training.memory import BEST, CHECKED, DONE, PROGRESS
+from fastfc.training.stopping import StoppingInside
 
-__all__ = ["Call", "booked", "new_call"]
+__all__ = ["Call", "booked", "new_call", "tell_epochs"]
 
 
 @dataclass
@@ -20,6 +23,7 @@ class Call:
     losses: np.ndarray
     progress: np.ndarray
     accuracies: np.ndarray
+    check_ends: np.ndarray
     iterations: int  # before it
     iterations_per_epoch: int
     group: tuple[int, int, int]  # iterations of the training before it, those of an epoch, and batches to an update
@@ -31,6 +35,9 @@ class Call:
     taken: dict[str, int]
     # The parameters with the best validation accuracy, laid out like the model's.
     best_params: np.ndarray
+    # Of a call that goes on over the ends of epochs; and when it began, by time.perf_counter.
+    stopping: StoppingInside | None = None
+    start: float = 0.0
 
 
 def new_call(solver: Any, best_params: np.ndarray, count: int, before: int, epoch: int, checks: int) -> Call:
@@ -43,6 +50,7 @@ def new_call(solver: Any, best_params: np.ndarray, count: int, before: int, epoc
         losses=np.full(count, np.nan),
         progress=np.zeros(PROGRESS, np.int64),
         accuracies=np.empty(2 * checks),
+        check_ends=np.zeros(checks, np.int64),
         iterations=before,
         iterations_per_epoch=epoch,
         group=(*place, solver.accumulate),
@@ -87,3 +95,27 @@ def booked(call: Call, solver: Trainer) -> np.ndarray:
             for name, w in params.items()
         }
     return losses
+
+
+def tell_epochs(call: Call, solver: Trainer) -> None:
+    """Tell the Solver's callback of the epochs that ended within a call, once that is booked."""
+    if call.stopping is not None and isinstance(solver.callback, TrainingHooks):
+        solver.callback.after_epochs(solver, list(_ends(call, solver)), call.stopping.best())
+
+
+def _ends(call: Call, solver: Trainer) -> Iterator[EpochEnd]:
+    """The ends of epochs whose accuracies a call has taken."""
+    per_epoch, epochs = call.iterations_per_epoch, call.iterations // call.iterations_per_epoch
+    rate = next(iter(call.rates.values()), None)
+    # The first iteration of a training has a check too.
+    extra = int(call.iterations == 0 and per_epoch > 1)
+    for place in range(extra, int(call.progress[CHECKED])):
+        done = place - extra + 1
+        step = (epochs + done) * per_epoch
+        end = call.histories[0] + step - call.iterations
+        rate = None if rate is None else rate * call.lr_decay
+        yield EpochEnd(
+            step=step, epoch=call.epoch + done, losses=solver.loss_history[max(end - per_epoch, 0) : end],
+            train_acc=float(call.accuracies[2 * place]), val_acc=float(call.accuracies[2 * place + 1]), rate=rate,
+            time=call.start + 1e-9 * int(call.check_ends[place]),
+        )  # fmt: skip

@@ -107,7 +107,7 @@ def _train_steps(whole, number, steps, control):
         if steps.checked and (done == 1 or at_end):
             # Predictions are those of `predict`, which knows denormal numbers.
             restore(control)
-            finished = _check(whole, usual, number, usual_thread, steps, checks, started)
+            finished = _check(whole, usual, number, usual_thread, steps, checks, step, started)
             flush_denormals()
             if not finished or progress[memory.ENDING] != 0:
                 return
@@ -183,8 +183,8 @@ def _watch(plan, steps, step, at_end):
 
 
 @glue
-def _check(whole, plan, number, thread, steps, place, started):
-    """Both accuracies, and a copy of the best parameters; False if the team was dismissed."""
+def _check(whole, plan, number, thread, steps, place, step, started):
+    """Both accuracies, and copies of the best parameters; False if the team was dismissed."""
     before = ticks()
     _count_correct(whole, plan, number, thread, nth(steps.checks, 2 * number))
     _count_correct(whole, plan, number, thread, nth(steps.checks, 2 * number + 1))
@@ -198,18 +198,60 @@ def _check(whole, plan, number, thread, steps, place, started):
         best[0] = accuracy
         first, end = share_of(plan, thread, steps.params.size)
         assign(vector(steps.best_params, first, end - first), vector(steps.params, first, end - first))
+    at_end = (steps.before + step + 1) % steps.epoch == 0
+    stops = at_end and _judge(plan, thread, steps, step)
     if thread.index == 0:
         steps.accuracies[2 * place] = _accuracy(plan, steps, 0)
         steps.accuracies[2 * place + 1] = accuracy
         progress, now = steps.progress, ticks()
         progress[memory.CHECK_TICKS] += now - before
         progress[memory.TICKS] = now - started
-        progress[memory.ENDING] = 1 if now - started > steps.call_ticks else 0
+        steps.check_ends[place] = now - started
+        progress[memory.ENDING] = 1 if stops or now - started > steps.call_ticks else 0
         progress[memory.CHECKED] = place + 1
         if better:
             progress[memory.BEST] = place + 1
     # all of the best parameters are there, and everybody knows whether to go on
     return barrier_wait(plan.barrier, plan.num_threads)
+
+
+@glue
+def _judge(plan, thread, steps, step):
+    """Whether a stopping rule ends the training with the epoch that ends with a step; copies of the best parameters."""
+    stops = False
+    for place in range(steps.num_stopping):
+        rule = nth(steps.stopping, place)
+        if rule.monitor == memory.MEAN_OF_LOSSES:
+            value = _mean_of_losses(steps, step)
+        else:
+            value = _accuracy(plan, steps, rule.monitor)
+        # Each thread has its own: nobody has to wait until all have compared.
+        numbers = vector(rule.numbers, thread.index * memory.LINE, memory.LINE)
+        gain = value - numbers[memory.STOP_BEST] if rule.larger else numbers[memory.STOP_BEST] - value
+        # NaN never is an improvement.
+        better = gain > rule.min_delta if numbers[memory.STOP_BEGUN] != 0 else not np.isnan(value)
+        numbers[memory.STOP_WAITED] += 1
+        if better:
+            numbers[memory.STOP_BEST] = value
+            numbers[memory.STOP_BEGUN] = numbers[memory.STOP_IMPROVED] = 1
+            numbers[memory.STOP_WAITED] = 0
+            if rule.best_params.size > 0:
+                first, end = share_of(plan, thread, steps.params.size)
+                assign(vector(rule.best_params, first, end - first), vector(steps.params, first, end - first))
+        stops = stops or numbers[memory.STOP_WAITED] >= rule.patience
+    return stops
+
+
+@glue
+def _mean_of_losses(steps, step):
+    """The mean loss of the epoch that ends with a step: :func:`fastfc.training.batches.mean_loss`, bit for bit."""
+    real = steps.params.dtype.type
+    first = max(step + 1 - steps.epoch, 0)
+    total = steps.loss_before if step + 1 < steps.epoch else 0.0
+    for i in range(first, step):
+        total += np.float64(real(steps.losses[i]))
+    # No products, which compiled code adds in one rounding.
+    return (total + np.float64(real(steps.losses[step])) / steps.short_share) / steps.epoch_batches
 
 
 @glue

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from fastfc._runtime.record import Table
-from fastfc.training.memory import REPLACEMENT, Check, Examples, Plan, Steps, Validation
+from fastfc.training.memory import REPLACEMENT, Check, Examples, Plan, Steps, Stopping, Validation
 
 __all__ = ["NO_INTEGERS", "NO_NUMBERS", "training_job"]
 
@@ -17,6 +17,11 @@ NO_NUMBERS = np.zeros(0)
 @functools.cache
 def _no_validation(dtype: np.dtype) -> Table[Validation]:
     return Table(Validation, dtype, [])
+
+
+@functools.cache
+def _no_stopping(dtype: np.dtype) -> Table[Stopping]:
+    return Table(Stopping, dtype, [])
 
 
 def training_job(plan: Plan, *, examples: Examples, params: np.ndarray, losses: np.ndarray, **given: Any) -> Steps:
@@ -46,11 +51,17 @@ def training_job(plan: Plan, *, examples: Examples, params: np.ndarray, losses: 
             "checks": Table(Check, plan.dtype, []),
             "checked": False,
             "accuracies": NO_NUMBERS,
+            "check_ends": NO_INTEGERS,
             "best_accuracy": NO_NUMBERS,
             "best_params": no_reals,
             "validate": 0,
             "validation": _no_validation(plan.dtype),
             "call_ticks": 0,
+            "stopping": _no_stopping(plan.dtype),
+            "num_stopping": 0,
+            "loss_before": 0,
+            "short_share": 1,
+            "epoch_batches": 1,
             **given,
         },
     )

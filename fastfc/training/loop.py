@@ -7,7 +7,7 @@ from typing import cast
 
 from fastfc.training.batches import Batches, batches_of, checked_order, mean_loss
 from fastfc.training.engine import Engine, Trainer
-from fastfc.training.hooks import TrainingHooks
+from fastfc.training.hooks import TrainingHooks, rules_of
 from fastfc.training.state import TrainingState
 
 __all__ = ["lent", "print_check", "run_iterations"]
@@ -61,8 +61,8 @@ def _advance(
     if epoch_end:
         _tell_plateau(solver, cast(Batches, state.batches))
     state.iterations = t
-    if solver.callback is not None:
-        with lent(solver, engine):
+    if solver.callback is not None and not inside:
+        with lent(solver, engine) if rules_of(solver.callback) is None else contextlib.nullcontext():
             _call(solver, t)
     if epoch_end and solver.autosave is not None:
         solver._autosave(engine)

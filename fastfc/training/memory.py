@@ -210,6 +210,18 @@ class Check(Record):
 
 
 @record
+class Stopping(Record):
+    """A stopping rule on a value that each epoch of a training has anyway, for all threads."""
+
+    monitor: int  # ON_TRAINING or ON_VALIDATION for the accuracy, or MEAN_OF_LOSSES
+    larger: bool  # whether large values are good
+    min_delta: float  # by more than this a value must be better than the best one
+    patience: float  # so many epochs in a row without an improvement end the call
+    numbers: Float64s  # (T * LINE,): each thread's own, all equal
+    best_params: Reals  # those of the last improvement, overwritten; (0,) if nobody asks for them
+
+
+@record
 class Validation(Record):
     """Examples whose value is taken at the end of each epoch, for all threads."""
 
@@ -261,12 +273,18 @@ class Steps(Record):
     checks: Table[Check]  # of thread i: 2 * i on the training examples, 2 * i + 1 for validation; none: no checks
     checked: bool
     accuracies: Float64s  # (2 * checks,): overwritten, training and validation by turns
+    check_ends: Int64s  # (checks,): overwritten, nanoseconds from the call's beginning
     best_accuracy: Float64s  # (T * LINE,): each thread's copy of the best validation accuracy so far
     params: Reals  # all parameters of the network
     best_params: Reals  # those with the best validation accuracy
     validate: int  # the address of the kernel that validates at the ends of epochs; 0 for none
     validation: Table[Validation]  # one or none
     call_ticks: int  # nanoseconds after which the call ends, at the next check
+    stopping: Table[Stopping]  # rules that checks at the ends of epochs go by
+    num_stopping: int
+    loss_before: float  # the sum of the losses of the epoch that this call goes on with, as the Solver has them
+    short_share: float  # a full batch's rows over those of an epoch's last batch
+    epoch_batches: float  # batches of an epoch, of which the last one counts by its rows
 
 
 @record
@@ -295,6 +313,11 @@ REPLACEMENT, PERMUTATION, ORDER = range(3)
 # The numbers in `Steps.watch`: the sum of the epoch's losses so far, by row; the least mean of an epoch; epochs since
 # it was less by the tolerance; the tolerance; and how many such epochs end the call.
 EPOCH_LOSS, LEAST, STALE, TOLERANCE, PATIENCE, WATCH = range(6)
+
+# The values that `Stopping` may go by, the first two numbered like the checks; and its numbers: the best value, whether
+# there is one, epochs since then, and whether there was an improvement in this call.
+ON_TRAINING, ON_VALIDATION, MEAN_OF_LOSSES = range(3)
+STOP_BEST, STOP_BEGUN, STOP_WAITED, STOP_IMPROVED = range(4)
 
 # The metrics of `Validation`: right labels, right signs of all outputs, the mean loss, R^2.
 LABELS, SIGNS, MEAN_LOSS, COEFFICIENT = range(4)

@@ -8,6 +8,7 @@ from typing import Any, cast
 import numpy as np
 
 from fastfc._runtime.blas import single_threaded
+from fastfc._runtime.interrupts import held_back
 from fastfc._runtime.record import Table
 from fastfc._runtime.stream import state_of_words, words_of
 from fastfc._runtime.team import Team
@@ -16,11 +17,12 @@ from fastfc.ops.losses import LOSSES
 from fastfc.ops.samplers import SAMPLERS
 from fastfc.params import aligned_zeros
 from fastfc.training.batches import batches_of
-from fastfc.training.booking import Call, booked, new_call
+from fastfc.training.booking import Call, booked, new_call, tell_epochs
 from fastfc.training.capability import are_same, entries_of, frame_of, refusal
 from fastfc.training.checks import weights_of
 from fastfc.training.compiling import calls_blas, kernel
 from fastfc.training.groups import accumulated_in, set_accumulated
+from fastfc.training.hooks import rules_of
 from fastfc.training.job import NO_INTEGERS, NO_NUMBERS, training_job
 from fastfc.training.memory import CHECK_TICKS, ENDING, LINE, TICKS, Check, Plan, Predictions
 from fastfc.training.own_loss import OwnLoss
@@ -37,6 +39,7 @@ from fastfc.training.plan import (
 )  # fmt: skip
 from fastfc.training.rule_state import move_state
 from fastfc.training.statistics import checked_statistics, write_back_statistics
+from fastfc.training.stopping import StoppingInside
 
 # Accuracy checks that take longer are made from Python: a call does not end within one.
 _CHECK_SECONDS = 0.02
@@ -139,7 +142,7 @@ class CompiledRun:
         """
         solver, model, plan = self.solver, self._model, self._plan
         self._X = {
-            split: X if solver.callback is not None else in_rows(X)
+            split: X if rules_of(solver.callback) is None else in_rows(X)
             for split, X in (("train", solver.X_train), ("val", solver.X_val))
         }
         self._examples = {split: examples_of(X, plan.dtype) for split, X in self._X.items()}
@@ -266,13 +269,12 @@ class CompiledRun:
             count=len(solver.X_train), y=self._y, targets=self._targets, weights=self._weights,
             sampler=SAMPLERS.index(self._batches.sampler), short=self._short, has_short=self._short is not plan,
             progress=call.progress, before=call.group[0], epoch=call.group[1], accumulate=call.group[2],
-            lr_decay=call.lr_decay,
-            rates=NO_NUMBERS if factors is None else np.ascontiguousarray(factors, np.float64),
+            lr_decay=call.lr_decay, rates=NO_NUMBERS if factors is None else np.ascontiguousarray(factors, np.float64),
             **(self._checks_inside(call) if inside else {}),
             **({} if self._loss_of_user is None else self._loss_of_user.attributes),
         )  # fmt: skip
         self._call = call
-        start = perf_counter()
+        start = call.start = perf_counter()
         self._team.run(lambda thread: self._train_steps(plan, thread, job))
         seconds = perf_counter() - start
         losses = self._book()
@@ -302,7 +304,10 @@ class CompiledRun:
         if len(losses) > 0 and self._plan.seeded:
             # Dropout layers have seeded the stream, which drops a Gaussian in waiting.
             self._gaussian = (0, 0.0)
-        self._call = None
+        # It cannot be told in part, and then once more.
+        with held_back():
+            self._call = None
+            tell_epochs(call, self.solver)
         return losses
 
     # -------------------------------------------------------------------------------------------- accuracy checks
@@ -314,14 +319,18 @@ class CompiledRun:
         return aligned_zeros(flat.size, flat.dtype)
 
     def _checks_inside(self, call: Call) -> dict[str, Any]:
-        """The attributes of a job that make it check accuracies and keep the best parameters."""
+        """The attributes of a job that make it check accuracies, keep the best parameters and stop."""
+        solver, plan = self.solver, self._plan
+        call.stopping = StoppingInside(plan, self._model.params, rules_of(solver.callback) or [])
         return {
             "checked": True,
             "checks": self._checks_of_threads(),
             "accuracies": call.accuracies,
-            "best_accuracy": np.full(self._plan.num_threads * LINE, float(self.solver.best_val_acc)),
+            "check_ends": call.check_ends,
+            "best_accuracy": np.full(plan.num_threads * LINE, float(solver.best_val_acc)),
             "best_params": self._best_params,
             "call_ticks": int(PART_SECONDS * 1e9),
+            **call.stopping.attributes(solver.loss_history, call.iterations, self._batches),
         }
 
     def _checks_of_threads(self) -> Table[Check]:
@@ -333,9 +342,8 @@ class CompiledRun:
             for _ in self._plan.threads:
                 for split, number in samples.items():
                     drawn = number is not None and len(self._X[split]) > number
-                    job = self._predictions(
-                        split, np.empty(number, np.int64) if drawn else NO_INTEGERS, shared[split]
-                    )  # fmt: skip
+                    subset = np.empty(number, np.int64) if drawn else NO_INTEGERS
+                    job = self._predictions(split, subset, shared[split])
                     y = self._y if split == "train" else np.ascontiguousarray(solver.y_val, np.int64)
                     rows.append({"job": job, "y": y, "drawn": drawn, "correct": np.zeros(LINE, np.int64)})
             self._checks = Table(Check, self._plan.dtype, rows)
