@@ -15,6 +15,7 @@ pd = pytest.importorskip("pandas")
 from fastfc.cli import _parser, main  # noqa: E402
 from fastfc.cli._preset import TAKEN  # noqa: E402
 from fastfc.tabular import fit_table, load_table_model  # noqa: E402
+from fastfc.tabular._preset_epochs import CompiledEpochs  # noqa: E402
 
 pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="hundreds of interpreted steps take minutes")
 
@@ -165,11 +166,12 @@ def test_ctrl_c_keeps_the_best_until_then(members, capsys, monkeypatch):
 
 @pytest.mark.parametrize(("steps", "saved"), [(0, False), (4, True)])
 def test_a_training_that_diverges(steps, saved, capsys, monkeypatch, tmp_path):
-    from fastfc.tabular._preset import _Steps
+    losses, train = iter([0.5] * steps), CompiledEpochs.train
 
-    losses = iter([0.5] * steps)
-    step = _Steps.step
-    monkeypatch.setattr(_Steps, "step", lambda *args: (step(*args), next(losses, np.inf))[1])
+    def diverging(epochs, order):
+        return [([next(losses, np.inf) for _ in taken], *scores) for taken, *scores in train(epochs, order)]
+
+    monkeypatch.setattr(CompiledEpochs, "train", diverging)
     out, err = run(capsys, "--preset", "tabular", "--epochs", 9, code=1)
     told = "the best parameters until then are saved" if saved else "there is nothing to save"
     assert err.endswith(f"fastfc: warning: training diverged, 1 of 1 losses are no longer finite; {told}\n")

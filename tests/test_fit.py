@@ -9,7 +9,8 @@ import fastfc
 from fastfc import FullyConnectedNet, optim, tolerance
 from fastfc.training.fit import Fit
 from fastfc.training.gradients import clipped
-from fastfc.training.watching import watch_losses
+from fastfc.training.validation import Validation
+from fastfc.training.watching import finite_losses, watch_losses
 
 FEATURES, HIDDEN, OUTPUTS, EPOCHS = 6, (8, 5), 3, 3
 # A last batch of one row, which one of the threads has; and none.
@@ -254,3 +255,111 @@ def test_scores_between_epochs(normalization, threads):
         ends.append((net.params.flat.copy(), stream.random_sample(3)))
     for mine, theirs in zip(*ends, strict=True):
         np.testing.assert_array_equal(mine, theirs)
+
+
+def test_an_order_of_the_rows_for_each_epoch():
+    """In one call as in one for each epoch; after it, the usual order is there again."""
+    X, y = data_of(41, "softmax")
+    order = np.stack([np.random.RandomState(i).permutation(41)[:40] for i in range(EPOCHS)])
+    found = []
+    for calls in ([order], [*order[:, np.newaxis]]):
+        net = net_of()
+        with Fit(
+            net, X, y, rule=optim.sgd, batch_size=20, stream=np.random.RandomState(0), sampler="order",
+            indices=np.arange(40), threads=2,
+        ) as fit:  # fmt: skip
+            losses = [loss for each in calls for loss in fit.epochs(len(each), order=each)]
+            assert len(fit.step_losses) == 2 * len(calls[-1])
+            losses += fit.epochs(1).tolist()
+        found.append((losses, net.params.flat))
+    np.testing.assert_allclose(*(losses for losses, _ in found), rtol=tolerance(np.float64, 4), atol=0)
+    np.testing.assert_array_equal(*(params for _, params in found))
+    by_indices = net_of()
+    for rows in [*order, np.arange(40)]:
+        with Fit(
+            by_indices, X, y, rule=optim.sgd, batch_size=20, stream=np.random.RandomState(0), sampler="order",
+            indices=rows, threads=2,
+        ) as fit:  # fmt: skip
+            fit.epochs(1)
+    np.testing.assert_array_equal(by_indices.params.flat, found[0][1])
+
+
+@pytest.mark.parametrize(
+    ("options", "order"),
+    [
+        ({"sampler": "permutation"}, np.zeros((2, 40), int)),
+        ({"batch_size": 30}, np.zeros((2, 40), int)),
+        ({}, np.zeros((1, 40), int)),
+        ({}, np.full((2, 40), 41)),
+    ],
+)
+def test_wrong_orders(options, order):
+    X, y = data_of(40, "softmax")
+    given = {"rule": optim.sgd, "batch_size": 20, "sampler": "order", **options}
+    net = net_of()
+    before = net.params.flat.copy()
+    fit = Fit(net, X, y, stream=np.random.RandomState(0), **given)
+    with fit, pytest.raises(ValueError, match=r"order: expected|indices: expected"):
+        fit.epochs(2, order=order)
+    np.testing.assert_array_equal(net.params.flat, before)
+
+
+@pytest.mark.parametrize("rule", ["adam", "sgd_momentum", "rmsprop"])
+@pytest.mark.parametrize("rows", [41, 40])
+def test_a_learned_scale_of_the_features(rule, rows):
+    """Against the same training pass by pass: the gradient of the factors is that of the batch times the rows."""
+    X, y = data_of(rows, "squared")
+    X, net, rates = X.astype(np.float64), net_of("squared", activation="tanh"), [1.0, 0.5, 0.25]
+    net.reg = 0.0
+    other, config = fastfc.Network.from_net(net), {"learning_rate": 0.2}
+    optimizer, scale = fastfc.Optimizer(rule, learning_rate=0.01), np.full(FEATURES, 1.5)
+    for rate in rates:
+        for start in range(0, rows, 20):
+            x, t = X[start : start + 20], y[start : start + 20]
+            dscores = fastfc.losses.squared_loss(other.forward(x * scale), t)[1]
+            dx = other.backward(dscores)
+            optimizer.step(other, factor=rate)
+            scale, config = getattr(optim, rule)(scale, (dx * x).sum(axis=0), {**config, "learning_rate": 0.2 * rate})
+    net.input_scale = np.full(FEATURES, 1.5)
+    with Fit(
+        net, X, y, rule=getattr(optim, rule), config={"learning_rate": 0.01}, scale_config={"learning_rate": 0.2},
+        batch_size=20, sampler="order", stream=np.random.RandomState(0), threads=1,
+    ) as fit:  # fmt: skip
+        for epoch in range(2):
+            fit.epochs(1 + epoch, factors=lambda first, count: np.repeat(rates, fit.steps_per_epoch)[first:][:count])
+    steps = fit.steps_taken
+    # A rule's quotients pass on a relative rounding of the gradients, which are sums over rows and units, in each step.
+    bound = tolerance(np.float64, steps * 4 * (20 + sum(HIDDEN)) * 20)
+    np.testing.assert_allclose(net.input_scale, scale, rtol=bound)
+    assert (scale != 1.5).all()
+    largest = np.abs(other.params.flat).max()
+    np.testing.assert_allclose(net.params.flat, other.params.flat, rtol=bound, atol=bound * largest)
+
+
+@pytest.mark.parametrize("options", [{"threads": 2}, {"accumulate": 2}, {"max_norm": 1.0}, {"scale": None}])
+def test_what_a_learned_scale_does_not_go_with(options):
+    X, y = data_of(40, "softmax")
+    net = net_of()
+    net.input_scale = options.get("scale", np.ones(FEATURES))
+    given = {"threads": 1, **options}
+    given.pop("scale", None)
+    with pytest.raises(ValueError, match="scale_config: expected"):
+        Fit(net, X, y, rule=optim.sgd, batch_size=20, stream=np.random.RandomState(0), scale_config={}, **given)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_epoch_whose_losses_are_not_finite_is_the_last(threads):
+    """Its steps are taken, and validation does not see it."""
+    X, y = data_of(40, "squared")
+    rates = np.array([1e-3] * 4 + [np.inf] + [1e-3] * 20)
+    net = net_of("squared")
+    with Fit(
+        net, X, y, rule=optim.sgd, config={"learning_rate": 1.0}, batch_size=20, stream=np.random.RandomState(0),
+        threads=threads,
+    ) as fit:  # fmt: skip
+        validation = Validation(net, X, y, metric="r2")
+        factors = {"factors": lambda first, count: rates[first : first + count]}
+        losses = fit.epochs(9, watch=finite_losses(), validation=validation, **factors)
+    assert np.isfinite(losses).tolist() == [True, True, False]
+    assert np.isfinite(fit.step_losses).tolist() == [True] * 5 + [False]
+    assert len(validation.values) == 2

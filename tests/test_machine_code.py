@@ -104,6 +104,21 @@ def test_the_command_line_predicts_without_numba(folder, tmp_path):
     assert run(predict, NUMBA_CACHE_DIR=str(path))[-1] == str(sys.platform != "linux")
 
 
+@needs_compiler
+def test_the_preset_for_tables_trains_without_numba(folder):
+    pytest.importorskip("pandas")
+    path, _ = folder
+    code = (
+        "import sys, pandas as pd; from fastfc.tabular import fit_table\n"
+        "frame = pd.DataFrame({'a': range(40), 'b': [1, 2, 5, 6] * 10, 'y': [0, 1, 1, 0] * 10})\n"
+        "for target in ('y', 'a'): fit_table(frame, target, preset='tabular', num_epochs=2)\n"
+        "print('numba' in sys.modules)"
+    )
+    for _ in range(2):
+        found = run(code, NUMBA_CACHE_DIR=str(path))
+    assert found == [str(sys.platform != "linux")]
+
+
 # ------------------------------------------------------------------------------------------------- the key
 
 

@@ -28,6 +28,7 @@ from fastfc.tabular._encode import encoded, feature_names  # noqa: E402
 from fastfc.tabular._labels import kind_of_texts  # noqa: E402
 from fastfc.tabular._prepare import SplitOptions, prepare  # noqa: E402
 from fastfc.tabular._preset import CosLog, network_options, plan_of, smooth_clip_of, smooth_clipped, train  # noqa: E402
+from fastfc.tabular._preset_epochs import CompiledEpochs, EpochsByOperations  # noqa: E402
 from fastfc.tabular._report import permutation_importances  # noqa: E402
 from fastfc.tabular._split import held_out_groups, held_out_last, strata_of, weights_of_rows  # noqa: E402
 
@@ -681,8 +682,11 @@ class Published:
 
 
 @trains
+@pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("of_classes", [True, False])
-def test_the_preset_is_the_published_training(of_classes):
+def test_the_preset_is_the_published_training(of_classes, compiled, monkeypatch):
+    if not compiled:
+        monkeypatch.setattr("fastfc.tabular._preset.CompiledEpochs", EpochsByOperations)
     rng = np.random.RandomState(0)
     X = rng.standard_normal((45, 6))
     y = (X[:, 0] > X[:, 1]).astype(int) + (X[:, 2] > 1) if of_classes else np.sin(X[:, 0]) + X[:, 1]
@@ -716,6 +720,52 @@ def test_the_preset_is_the_published_training(of_classes):
     # Adam's quotients pass on a relative rounding of the gradients, which are sums over 256 units, in each step.
     bound = tolerance(np.float64, 6 * 4 * 256 * 20)
     np.testing.assert_allclose(net.loss(X), scores, rtol=bound, atol=bound * np.abs(scores).max())
+
+
+@trains
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("target", ["bought", "age"])
+def test_the_presets_compiled_epochs_are_those_step_by_step(target, weighted, monkeypatch):
+    """Epochs of three steps, in calls of one, two and more epochs; scores, losses and the best epoch's parameters."""
+    if weighted and target == "age":
+        pytest.skip("weights are for classes")
+    options = {"preset": "tabular", "num_epochs": 7, "batch_size": 50, "dtype": np.float64, "n_members": 2}
+    options |= {"class_weight": {"yes": 3}} if weighted else {"task": None if target == "bought" else "regression"}
+    calls, train = [], CompiledEpochs.train
+
+    def in_calls(epochs, order):
+        calls.append(len(order))
+        found = train(epochs, order)
+        epochs.at_once = epochs.at_once and len(calls) + 1
+        return found
+
+    monkeypatch.setattr(CompiledEpochs, "train", in_calls)
+    compiled = fit_table(shop(200), target, **options, threads=1)
+    assert calls[:3] == [1, 2, 3]
+    assert sum(calls) == 14
+    monkeypatch.setattr("fastfc.tabular._preset.CompiledEpochs", EpochsByOperations)
+    other = fit_table(shop(200), target, **options)
+    # The scaling layer's moments are rounded once more or less in each step; Adam's quotients pass that on relative to
+    # the gradients, which are sums over 256 units.
+    bound = tolerance(np.float64, 21 * 4 * 256 * 20)
+    for one, two in zip(compiled.members, other.members, strict=True):
+        for name, array in one.params.items():
+            np.testing.assert_allclose(array, two.params[name], rtol=0, atol=bound * np.abs(array).max(), err_msg=name)
+    assert len(compiled.history["loss"]) == 21
+    for name, values in compiled.history.items():
+        np.testing.assert_allclose(values, other.history[name], rtol=0, atol=bound * max(np.abs(values)), err_msg=name)
+
+
+@trains
+def test_each_epoch_of_the_preset_is_told():
+    rng, told = np.random.RandomState(0), []
+    X = rng.standard_normal((45, 6))
+    data = {"X_train": X, "y_train": (X[:, 0] > 0).astype(int), "X_val": X, "y_val": (X[:, 0] > 0).astype(int)}
+    net = FullyConnectedNet(input_dim=6, num_classes=2, **network_options(of_classes=True))
+    history = train(net, data, plan_of(45, 20, 9), 0, on_epoch=lambda h: told.append((len(h["loss"]), h["val"][-1])))
+    assert told == [(2 * i, history["val"][i]) for i in range(1, 10)]
+    # The scaling layer is in the first one.
+    assert net.input_scale is None
 
 
 @trains

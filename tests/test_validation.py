@@ -195,3 +195,61 @@ def test_of_another_network():
     validation = Validation(net_of("softmax"), X, y)
     with fit_of(net_of("softmax"), X, y) as fit, pytest.raises(ValueError, match="validation: expected one of the net"):
         fit.epochs(1, validation=validation)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_several_at_once(threads):
+    """Each has the values that it has alone; what keeps no parameters leaves those of the start."""
+    X, y = data_of("softmax")
+    found = []
+    for together in (True, False):
+        net = net_of("softmax")
+        start = net.params.flat.copy()
+        both = [
+            Validation(net, X, y, metric="loss", indices=HELD, patience=10**6),
+            Validation(net, X, y, indices=TRAIN, patience=10**6, keep=None),
+        ]
+        for chosen in [both] if together else [[each] for each in both]:
+            net.params.flat[:] = start
+            with fit_of(net, X, y, threads) as fit:
+                fit.epochs(2, validation=chosen)
+                fit.epochs(EPOCHS - 2, validation=chosen)
+        np.testing.assert_array_equal(both[1].best_numbers()[0], start)
+        found.append([each.values for each in both])
+    assert found[0] == found[1]
+    assert [len(values) for values in found[0]] == [EPOCHS, EPOCHS]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("keep", ["first", "last"])
+def test_which_of_the_best_epochs_is_kept(keep, threads):
+    X, y = data_of("softmax")
+    net = net_of("softmax")
+    # A few rows, for many epochs to be as good.
+    validation = Validation(net, X, y, indices=HELD[:4], patience=10**6, keep=keep)
+    params = []
+    with fit_of(net, X, y, threads) as fit:
+        for _ in range(30):
+            fit.epochs(1, validation=validation)
+            params.append(net.params.flat.copy())
+    places = np.flatnonzero(np.array(validation.values) == max(validation.values))
+    assert len(places) > 1
+    place = places[0 if keep == "first" else -1]
+    assert validation.best_epoch == place + 1
+    np.testing.assert_array_equal(validation.best_numbers()[0], params[place])
+
+
+def test_a_learned_scale_is_kept_too():
+    X, y = data_of("softmax")
+    net = net_of("softmax")
+    net.input_scale = np.ones(FEATURES)
+    validation = Validation(net, X, y, metric="loss", indices=HELD, patience=5)
+    assert validation.best_scale().size == 0
+    with fit_of(net, X, y, scale_config={"learning_rate": 0.1}, config={"learning_rate": 0.1}) as fit:
+        fit.epochs(300, validation=validation)
+    assert validation.best_epoch < len(validation.values)
+    last = net.input_scale.copy()
+    validation.restore()
+    assert (net.input_scale != last).any()
+    loss = losses.softmax_loss(net.loss(X[HELD]), y[HELD])[0]
+    assert abs(loss - validation.best) <= tolerance(np.float64, TERMS) * max(1, loss)

@@ -17,17 +17,16 @@ import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
-from fastfc import losses, optim
 from fastfc._defaults import Schedule
+from fastfc.backend import get_backend
 from fastfc.classifiers.fc_net import FullyConnectedNet
-from fastfc.network import Network
 from fastfc.ops.losses import LOSSES
-from fastfc.optimizer import Optimizer
 from fastfc.solver import DivergenceWarning
+from fastfc.tabular._preset_epochs import SMOOTHING, CompiledEpochs, EpochsByOperations
 
 __all__ = [
     "VAL_FRACTION",
@@ -40,12 +39,10 @@ __all__ = [
     "train",
 ]
 
-_WIDTHS, _BATCH_SIZE, _EPOCHS, _SMOOTHING = (256, 256, 256), 256, 256, 0.1
-_RATE_OF_CLASSES, _RATE_OF_NUMBERS = 0.04, 0.07
-_SCALE_FACTOR, _BIAS_FACTOR = 6.0, 0.1
-_ADAM = {"beta1": 0.9, "beta2": 0.95, "epsilon": 1e-8}
+_WIDTHS, _BATCH_SIZE, _EPOCHS = (256, 256, 256), 256, 256
 #: The rows that are held out, as the authors' estimators do by default.
 VAL_FRACTION = 0.2
+_ARRAYS = ("X_train", "X_val", "y_train", "y_val", "weights_train")
 # Rows on which the training score is taken.
 _SCORED_ROWS = 1000
 
@@ -81,7 +78,7 @@ def network_options(*, of_classes: bool) -> dict[str, Any]:
     return {
         "hidden_dims": _WIDTHS,
         "activation": "selu" if of_classes else "mish",
-        "loss_parameter": _SMOOTHING if of_classes else None,
+        "loss_parameter": SMOOTHING if of_classes else None,
     }
 
 
@@ -130,38 +127,43 @@ def train(
     """
     stream = np.random.RandomState(seed)
     _draw(net, stream)
-    steps = _Steps(net)
-    X, y = data["X_train"].astype(net.dtype), data["y_train"]
-    X_val, y_val = data["X_val"].astype(net.dtype), data["y_val"]
-    weights, record = data.get("weights_train"), LOSSES[net.loss_name]
-    some = stream.permutation(len(X))[:_SCORED_ROWS]
-    per_epoch = max(len(X) // plan.batch_size, 1)
-    total = plan.epochs * per_epoch
+    arrays = _arrays_of(data, net)
+    rows, batch = len(arrays["X_train"]), plan.batch_size
+    some, size = stream.permutation(rows)[:_SCORED_ROWS], max(rows // batch, 1)
 
-    def score(X: np.ndarray, y: np.ndarray) -> float:
-        return float(losses.score_of(record, steps.scores(X), y))
+    def factors(first: int, count: int) -> np.ndarray:
+        return CosLog().factors(first, count, size, plan.epochs * size)
 
-    history: History = {"loss": [], "train": [score(X[some], y[some])], "val": [score(X_val, y_val)]}
-    best, kept = -np.inf, steps.parameters()
-    for epoch in range(plan.epochs):
-        if halt is not None and halt.is_set():
-            break
-        order = stream.permutation(len(X))
-        for i, factor in enumerate(CosLog().factors(epoch * per_epoch, per_epoch, per_epoch, total)):
-            # The rest of the rows is in no batch of this epoch.
-            rows = order[i * plan.batch_size : (i + 1) * plan.batch_size]
-            history["loss"].append(steps.step(X[rows], y[rows], None if weights is None else weights[rows], factor))
-        if not np.isfinite(history["loss"][-per_epoch:]).all():
-            warnings.warn(f"the loss is not finite in epoch {epoch + 1}", DivergenceWarning, stacklevel=2)
-            break
-        history["train"].append(score(X[some], y[some]))
-        history["val"].append(score(X_val, y_val))
-        if history["val"][-1] >= best:
-            best, kept = history["val"][-1], steps.parameters()
-        if on_epoch is not None:
-            on_epoch(history)
-    net.params = kept
+    kind = CompiledEpochs if get_backend() == "fast" else EpochsByOperations
+    epochs = kind(net, arrays, some, batch, factors)
+    done, finite = 0, True
+    with epochs.running():
+        train, val = epochs.scores()
+        history: History = {"loss": [], "train": [train], "val": [val]}
+        while finite and done < plan.epochs and not (halt is not None and halt.is_set()):
+            count = min(epochs.at_once, plan.epochs - done)
+            # The rest of the rows is in no batch of an epoch.
+            order = np.stack([stream.permutation(rows)[: size * batch] for _ in range(count)])
+            for steps, train, val in epochs.train(order):
+                done, finite = done + 1, bool(np.isfinite(steps).all())
+                history["loss"] += steps
+                if not finite:
+                    break
+                history["train"].append(train)
+                history["val"].append(val)
+                if on_epoch is not None:
+                    on_epoch(history)
+    if not finite:
+        warnings.warn(f"the loss is not finite in epoch {done}", DivergenceWarning, stacklevel=2)
+    epochs.keep_best()
     return history
+
+
+def _arrays_of(data: Mapping[str, Any], net: FullyConnectedNet) -> dict[str, np.ndarray]:
+    """A data set's arrays; features and numbers to predict have the network's dtype."""
+    arrays = {key: np.asarray(data[key]) for key in _ARRAYS if key in data}
+    reals = ("X_train", "X_val") if LOSSES[net.loss_name].labels else _ARRAYS[:4]
+    return arrays | {key: np.ascontiguousarray(arrays[key], net.dtype) for key in reals}
 
 
 def _draw(net: FullyConnectedNet, stream: np.random.RandomState) -> None:
@@ -171,51 +173,3 @@ def _draw(net: FullyConnectedNet, stream: np.random.RandomState) -> None:
         last = i == net.num_layers
         net.params[f"W{i}"] = np.zeros(W.shape) if last else stream.standard_normal(W.shape) / math.sqrt(inputs)
         net.params[f"b{i}"] = np.zeros(b.shape) if last else stream.standard_normal(b.shape)
-
-
-class _Steps:
-    """A network behind a scaling layer, and Adam for both."""
-
-    def __init__(self, net: FullyConnectedNet) -> None:
-        self._net = Network.from_net(net, seed=0)
-        of_classes = LOSSES[net.loss_name].labels
-        self._rate = _RATE_OF_CLASSES if of_classes else _RATE_OF_NUMBERS
-        configs = {}
-        for i, inputs in enumerate(net.dims[:-1], start=1):
-            root = math.sqrt(inputs)
-            configs[f"W{i}"] = {"learning_rate": self._rate / root, "epsilon": _ADAM["epsilon"] * root}
-            configs[f"b{i}"] = {"learning_rate": self._rate * _BIAS_FACTOR}
-        self._optimizer = Optimizer("adam", configs=configs, **_ADAM)
-        self._scale, self._config = np.ones(net.dims[0], net.dtype), dict(_ADAM)
-        self._loss = _smoothed if of_classes else _squared
-
-    def step(self, x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, factor: float) -> float:
-        """One step on a batch x (N, D), with the learning rates times a factor; returns the loss."""
-        loss, dscores = self._loss(self._net.forward(x * self._scale), y, weights)
-        dx = cast(np.ndarray, self._net.backward(dscores))
-        self._optimizer.step(self._net, factor=factor)
-        self._config["learning_rate"] = _SCALE_FACTOR * self._rate * factor
-        dscale = np.einsum("ij,ij->j", dx, x)
-        self._scale, self._config = optim.adam(self._scale, dscale, self._config)
-        return loss
-
-    def scores(self, X: np.ndarray) -> np.ndarray:
-        """The network's scores of X (N, D)."""
-        return self._net.forward(X * self._scale, training=False)
-
-    def parameters(self) -> dict[str, np.ndarray]:
-        """Copies of the parameters, the scaling layer multiplied into the first one."""
-        found = {name: value.copy() for name, value in self._net.params.items()}
-        found["W1"] *= self._scale[:, np.newaxis]
-        return found
-
-
-def _smoothed(scores: np.ndarray, y: np.ndarray, weights: np.ndarray | None) -> tuple[float, np.ndarray]:
-    loss, dscores = losses.softmax_loss(scores, y, weights, label_smoothing=_SMOOTHING)
-    return float(loss), dscores
-
-
-def _squared(scores: np.ndarray, y: np.ndarray, weights: np.ndarray | None) -> tuple[float, np.ndarray]:
-    """The published loss is the mean of the squares; ours has their halves."""
-    loss, dscores = losses.squared_loss(scores, y.reshape(-1, 1), weights)
-    return 2 * float(loss), 2 * dscores

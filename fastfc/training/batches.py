@@ -10,6 +10,7 @@ import numpy as np
 
 from fastfc.ops.samplers import SAMPLERS
 from fastfc.training.engine import Trainer
+from fastfc.training.rows import checked_indices
 
 __all__ = ["Batches", "batches_of", "checked_order", "mean_loss", "require_same", "require_sampler", "sum_in_order"]
 
@@ -59,6 +60,24 @@ class Batches(NamedTuple):
         if self.rest:
             found[-1] = self.rest
         return found
+
+    def checked_orders(self, orders: Any, epochs: int, count: int) -> np.ndarray:
+        """The rows of some epochs one behind the other, int64, of orders (epochs, rows) among `count` rows.
+
+        Raises ValueError for others, or if the sampler is another than "order", or an epoch's last batch a smaller one.
+        """
+        if self.sampler != "order" or self.rest or np.shape(orders) != (epochs, self.rows):
+            raise ValueError(
+                f"order: expected sampler='order', whole batches and shape {(epochs, self.rows)}, "
+                f"got sampler={self.sampler!r}, shape {np.shape(orders)}"
+            )
+        return checked_indices(np.reshape(orders, -1), count)
+
+    def mean_losses(self, losses: np.ndarray) -> np.ndarray:
+        """The mean loss over the rows of each whole epoch, from the losses of its steps."""
+        rows = self.sizes.astype(np.float64)
+        whole = losses[: len(losses) - len(losses) % self.steps].reshape(-1, self.steps)
+        return whole @ rows / rows.sum()
 
     def draw(self, place: int, order: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
         """The row numbers of the batch at a place of its epoch, drawn from NumPy's global random stream.

@@ -66,17 +66,21 @@ def _begin_backward(plan, number):
 
 @glue
 def _input_gradient(plan, number, call):
-    """Overwrites the call's input_gradient (n, features) with the first layer's dout @ W.T; a training has none."""
+    """Overwrites the call's input_gradient (n, features), if it has one."""
     plan = borrowed(plan)
-    thread = borrowed(nth(plan.threads, number))
     call = borrowed(call)
     if call.input_gradient.size > 0:
-        layer = nth(plan.layers, 0)
-        d, d_out, W = layer.d_in, layer.d_out, layer.W.value
-        multiply(
-            plan.batch, d, d_out, layer.dout, d_out, 1, W, 1, d_out, vector(W, 0, 0), call.input_gradient, d,
-            thread.packing_buffer, 0,
-        )  # fmt: skip
+        input_gradient(plan, borrowed(nth(plan.threads, number)), call.input_gradient)
+
+
+@glue
+def input_gradient(plan, thread, dx):
+    """Overwrites dx (n * features,), the gradient of the batch, with the first layer's dout @ W.T; in one thread."""
+    layer = nth(plan.layers, 0)
+    d, d_out, W = layer.d_in, layer.d_out, layer.W.value
+    multiply(
+        plan.batch, d, d_out, layer.dout, d_out, 1, W, 1, d_out, vector(W, 0, 0), dx, d, thread.packing_buffer, 0
+    )  # fmt: skip
 
 
 @standalone(types.void, _kinds)

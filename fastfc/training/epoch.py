@@ -39,6 +39,7 @@ from fastfc.training.forward import (
 from fastfc.training.inference import call_predict, predict_rows
 from fastfc.training.memory import Plan, Steps
 from fastfc.training.ranks import backward_part, forward_part
+from fastfc.training.scaling import SCALINGS, call_learn_scale
 from fastfc.training.update import begin_batch
 from fastfc.training.validating import VALIDATIONS, call_validation
 
@@ -69,7 +70,7 @@ def _train_steps(whole, number, steps, control):
         plan, thread, called = usual, usual_thread, whole
         if at_end and steps.has_short:
             plan, thread, called = short, short_thread, steps.short
-        _draw(plan, thread, steps, (done - 1) % steps.epoch)
+        _draw(plan, thread, steps, (done - 1) % steps.cycle)
         _set_rates(thread, steps, step)
         if steps.accumulate > 1:
             begin_batch(thread, steps, (done - 1) % steps.epoch)
@@ -80,6 +81,8 @@ def _train_steps(whole, number, steps, control):
         # every weight is new, and nobody reads the batch any more
         if not barrier_wait(plan.barrier, plan.num_threads):
             return
+        if steps.learn_scale != 0:
+            call_learn_scale(steps.learn_scale, (called, number, nth(steps.scaling, 0), step))
         if steps.average.size > 0 and (steps.accumulate == 1 or group_of(thread)[memory.GROUP_ENDS] != 0):
             _average(plan, thread, steps)
         if thread.index == 0:
@@ -98,9 +101,7 @@ def _train_steps(whole, number, steps, control):
                 thread.hyperparameters[i * MOST_HYPERPARAMETERS] = thread.rates[i]
         if at_end and steps.validate != 0:
             restore(control)
-            finished = call_validation(
-                steps.validate, (whole, number, nth(steps.validation, 0), done // steps.epoch - 1 - ended)
-            )
+            finished = _validate(whole, number, steps, done // steps.epoch - 1 - ended)
             flush_denormals()
             if not finished or progress[memory.ENDING] != 0:
                 return
@@ -137,8 +138,17 @@ def _loss_of_batch(whole, plan, thread, steps, step):
 
 
 @glue
+def _validate(whole, number, steps, epoch):
+    """All values after an epoch of the call; False if the team was dismissed."""
+    for i in range(steps.validations):
+        if not call_validation(steps.validate, (whole, number, nth(steps.validation, i), epoch)):
+            return False
+    return True
+
+
+@glue
 def _draw(plan, thread, steps, place):
-    """The examples of the batch at a place in its epoch; each thread draws them all."""
+    """The examples of the batch at a place in its cycle; each thread draws them all."""
     if steps.sampler == memory.REPLACEMENT:
         choose(thread.indices, thread.stream, steps.count)
         return
@@ -178,7 +188,7 @@ def _watch(plan, steps, step, at_end):
     watch[memory.EPOCH_LOSS] = 0
     watch[memory.STALE] = watch[memory.STALE] + 1 if mean > watch[memory.LEAST] - watch[memory.TOLERANCE] else 0
     watch[memory.LEAST] = min(watch[memory.LEAST], mean)
-    if watch[memory.STALE] > watch[memory.PATIENCE]:
+    if watch[memory.STALE] > watch[memory.PATIENCE] or (watch[memory.FINITE] != 0 and not np.isfinite(mean)):
         steps.progress[memory.ENDING] = 1
 
 
@@ -296,7 +306,7 @@ def _loss(plan, step):
 
 
 # Kernels of which a run chooses one of each kind.
-_CHOICES = UPDATES, ACTIVATION_KERNELS, DROPOUT_KERNELS, ROWS_KERNELS, VALIDATIONS
+_CHOICES = UPDATES, ACTIVATION_KERNELS, DROPOUT_KERNELS, ROWS_KERNELS, VALIDATIONS, SCALINGS
 
 
 def standalone_kernel(name, dtype):
@@ -331,5 +341,6 @@ def callees(name):
         "average_parameters": [],
         **{name: [] for alternatives in _CHOICES for name in alternatives.kernels},
         "validate_epoch": ["predict_rows", "fetch_rows", *product],
+        "learn_scale": product,
     }
     return others.get(name, product)

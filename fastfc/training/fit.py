@@ -4,7 +4,7 @@ It knows neither histories nor prints nor files: whoever drives it keeps what it
 """
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 from typing import Any, cast
 
@@ -22,10 +22,11 @@ from fastfc.training.batches import Batches
 from fastfc.training.compiling import calls_blas, kernel
 from fastfc.training.gradients import updates_after
 from fastfc.training.job import NO_INTEGERS, NO_NUMBERS, training_job
-from fastfc.training.memory import DONE, ENDING, PROGRESS, Plan, Predictions
+from fastfc.training.learned_scale import LearnedScale, require_learnable
+from fastfc.training.memory import DONE, ENDING, PROGRESS, Plan
 from fastfc.training.network import Network
 from fastfc.training.own_loss import Function, OwnLoss, require_own_loss
-from fastfc.training.parts import ALL_BLOCKS, PART_SECONDS, predict_in_parts
+from fastfc.training.parts import PART_SECONDS, scores_in_parts
 from fastfc.training.plan import (
     RULES,
     chosen_for_training,
@@ -42,7 +43,7 @@ from fastfc.training.plan import (
 )
 from fastfc.training.rows import checked_indices
 from fastfc.training.statistics import checked_statistics, write_back_statistics
-from fastfc.training.validation import Validation
+from fastfc.training.validation import Validation, Validations, checked_validations
 
 __all__ = ["Fit"]
 
@@ -97,6 +98,10 @@ class Fit:
         ``average_decay * average + (1 - average_decay) * parameters``.
     stores_gradients : bool
         Whether :attr:`gradients` has the last step's.
+    scale_config : dict, optional
+        If given, the network's ``input_scale`` is learned too, by the rule with these hyperparameters: in one thread,
+        from examples that are copied to the network's dtype unless they have it. The network has it when
+        :meth:`epochs` ends.
 
     Attributes
     ----------
@@ -106,6 +111,8 @@ class Fit:
         Counted by rules that correct their moments.
     finished : array (epochs,)
         The losses that the last call of :meth:`epochs` returned, or would have, had no exception ended it.
+    step_losses : array (steps,)
+        The losses of the steps of that call.
     """
 
     def __init__(
@@ -131,6 +138,7 @@ class Fit:
         accumulate: int = 1,
         average_decay: float | None = None,
         stores_gradients: bool = False,
+        scale_config: Mapping[str, float] | None = None,
     ) -> None:
         require_count("accumulate", accumulate, 1)
         require_own_loss("loss", loss)
@@ -140,30 +148,31 @@ class Fit:
         self.net, self._rule, self._stream, self._sampler = net, rule, stream, sampler
         self._batch = min(batch_size, len(X) if indices is None else len(checked_indices(indices, len(X))))
         self._team = Team(threads_for(net, self._batch, threads))
+        scales = scale_config is not None and require_learnable(net, self._team.threads, accumulate, max_norm)
         self._train_steps = kernel("train_steps", np.dtype(net.dtype), chosen_for_training(net, rule))
         self.plan: Plan = make_plan(
-            net, self._batch, self._team.threads, rule, self._team.barrier, stores_gradients or max_norm > 0,
-            accumulates=accumulate > 1,
+            net, self._batch, self._team.threads, rule, self._team.barrier,
+            stores_gradients or max_norm > 0 or scales, accumulates=accumulate > 1,
         )  # fmt: skip
+        # The factors' gradient needs the weights as they were.
+        self.plan.updates = not scales
         set_kernels(self.plan, net, rule)
         self._limit = single_threaded() if calls_blas("train_steps", self.plan.dtype) else contextlib.nullcontext()
-        self._numbers = {
-            "reg_of_batch": reg_of_batch,
-            "loss_scale": loss_scale,
-            "max_norm": max_norm,
-            "max_value": max_value,
-        }
+        self._numbers = {"reg_of_batch": reg_of_batch, "loss_scale": loss_scale}
+        self._numbers |= {"max_norm": max_norm, "max_value": max_value}
         self._short: Plan | None = None
         self._own_loss = None if loss is None else OwnLoss(loss, net, self.plan)
         self.set_hyperparameters(config or {}, configs or {})
         self.set_data(X, y, weights, indices)
         self.set_options()
+        self._scale = None if scale_config is None else LearnedScale(net, self.plan, rule, scale_config)
         for view, values in checked_statistics(self.plan, net):
             view[:] = values
         self.average_decay = average_decay
         self.average = net.params.flat[:0] if average_decay is None else net.params.flat.copy()
         self.steps_taken = self.updates_taken = 0
-        self.finished = NO_NUMBERS
+        self.finished = self.step_losses = NO_NUMBERS
+        self._validations = Validations(self.plan, self.plan.input_scale if scales else net.params.flat[:0])
         # A guess that is too long on any machine: a short training is a single call.
         self._seconds_per_step = 1e-6 + work_of_step(net, self._batch) / _SLOW
 
@@ -199,7 +208,7 @@ class Fit:
         if drawn and rows is not None:
             raise ValueError("indices: expected None with sampler='replacement', which draws from all rows")
         loss = LOSSES[net.loss_name]
-        if not readable(X):
+        if not readable(X) or not self.plan.updates:
             X = np.ascontiguousarray(X, dtype)
         # Kept alive: compiled code knows their addresses.
         self._X = in_rows(X)
@@ -249,7 +258,8 @@ class Fit:
         *,
         watch: np.ndarray | None = None,
         factors: Callable[[int, int], np.ndarray] | None = None,
-        validation: Validation | None = None,
+        validation: Validation | Sequence[Validation] | None = None,
+        order: np.ndarray | None = None,
     ) -> np.ndarray:
         """Train for up to `count` epochs.
 
@@ -261,28 +271,39 @@ class Fit:
         factors : function, optional
             ``factors(first, count)`` gives the factors (count,) of the learning rates in `count` steps from number
             `first` on, counted from 0 by :attr:`steps_taken`.
-        validation : Validation, optional
+        validation : Validation or sequence of them, optional
             Data whose value is taken at the end of each epoch, and ends earlier; what it has seen stays in it.
+        order : integer array (count, n), optional
+            With ``sampler="order"``, row numbers of the examples of each epoch, as many as an epoch has.
 
         Returns
         -------
         losses : array (epochs,)
             The mean loss of each epoch that was finished, over its rows.
         """
-        if validation is not None and validation.net is not self.net:
-            raise ValueError("validation: expected one of the network that is trained")
+        self._validations.use(checked_validations(validation, self.net))
         total = count * self._steps_per_epoch
+        cycle, usual = self._steps_per_epoch, [thread.order for thread in self.plan.threads]
+        if order is not None:
+            cycle, rows = total, self._batches.checked_orders(order, count, len(self._X))
+            for thread in self.plan.threads:
+                thread.order = rows
         losses = np.full(total, np.nan)
         before, done, ending = self.steps_taken, 0, False
         # An epoch that an exception ended has left some.
         self.plan.accumulated[:] = 0
         try:
             while done < total and not ending:
-                ending = self._call(losses[done:], done, watch, factors, validation)
+                ending = self._call(losses[done:], done, watch, factors, cycle)
                 done = self.steps_taken - before
         finally:
+            for thread, rows in zip(self.plan.threads, usual, strict=True):
+                thread.order = rows
             write_back_statistics(self.plan, self.net)
-            self.finished = self._mean_losses(losses[: self.steps_taken - before])
+            if self._scale is not None:
+                self.net.input_scale = self.plan.input_scale.copy()
+            self.step_losses = losses[: self.steps_taken - before]
+            self.finished = self._batches.mean_losses(self.step_losses)
         return self.finished
 
     def scores(self, X: np.ndarray, indices: np.ndarray | None = None) -> np.ndarray:
@@ -290,25 +311,7 @@ class Fit:
 
         They take the training's own memory, in which a prediction of a small network need not make any.
         """
-        plan = self.plan
-        if not readable(X):
-            X = np.ascontiguousarray(X, plan.dtype)
-        count = len(X) if indices is None else len(indices)
-        found = np.empty((count, self.net.dims[-1]), plan.dtype)
-        job = Predictions(
-            plan.dtype, examples=examples_of(X, plan.dtype), count=count, softmax=False, predictions=NO_INTEGERS,
-            subset=NO_INTEGERS if indices is None else np.ascontiguousarray(indices, np.int64), scores=found,
-            **ALL_BLOCKS,
-        )  # fmt: skip
-        run = kernel("predict_rows", plan.dtype)
-        predict_in_parts(plan, job, lambda: self._team.run(lambda thread: run(plan, thread, job)))
-        return found
-
-    def _mean_losses(self, losses: np.ndarray) -> np.ndarray:
-        """The mean loss over the rows of each whole epoch, from the losses of its steps."""
-        rows = self._batches.sizes.astype(np.float64)
-        whole = losses[: len(losses) - len(losses) % self._steps_per_epoch].reshape(-1, self._steps_per_epoch)
-        return whole @ rows / rows.sum()
+        return scores_in_parts(self.plan, self._team.run, X, indices)
 
     def _call(
         self,
@@ -316,7 +319,7 @@ class Fit:
         before: int,
         watch: np.ndarray | None,
         factors: Callable[[int, int], np.ndarray] | None,
-        validation: Validation | None,
+        cycle: int,
     ) -> bool:
         """Take some of the steps whose losses are to be written; whether a stopping rule ends the training."""
         count = int(min(len(losses), max(1, PART_SECONDS / self._seconds_per_step)))
@@ -326,6 +329,7 @@ class Fit:
         )
         self._put_stream()
         progress = np.zeros(PROGRESS, np.int64)
+        rates = NO_NUMBERS if factors is None else np.ascontiguousarray(factors(self.steps_taken, count), float)
         job = training_job(
             plan,
             examples=self._examples,
@@ -338,7 +342,7 @@ class Fit:
             sampler=SAMPLERS.index(self._sampler),
             short=self._short or plan,
             has_short=self._short is not None,
-            rates=NO_NUMBERS if factors is None else np.ascontiguousarray(factors(self.steps_taken, count), float),
+            rates=rates,
             watch=NO_NUMBERS if watch is None else watch,
             average=self.average,
             average_decay=self.average_decay or 0.0,
@@ -346,16 +350,17 @@ class Fit:
             progress=progress,
             before=before,
             epoch=self._steps_per_epoch,
+            cycle=cycle,
+            **({} if self._scale is None else self._scale.attributes(self._X, rates, self.updates_taken)),
             **({} if self._own_loss is None else self._own_loss.attributes),
-            **({} if validation is None else validation.attributes(plan, count // self._steps_per_epoch + 1, progress)),
+            **self._validations.attributes(count // self._steps_per_epoch + 1, progress),
         )
         start = perf_counter()
         try:
             self._team.run(lambda thread: self._train_steps(plan, thread, job))
         finally:
             done = int(progress[DONE])
-            if validation is not None:
-                validation.book()
+            self._validations.book()
             self.steps_taken += done
             self.updates_taken += self._updates_after(before + done) - self._updates_after(before)
             self._take_stream()

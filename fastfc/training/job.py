@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from fastfc._runtime.record import Table
-from fastfc.training.memory import REPLACEMENT, Check, Examples, Plan, Steps, Stopping, Validation
+from fastfc.training.memory import REPLACEMENT, Check, Examples, Plan, Scaling, Steps, Stopping, Validation
 
 __all__ = ["NO_INTEGERS", "NO_NUMBERS", "training_job"]
 
@@ -15,16 +15,13 @@ NO_NUMBERS = np.zeros(0)
 
 
 @functools.cache
-def _no_validation(dtype: np.dtype) -> Table[Validation]:
-    return Table(Validation, dtype, [])
+def _none_of(kind: type, dtype: np.dtype) -> Table:
+    return Table(kind, dtype, [])
 
 
-@functools.cache
-def _no_stopping(dtype: np.dtype) -> Table[Stopping]:
-    return Table(Stopping, dtype, [])
-
-
-def training_job(plan: Plan, *, examples: Examples, params: np.ndarray, losses: np.ndarray, **given: Any) -> Steps:
+def training_job(
+    plan: Plan, *, examples: Examples, params: np.ndarray, losses: np.ndarray, epoch: int, **given: Any
+) -> Steps:
     """Some steps of a training; an attribute of :class:`fastfc.training.memory.Steps` that is not given is none."""
     no_reals = params[:0]
     return Steps(
@@ -33,6 +30,8 @@ def training_job(plan: Plan, *, examples: Examples, params: np.ndarray, losses: 
             "examples": examples,
             "params": params,
             "losses": losses,
+            "epoch": epoch,
+            "cycle": epoch,
             "y": NO_INTEGERS,
             "targets": no_reals,
             "weights": no_reals,
@@ -48,16 +47,19 @@ def training_job(plan: Plan, *, examples: Examples, params: np.ndarray, losses: 
             "loss_targets": no_reals,
             "accumulate": 1,
             "lr_decay": 1,
-            "checks": Table(Check, plan.dtype, []),
+            "checks": _none_of(Check, plan.dtype),
             "checked": False,
             "accuracies": NO_NUMBERS,
             "check_ends": NO_INTEGERS,
             "best_accuracy": NO_NUMBERS,
             "best_params": no_reals,
             "validate": 0,
-            "validation": _no_validation(plan.dtype),
+            "validation": _none_of(Validation, plan.dtype),
+            "validations": 0,
+            "learn_scale": 0,
+            "scaling": _none_of(Scaling, plan.dtype),
             "call_ticks": 0,
-            "stopping": _no_stopping(plan.dtype),
+            "stopping": _none_of(Stopping, plan.dtype),
             "num_stopping": 0,
             "loss_before": 0,
             "short_share": 1,

@@ -240,9 +240,26 @@ class Validation(Record):
     values: Float64s  # (epochs,): overwritten
     watch: Float64s  # (VALIDATION_WATCH,): the stopping rule
     params: Reals
+    keep: int  # the epoch whose parameters are copied: KEEP_NONE, KEEP_FIRST or KEEP_LAST of the best
     best_params: Reals
     best_statistics: Reals  # of each normalized layer its running mean and variance
+    scale: Reals  # (features,): the features' factors, if the training learns them; else (0,)
+    best_scale: Reals  # likewise
     progress: Int64s  # of the steps
+
+
+@record
+class Scaling(Record):
+    """Factors of the features that a training learns beside the parameters, in one thread."""
+
+    scale: Reals  # (features,): the plan's input_scale
+    state: Reals  # (arrays * features,): the rule's arrays, one behind the other
+    gradient: Reals  # (features,): overwritten
+    products: Reals  # (n, features): overwritten
+    X: Reals  # (N, features): the examples
+    hyperparameters: Float64s  # (MOST_HYPERPARAMETERS,)
+    rate: float  # the learning rate, which a schedule multiplies
+    rates: Float64s  # (steps,): its factors; (0,) for none
 
 
 @record
@@ -269,6 +286,7 @@ class Steps(Record):
     progress: Int64s  # (PROGRESS,): overwritten; what is missing if the threads were dismissed was not done
     before: int  # steps of the training before this call
     epoch: int  # steps of an epoch
+    cycle: int  # steps that the threads' `order` has the examples of: an epoch's, or those of several epochs
     lr_decay: float
     checks: Table[Check]  # of thread i: 2 * i on the training examples, 2 * i + 1 for validation; none: no checks
     checked: bool
@@ -278,7 +296,10 @@ class Steps(Record):
     params: Reals  # all parameters of the network
     best_params: Reals  # those with the best validation accuracy
     validate: int  # the address of the kernel that validates at the ends of epochs; 0 for none
-    validation: Table[Validation]  # one or none
+    validation: Table[Validation]
+    validations: int  # how many
+    learn_scale: int  # the address of the kernel that updates the features' factors and all parameters; 0 for none
+    scaling: Table[Scaling]  # one or none
     call_ticks: int  # nanoseconds after which the call ends, at the next check
     stopping: Table[Stopping]  # rules that checks at the ends of epochs go by
     num_stopping: int
@@ -311,8 +332,9 @@ class Call(Record):
 REPLACEMENT, PERMUTATION, ORDER = range(3)
 
 # The numbers in `Steps.watch`: the sum of the epoch's losses so far, by row; the least mean of an epoch; epochs since
-# it was less by the tolerance; the tolerance; and how many such epochs end the call.
-EPOCH_LOSS, LEAST, STALE, TOLERANCE, PATIENCE, WATCH = range(6)
+# it was less by the tolerance; the tolerance; how many such epochs end the call; and whether one ends it whose losses
+# are not all finite.
+EPOCH_LOSS, LEAST, STALE, TOLERANCE, PATIENCE, FINITE, WATCH = range(7)
 
 # The values that `Stopping` may go by, the first two numbered like the checks; and its numbers: the best value, whether
 # there is one, epochs since then, and whether there was an improvement in this call.
@@ -321,6 +343,8 @@ STOP_BEST, STOP_BEGUN, STOP_WAITED, STOP_IMPROVED = range(4)
 
 # The metrics of `Validation`: right labels, right signs of all outputs, the mean loss, R^2.
 LABELS, SIGNS, MEAN_LOSS, COEFFICIENT = range(4)
+# Of several epochs with the best value, the one whose parameters `Validation` keeps.
+KEEP_NONE, KEEP_FIRST, KEEP_LAST = range(3)
 
 # The numbers in `Validation.watch`: the best value and its epoch, from 1; epochs in all; epochs since there was an
 # improvement; by how much a value must be better to be one; and how many epochs without one do not end the training.

@@ -3,7 +3,12 @@
 from collections.abc import Callable
 from time import perf_counter
 
+import numpy as np
+
+from fastfc.training.compiling import kernel
+from fastfc.training.job import NO_INTEGERS
 from fastfc.training.memory import Plan, Predictions
+from fastfc.training.plan import examples_of, readable
 
 #: Return to Python after about this many seconds.
 PART_SECONDS = 0.06
@@ -45,3 +50,23 @@ def predict_in_parts(plan: Plan, job: Predictions, call: Callable[[], object]) -
             blocks = max(1, min(_GROWTH * blocks, int(blocks * PART_SECONDS / max(seconds, 1e-9))))
     finally:
         job.first_block, job.blocks = ALL_BLOCKS["first_block"], ALL_BLOCKS["blocks"]
+
+
+def scores_in_parts(
+    plan: Plan, run: Callable[[Callable[[int], object]], None], X: np.ndarray, indices: np.ndarray | None
+) -> np.ndarray:
+    """Scores (n, K) of examples X (n, ...) in a plan's memory, or of those of some row numbers.
+
+    `run` calls a function in every thread.
+    """
+    if not readable(X):
+        X = np.ascontiguousarray(X, plan.dtype)
+    count = len(X) if indices is None else len(indices)
+    found = np.empty((count, plan.layers[-1].d_out), plan.dtype)
+    job = Predictions(
+        plan.dtype, examples=examples_of(X, plan.dtype), count=count, softmax=False, predictions=NO_INTEGERS,
+        subset=NO_INTEGERS if indices is None else np.ascontiguousarray(indices, np.int64), scores=found, **ALL_BLOCKS,
+    )  # fmt: skip
+    kernel_of_rows = kernel("predict_rows", plan.dtype)
+    predict_in_parts(plan, job, lambda: run(lambda thread: kernel_of_rows(plan, thread, job)))
+    return found

@@ -41,15 +41,18 @@ def validate_epoch(whole, number, validation, place):
     best = sign * watch[memory.BEST_VALUE]
     # NaN is neither better nor an improvement.
     better, improved = sign * value > best, sign * value >= best + watch[memory.LEAST_GAIN]
-    if better:
+    if validation.keep == memory.KEEP_LAST:
+        better = sign * value >= best
+    if better and validation.keep != memory.KEEP_NONE:
         first, end = share_of(plan, thread, validation.params.size)
         assign(vector(validation.best_params, first, end - first), vector(validation.params, first, end - first))
     # everybody has compared the value with the best one
     if not barrier_wait(plan.barrier, plan.num_threads):
         return False
     if thread.index == 0:
-        if better:
+        if better and validation.keep != memory.KEEP_NONE:
             _keep_statistics(plan, validation)
+            assign(validation.best_scale, validation.scale)
         _note_value(validation, value, better, improved, place)
     return barrier_wait(plan.barrier, plan.num_threads)
 

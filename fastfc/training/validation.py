@@ -1,5 +1,6 @@
 """Validation data inside of a training's compiled calls: their value after each epoch, and when to end."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,9 @@ from fastfc.training.memory import (
     BEST_VALUE,
     COEFFICIENT,
     EPOCHS_SEEN,
+    KEEP_FIRST,
+    KEEP_LAST,
+    KEEP_NONE,
     LABELS,
     LEAST_GAIN,
     LINE,
@@ -32,9 +36,10 @@ from fastfc.training.parts import ALL_BLOCKS
 from fastfc.training.plan import examples_of, in_rows, readable
 from fastfc.training.rows import checked_indices
 
-__all__ = ["Validation"]
+__all__ = ["Validation", "Validations", "checked_validations"]
 
 METRICS = ("accuracy", "loss", "r2")
+KEPT = {None: KEEP_NONE, "first": KEEP_FIRST, "last": KEEP_LAST}
 
 
 class Validation:
@@ -59,6 +64,8 @@ class Validation:
         Of the examples, for accuracy and loss.
     indices : array (n,) of integers, optional
         Row numbers of the examples that count, which are not copied.
+    keep : {"first", "last", None}
+        Of several epochs with the best value, the one whose parameters are kept; None keeps none.
 
     Attributes
     ----------
@@ -86,6 +93,7 @@ class Validation:
         min_delta: float = 0.0,
         weights: Any = None,
         indices: Any = None,
+        keep: str | None = "first",
     ) -> None:
         loss, dtype, count = LOSSES[net.loss_name], np.dtype(net.dtype), len(X)
         require_count("patience", patience, 0)
@@ -112,10 +120,12 @@ class Validation:
         self.watch = np.zeros(VALIDATION_WATCH)
         self.watch[[BEST_VALUE, LEAST_GAIN, MOST_STALE]] = -np.inf if self._larger else np.inf, min_delta, patience
         self.values: list[float] = []
+        self._keep = KEPT[keep]
         self._best_params = net.params.flat.copy()
         self._best_statistics = np.zeros(2 * sum(net.dims[1:-1]), dtype)
-        self._table: Table[Record] | None = None
-        self._plan: Plan | None = None
+        # The factors of the features in the best epoch, where the training learns them.
+        self._best_scale = np.zeros(0, dtype)
+        self._record: Record | None = None
 
     @property
     def best(self) -> float:
@@ -139,9 +149,15 @@ class Validation:
                 place += width
         return self._best_params.copy(), statistics
 
+    def best_scale(self) -> np.ndarray:
+        """A copy of the factors of the features in the best epoch, (features,); (0,) if the training learns none."""
+        return self._best_scale.copy()
+
     def restore(self) -> None:
-        """Put the parameters and running statistics of the best epoch into the network, if there was one."""
+        """Put the parameters, running statistics and factors of the best epoch into the network, if there was one."""
         if self.best_epoch > 0:
+            if self._best_scale.size > 0:
+                self.net.input_scale = self.best_scale()
             self.net.params.flat[:], statistics = self.best_numbers()
             for mine, theirs in zip(self.net.bn_params, statistics, strict=True):
                 mine.update(theirs)
@@ -150,22 +166,19 @@ class Validation:
         """Go on from a best value, whose parameters somebody else has, and epochs since there was an improvement."""
         self.watch[[BEST_VALUE, STALE_EPOCHS]] = best, stale
 
-    def attributes(self, plan: Plan, epochs: int, progress: np.ndarray) -> dict[str, Any]:
-        """Of a job of the compiled run that ends at most so many epochs."""
-        if self._table is None or self._plan is not plan:
-            self._table, self._plan = Table(Record, plan.dtype, [self._made(plan)]), plan
-        (record,) = self._table
+    def begin(self, record: Record, epochs: int, progress: np.ndarray) -> None:
+        """Prepare one's record for a job that ends at most so many epochs."""
+        self._record = record
         record.values, record.progress = np.full(epochs, np.nan), progress
-        return {"validate": address("validate_epoch", plan.dtype), "validation": self._table}
 
     def book(self) -> None:
         """Enter the values of the last call, which has ended."""
-        if self._table is not None:
+        if self._record is not None:
             done = int(self.watch[EPOCHS_SEEN]) - len(self.values)
-            self.values += self._table[0].values[:done].tolist()
+            self.values += self._record.values[:done].tolist()
 
-    def _made(self, plan: Plan) -> dict[str, Any]:
-        """The attributes of the record for a plan."""
+    def made(self, plan: Plan, scale: np.ndarray) -> dict[str, Any]:
+        """The attributes of the record for a plan, and the factors of the features that are learned; (0,) for none."""
         dtype, count, outputs = plan.dtype, len(self._rows), self.net.dims[-1]
         by_scores = self._metric != LABELS
         job = Predictions(
@@ -173,6 +186,8 @@ class Validation:
             predictions=np.zeros(0 if by_scores else count, np.int64),
             scores=np.zeros((count if by_scores else 0, outputs), dtype), **ALL_BLOCKS,
         )  # fmt: skip
+        if scale.size > 0 and self._best_scale.size == 0:
+            self._best_scale = scale.copy()
         # A line of the cache for each thread at the least.
         stride = -(-outputs // LINE) * LINE
         return {
@@ -191,6 +206,9 @@ class Validation:
             "values": np.zeros(0),
             "watch": self.watch,
             "params": self.net.params.flat,
+            "keep": self._keep,
+            "scale": scale,
+            "best_scale": self._best_scale,
             "best_params": self._best_params,
             "best_statistics": self._best_statistics,
             "progress": NO_INTEGERS,
@@ -202,6 +220,49 @@ class Validation:
             return np.zeros(0)
         t = self._targets.reshape(-1, self.net.dims[-1])[self._rows].astype(np.float64)
         return ((t - t.mean(axis=0)) ** 2).sum(axis=0)
+
+
+class Validations:
+    """The validations of a training, as its compiled calls take them.
+
+    Parameters
+    ----------
+    plan : Plan
+    scale : array (features,) or (0,)
+        The factors of the features, if the training learns them.
+    """
+
+    def __init__(self, plan: Plan, scale: np.ndarray) -> None:
+        self._plan, self._scale = plan, scale
+        self.use([])
+
+    def use(self, chosen: list[Validation]) -> None:
+        """Take these from now on."""
+        if chosen != getattr(self, "_chosen", None):
+            self._chosen = chosen
+            self._records = Table(Record, self._plan.dtype, [each.made(self._plan, self._scale) for each in chosen])
+
+    def attributes(self, epochs: int, progress: np.ndarray) -> dict[str, Any]:
+        """Of a job of the compiled run that ends at most so many epochs."""
+        if not self._chosen:
+            return {}
+        for validation, record in zip(self._chosen, self._records, strict=True):
+            validation.begin(record, epochs, progress)
+        validate = address("validate_epoch", self._plan.dtype)
+        return {"validate": validate, "validation": self._records, "validations": len(self._records)}
+
+    def book(self) -> None:
+        """Enter the values of the last call, which has ended."""
+        for validation in self._chosen:
+            validation.book()
+
+
+def checked_validations(validation: Validation | Sequence[Validation] | None, net: Network) -> list[Validation]:
+    """One, several or none as a list; ValueError for one of another network."""
+    found = [validation] if isinstance(validation, Validation) else list(validation or [])
+    if any(each.net is not net for each in found):
+        raise ValueError("validation: expected one of the network that is trained")
+    return found
 
 
 def _metric_of(metric: str, net: Network) -> int:

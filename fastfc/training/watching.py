@@ -2,18 +2,28 @@
 
 import numpy as np
 
-from fastfc.training.memory import LEAST, STALE, TOLERANCE, WATCH
+from fastfc.training.memory import FINITE, LEAST, STALE, TOLERANCE, WATCH
 
-__all__ = ["note_loss", "watch_losses"]
+__all__ = ["finite_losses", "note_loss", "watch_losses"]
 
 
-def watch_losses(tolerance: float, patience: int) -> np.ndarray:
+def watch_losses(tolerance: float, patience: float) -> np.ndarray:
     """A stopping rule for :meth:`Fit.epochs`: it ends once the loss has not improved for too long.
 
     It ends after an epoch if, for more than `patience` epochs one after the other, the mean loss has been above the
     least one so far minus `tolerance`.
     """
     return np.array([0.0, np.inf, 0.0, tolerance, patience, *[0.0] * (WATCH - 5)])
+
+
+def finite_losses() -> np.ndarray:
+    """A stopping rule for :meth:`Fit.epochs`: it ends with the first epoch whose losses are not all finite.
+
+    Validation does not see that epoch.
+    """
+    watch = watch_losses(0, np.inf)
+    watch[FINITE] = 1
+    return watch
 
 
 def note_loss(watch: np.ndarray, loss: float) -> None:
