@@ -145,13 +145,14 @@ def test_wrong_options(capsys):
 @pytest.mark.parametrize(
     ("rows", "told"),
     [
-        ("r,2,x\nr,2\ng,4,y,5\n", "odd.csv, line 5: expected 3 columns, found 4"),
+        ("r,2,x\nr,2\ng,4,y,5\n", "odd.csv, line 4: expected 3 columns, found 2"),
+        ("r,2,x\ng,4,y,5\nr,2\n", "odd.csv, line 4: expected 3 columns, found 4"),
         ("r,2,x\nr,2,y,5\n", "odd.csv, line 4: expected 3 columns, found 4"),
         ('"r\ns",2,x\n\nr,2,y,5\n', "odd.csv, line 6: expected 3 columns, found 4"),
         ("r,2,x\ng,3,y\n", "the table has 2 rows with a target, too few to train on and to validate with"),
     ],
 )
-def test_rows_that_are_too_long_and_too_few_rows(rows, told, capsys):
+def test_rows_that_are_too_long_or_short_and_too_few_rows(rows, told, capsys):
     Path("odd.csv").write_text(f"a,b,label\nr,1,x\n{rows}" if "odd" in told else f"a,b,label\n{rows}")
     assert error_of(capsys, "train", "--data", "odd.csv") == told
 

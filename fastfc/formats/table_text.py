@@ -276,12 +276,16 @@ def _find_separator(lines: list[str], path: Path) -> str:
 
 
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+")
+# Behind groups of thousands, a comma can only be decimal.
+_BEHIND_GROUPS = re.compile(r"[+-]?[1-9]\d{0,2}(?:\.\d{3})+,\d+", re.ASCII)
 
 
 def _find_decimal(lines: list[str], separator: str, path: Path) -> str:
     cells = dict.fromkeys(cell for row in _cells_by(separator, lines, path) for cell in row)
     commas = [cell for cell in cells if "," in cell and kind_of(cell, ",") in _NUMBERS]
     points = [cell for cell in cells if kind_of(cell, ".") == "decimal"]
+    if not points and any(map(_BEHIND_GROUPS.fullmatch, cells)):
+        return ","
     if not commas:
         return "."
     if points:

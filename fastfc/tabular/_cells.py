@@ -1,6 +1,7 @@
 """The cells of one column of a frame, as texts and as numbers."""
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from fastfc.tabular._pandas import pandas
 __all__ = [
     "BOOLEANS",
     "booleans_of",
+    "grouped_example",
     "is_numeric",
     "looks_numeric",
     "numbers_of",
@@ -34,6 +36,10 @@ _GROUPED = re.compile(
     r"|(?P<sign>[ '\u2019\u00a0\u2009\u202f])\d{3}((?P=sign)\d{3})*([.,]\d+)?)",
     re.ASCII,
 )
+
+
+# A group before a point, where commas are known to be decimal.
+_BY_POINTS = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}", re.ASCII)
 
 
 def is_numeric(series: Any) -> bool:
@@ -72,6 +78,28 @@ def _number(text: str) -> float | None:
         whole, rest = (text[:last], text[last + 1 :]) if last >= 0 and text.count(text[last]) == 1 else (text, "")
         text = re.sub(r"[^-+\d]", "", whole) + "." + rest
     return number_of(text, ".")
+
+
+def grouped_example(texts: Iterable[str], decimal: str | None = None) -> str | None:
+    """A text with groups of thousands and a decimal sign, if there is one and all are numbers with one reading.
+
+    All have the same signs: beside `1.234.567`, `1.234` could be two numbers; and they could be names of versions.
+    With a decimal sign that is known, `1.234` is one with groups if commas are decimal.
+    """
+    example, groups, decimals = None, set(), {decimal} - {None}
+    for text in texts:
+        number = text.replace("\N{MINUS SIGN}", "-")
+        if _GROUPED.fullmatch(number) or (decimal == "," and _BY_POINTS.fullmatch(number)):
+            signs = re.findall(r"[^-+\d]", number)
+            groups.add(signs[0])
+            if signs[-1] != signs[0]:
+                example = example or text
+                decimals.add(signs[-1])
+        elif number_of(number, decimal or ".") is not None and not _CODE.fullmatch(number):
+            decimals |= {decimal or "."} & set(number)
+        else:
+            return None
+    return example if len(groups) == 1 and len(decimals) <= 1 and not groups & decimals else None
 
 
 def numbers_of(series: Any) -> tuple[np.ndarray, list[str]]:

@@ -11,11 +11,12 @@ from fastfc._defaults import val_fraction
 from fastfc.formats.table_look import label_fault, told_task
 from fastfc.formats.table_options import TASKS
 from fastfc.formats.table_text import shown
-from fastfc.tabular._cells import is_numeric, looks_numeric, numbers_of, numbers_otherwise, texts_of
+from fastfc.tabular._cells import grouped_example, is_numeric, looks_numeric, numbers_of, numbers_otherwise, texts_of
 from fastfc.tabular._columns import describe, fitted, kind_of_column
 from fastfc.tabular._dates import dates_of
 from fastfc.tabular._encode import encoded, feature_names
 from fastfc.tabular._labels import kind_of_texts, kind_of_values
+from fastfc.tabular._pandas import pandas
 from fastfc.tabular._split import held_out, held_out_groups, held_out_last, weights_of_rows
 
 __all__ = ["Prepared", "SplitOptions", "prepare"]
@@ -93,6 +94,8 @@ def prepare(
     if not len(frame):
         raise ValueError("the table has no row without a missing value")
     frame = frame.reset_index(drop=True)
+    frame, told = _ungrouped(frame, split.groups)
+    notes += told
     y, names = _target(frame[target], task, notes)
     columns, left_out = describe(frame.drop(columns=[target, *([split.groups] if split.groups else [])]))
     notes += [f"left out: column {name!r}, {why}" for name, why in left_out.items()]
@@ -152,6 +155,19 @@ def _target(series: Any, task: str, notes: list[str]) -> tuple[np.ndarray, list[
     more = ", ..." if len(names) > 10 else ""
     notes.append(f"labels: column {series.name!r}, {len(names)} classes: {each}{more}{told}")
     return y, names
+
+
+def _ungrouped(frame: Any, groups: str | None) -> tuple[Any, list[str]]:
+    """A frame whose numbers in groups of thousands are no texts any more, and a line for each column."""
+    types, notes = pandas().api.types, []
+    for name in frame.columns:
+        if name == groups or not (types.is_object_dtype(frame[name].dtype) or types.is_string_dtype(frame[name].dtype)):
+            continue
+        example = grouped_example(texts_of(frame[name])[0])
+        if example is not None:
+            frame = frame.assign(**{name: numbers_of(frame[name])[0]})
+            notes.append(f"column {name!r}: numbers in groups of thousands, such as {example!r:.40}")
+    return frame, notes
 
 
 def _told_numbers(frame: Any, names: list[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """Tables in files as frames: text tables whose cells are texts, and Parquet."""
 
+import re
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from fastfc.formats.table_text import (
     text_lines,
 )
 from fastfc.formats.table_view import View, leave_out, look
+from fastfc.tabular._cells import grouped_example
 from fastfc.tabular._pandas import NEEDED, pandas
 
 __all__ = ["has_parquet_suffix", "read_new_rows", "read_to_train", "target_of"]
@@ -127,27 +129,44 @@ def _read_text(view: View, names: list[str]) -> Any:
             compression="gzip" if view.path.name.casefold().endswith(".gz") else None,
         )
     except (UnicodeDecodeError, ValueError) as error:
-        _refuse_wide_rows(view, len(names))
+        _refuse_uneven_rows(view, len(names))
         raise ValueError(f"{view.path}: {error}") from error
-    return pd.DataFrame({name: _cleaned(frame[name], view.dialect.decimal) for name in names})
+    # pandas fills a row behind its last cell with empty ones.
+    if (frame[names[-1]] == "").any() and _may_have_short_rows(view, len(names)):
+        _refuse_uneven_rows(view, len(names))
+    return pd.DataFrame({name: _cleaned(frame[name], view) for name in names})
 
 
-def _refuse_wide_rows(view: View, width: int) -> None:
-    """Raise ValueError for the first row with too many cells; those of short rows are missing at the end."""
+def _may_have_short_rows(view: View, width: int) -> bool:
+    """Whether there is a line with too few separators, or with quotes, in which it would take longer to count them."""
+    separator = view.dialect.separator
+    if separator == " ":
+        return True
     with opened(view.path) as file:
-        lines = islice(text_lines(file, view.head.encoding), view.start, None)
-        for line, cells in records(lines, view.dialect.separator, view.path, view.start):
-            if len(cells) > width + view.trailing:
+        lines = text_lines(file, view.head.encoding)
+        return any(line.count(separator) < width - 1 or '"' in line for line in islice(lines, view.start, None))
+
+
+def _refuse_uneven_rows(view: View, width: int) -> None:
+    """Raise ValueError for the first row with too many cells, or too few."""
+    with opened(view.path) as file:
+        lines = text_lines(file, view.head.encoding)
+        rows = records(islice(lines, view.start, None), view.dialect.separator, view.path, view.start)
+        for line, cells in rows:
+            if not width <= len(cells) <= width + view.trailing:
                 raise ValueError(f"{view.path}, line {line}: expected {width} columns, found {len(cells)}")
 
 
-def _cleaned(series: Any, decimal: str) -> Any:
+def _cleaned(series: Any, view: View) -> Any:
+    """A column's texts without blanks around them, None for a missing value; numbers with a decimal point."""
     pd = pandas()
     codes, found = pd.factorize(series)
-    texts: list[str | None] = []
-    for text in found:
-        text = str(text).strip()
-        number = number_of(text, decimal) if decimal == "," else None
-        texts.append(None if is_missing(text) else text if number is None else text.replace(",", "."))
+    texts = [None if is_missing(text) else text for text in (str(text).strip() for text in found)]
+    if view.dialect.decimal == ",":
+        example = grouped_example(filter(None, texts), ",")
+        if example is not None:
+            view.notes.append(f"column {series.name!r}: numbers in groups of thousands, such as {example!r:.40}")
+            texts = [text and re.sub(r"[^-+\d,]", "", text.replace("\N{MINUS SIGN}", "-")) for text in texts]
+        texts = [text.replace(",", ".") if text and number_of(text, ",") is not None else text for text in texts]
     values = np.array([*texts, None], object)
     return pd.Series(values[codes], name=series.name, dtype=object)
