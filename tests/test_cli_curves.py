@@ -1,5 +1,6 @@
 """Curves of a training in a terminal: their characters, and where they are shown."""
 
+import io
 import math
 import os
 import re
@@ -10,6 +11,7 @@ import types
 import numpy as np
 import pytest
 
+from fastfc.cli import _watch
 from fastfc.cli._curves import ASCII, BLOCKS, columns_of, curves, levels_of, sparkline
 
 SMALL = ["--hidden", "8", "--epochs", "3", "--batch-size", "20"]
@@ -135,6 +137,54 @@ def test_curves_on_a_terminal(npz, encoding, levels):
     assert lines[1].startswith("epoch 3/3 100%|")
     assert len(lines) == 2
     assert max(map(len, lines)) <= 100
+
+
+class Terminal(io.StringIO):
+    encoding = "ascii"
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("members", [1, 3])
+def test_one_bar_for_several_trainings(members, monkeypatch):
+    """The curves are those of the first one that goes on; the bar is that of all."""
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setattr(_watch, "_REDRAWN_SECONDS", 0)
+    drawn = []
+
+    def follow(show, number, epochs):
+        histories = {"loss_history": [9.0 - number] * epochs, "val_acc_history": [0.0, *[number / 10] * epochs]}
+        histories |= {"train_acc_history": histories["val_acc_history"], "epoch": epochs}
+        show(types.SimpleNamespace(model=types.SimpleNamespace(class_names=["a"]), **histories), number)
+        found = re.findall(r"loss (\d) .* val", sys.stderr.getvalue().rpartition("\r")[2])
+        drawn.append(9 - int(found[0]) if found else None)
+
+    with _watch.progress(4, 4, False, members=members) as show:
+        # The highest ones first.
+        for number in range(members, 0, -1):
+            follow(show, number, 2)
+        for number in range(1, members + 1):
+            follow(show, number, 4)
+    assert drawn == ([1, 1] if members == 1 else [None, None, 1, 1, 2, 3])
+    curve, bar = screen(sys.stderr.getvalue())
+    assert curve.startswith(f"loss {9 - members} ")
+    told = "" if members == 1 else f"member {members} of {members}, "
+    assert bar.startswith(f"{told}epoch 4/4 100%|")
+    assert f"loss {9 - members}, " in bar
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_lines_of_several_trainings(members, capsys):
+    with _watch.progress(4, 8, False, every=2, members=members) as show:
+        for epoch in range(1, 5):
+            for number in range(1, members + 1):
+                one = solver(["a"])
+                one.train_acc_history, one.epoch = [0.5], epoch
+                show(one, number)
+    names = [""] if members == 1 else ["member 1 of 2, ", "member 2 of 2, "]
+    expected = [f"{name}epoch {epoch}/4: loss 0.512, train 50.0%, val 80.0%" for epoch in (2, 4) for name in names]
+    assert capsys.readouterr().err.splitlines() == expected
 
 
 def test_no_curves_where_there_is_no_terminal(npz):

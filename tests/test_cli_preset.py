@@ -154,7 +154,11 @@ def test_the_extra_is_named(capsys, monkeypatch):
 def test_ctrl_c_keeps_the_best_until_then(members, capsys, monkeypatch):
     @contextlib.contextmanager
     def interrupting(*_):
-        yield lambda shown: shown.epoch == 5 and signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        yield (
+            lambda shown, number: (
+                (number, shown.epoch) == (1, 5) and signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            )
+        )
 
     monkeypatch.setattr("fastfc.cli._preset.progress", interrupting)
     # It would take hours.

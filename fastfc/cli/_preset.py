@@ -125,24 +125,17 @@ def train_preset(args: argparse.Namespace, data: dict[str, Any], description: di
     tell(data)
     if args.members > 1:
         print(f"fastfc: {args.members} members, {plan.epochs} epochs each", file=sys.stderr)
-    # The progress is that of all members together.
-    epochs, halt, lock = args.members * plan.epochs, threading.Event(), threading.Lock()
-    steps = epochs * max(len(data["X_train"]) // plan.batch_size, 1)
-    shown = Recorded(SimpleNamespace(class_names=data.get("class_names")))
+    halt, lock = threading.Event(), threading.Lock()
+    steps = plan.epochs * max(len(data["X_train"]) // plan.batch_size, 1)
+    described = SimpleNamespace(class_names=data.get("class_names"))
 
-    def on_epoch(history: History) -> None:
+    def on_epoch(member: int, history: History) -> None:
         with lock:
-            if not shown.val_acc_history:
-                shown.train_acc_history.append(history["train"][0])
-                shown.val_acc_history.append(history["val"][0])
-            shown.loss_history += history["loss"][-(steps // epochs) :]
-            shown.train_acc_history.append(history["train"][-1])
-            shown.val_acc_history.append(history["val"][-1])
-            show(shown)
+            show(Recorded(described, history["loss"], history["train"], history["val"]), member + 1)
 
-    every = args.members if args.epochs is not None else max(epochs // EPOCHS, 1)
+    every = 1 if args.epochs is not None else max(plan.epochs // EPOCHS, 1)
     with (
-        progress(epochs, steps, args.quiet, every) as show,
+        progress(plan.epochs, steps, args.quiet, every, args.members) as show,
         ctrl_c_calls(halt.set),
         reported(MemoryError, ValueError, what="training"),
         warnings.catch_warnings(),
@@ -155,13 +148,13 @@ def train_preset(args: argparse.Namespace, data: dict[str, Any], description: di
     finite = [bool(np.isfinite(history["loss"]).all()) for history in histories]
     # A network without an epoch has scores that are all alike.
     kept = [(net, history) for net, history in trained if len(history["val"]) > 1]
-    code = 0
+    code, done = 0, sum(len(history["val"]) - 1 for history in histories)
     if not all(finite):
         code = DIVERGED
         line = f"warning: training diverged, {finite.count(False)} of {args.members} losses are no longer finite"
-    elif sum(len(history["val"]) - 1 for history in histories) < epochs:
+    elif done < args.members * plan.epochs:
         code = INTERRUPTED
-        line = f"interrupted after {shown.epoch} of {epochs} epochs"
+        line = f"interrupted after {done} of {args.members * plan.epochs} epochs"
     if code != 0:
         many = f" of {len(kept)} members" if args.members > 1 else ""
         saved = f"the best parameters{many} until then are saved" if kept else "there is nothing to save"

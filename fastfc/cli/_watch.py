@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from fastfc.solver import Solver
 
     State = tuple[dict[str, np.ndarray], list[dict[str, np.ndarray]]]
+
+
+# On a terminal, curves are drawn anew after this many seconds at the earliest.
+_REDRAWN_SECONDS = 0.05
 
 
 class DivergedError(Exception):
@@ -91,19 +96,23 @@ def ctrl_c_calls(stop: Callable[[], object]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def progress(epochs: int, steps: int, quiet: bool, every: int = 1) -> Iterator[Callable[[Histories], object]]:
-    """A bar under curves on a terminal; elsewhere a line every so many epochs, and for the last one."""
+def progress(epochs: int, steps: int, quiet: bool, every: int = 1, members: int = 1) -> Iterator[Callable[..., object]]:
+    """A function ``show(histories, number=1)``, which shows how far a training is, or each of several by its number.
+
+    On a terminal it moves one bar for all of them, under the curves of the first one that goes on. Elsewhere it prints
+    a line every so many epochs, and for the last one.
+    """
     if quiet:
-        yield lambda solver: None
+        yield lambda solver, number=1: None
         return
     if not sys.stderr.isatty():
-        shown = 0
+        shown = [0] * (members + 1)
 
-        def print_epoch(solver: Histories) -> None:
-            nonlocal shown
-            if solver.epoch > shown and (solver.epoch % every == 0 or solver.epoch == epochs):
-                shown = solver.epoch
-                print(f"epoch {shown}/{epochs}: {figures(solver)}", file=sys.stderr, flush=True)
+        def print_epoch(solver: Histories, number: int = 1) -> None:
+            if solver.epoch > shown[number] and (solver.epoch % every == 0 or solver.epoch == epochs):
+                shown[number] = solver.epoch
+                told = f"{_named(number, members)}epoch {solver.epoch}/{epochs}: {figures(solver)}"
+                print(told, file=sys.stderr, flush=True)
 
         yield print_epoch
         return
@@ -116,7 +125,7 @@ def progress(epochs: int, steps: int, quiet: bool, every: int = 1) -> Iterator[C
     with (
         tqdm(
             desc="loading kernels, compiling them if new",
-            total=steps,
+            total=members * steps,
             dynamic_ncols=True,
             position=1,
             leave=True,
@@ -124,15 +133,27 @@ def progress(epochs: int, steps: int, quiet: bool, every: int = 1) -> Iterator[C
         ) as bar,
         tqdm(dynamic_ncols=True, position=0, leave=True, bar_format="{desc}") as line,
     ):
-        levels = levels_of(sys.stderr)
+        levels, taken, drawn = levels_of(sys.stderr), [0] * (members + 1), -math.inf
 
-        def move_bar(solver: Histories) -> None:
-            line.set_description_str(curves(solver, columns_of(sys.stderr), levels))
-            bar.set_description_str(f"epoch {min(solver.epoch + 1, epochs)}/{epochs}", refresh=False)
-            bar.set_postfix_str(figures(solver), refresh=False)
-            bar.update(len(solver.loss_history) - bar.n)
+        def move_bar(solver: Histories, number: int = 1) -> None:
+            nonlocal drawn
+            taken[number] = len(solver.loss_history)
+            now, ends = perf_counter(), sum(taken) == bar.total
+            # Epochs may be shorter than it takes to draw them.
+            if ends or (now - drawn >= _REDRAWN_SECONDS and min(taken[1:number], default=steps) == steps):
+                drawn = now
+                line.set_description_str(curves(solver, columns_of(sys.stderr), levels))
+                epoch = min(solver.epoch + 1, epochs)
+                bar.set_description_str(f"{_named(number, members)}epoch {epoch}/{epochs}", refresh=False)
+                bar.set_postfix_str(figures(solver), refresh=False)
+            bar.update(sum(taken) - bar.n)
 
         yield move_bar
+
+
+def _named(number: int, members: int) -> str:
+    """Which of several trainings it is, for the beginning of a line."""
+    return f"member {number} of {members}, " if members > 1 else ""
 
 
 def figures(solver: Histories) -> str:

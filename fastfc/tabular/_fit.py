@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -299,11 +300,12 @@ def by_preset(
     seeds: Sequence[int],
     threads: int | None = None,
     halt: threading.Event | None = None,
-    on_epoch: Callable[[preset_recipe.History], object] | None = None,
+    on_epoch: Callable[[int, preset_recipe.History], object] | None = None,
 ) -> list[Trained]:
     """Networks by the preset's recipe; the scaling of the features goes into the table's description.
 
-    `halt` and `on_epoch` are those of :func:`fastfc.tabular._preset.train`, which runs in a thread for each network.
+    `halt` and `on_epoch` are those of :func:`fastfc.tabular._preset.train`, which runs in a thread for each network;
+    `on_epoch` has the network's number, from 0, before the history.
     """
     data, of_classes = prepared.data, "class_names" in prepared.data
     clip = prepared.description["smooth_clip"] = preset_recipe.smooth_clip_of(data["X_train"])
@@ -318,8 +320,8 @@ def by_preset(
     # A thread has a backend of its own.
     with ThreadPoolExecutor(min(workers, len(seeds)), "", use_backend, (get_backend(),)) as pool:
         fits = [
-            pool.submit(preset_recipe.train, net, standardized, plan, each, halt, on_epoch)
-            for net, each in zip(nets, seeds, strict=True)
+            pool.submit(preset_recipe.train, net, standardized, plan, each, halt, on_epoch and partial(on_epoch, i))
+            for i, (net, each) in enumerate(zip(nets, seeds, strict=True))
         ]
         try:
             histories = [each.result() for each in fits]
