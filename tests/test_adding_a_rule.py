@@ -23,6 +23,7 @@ _ADAM = {""",
         ("m", "v", "largest"),
         _peak,
         _BETAS,
+        ("v", "largest"),
     ),
     Rule("adam", _ADAM""",
         ),
@@ -100,7 +101,7 @@ def _update(""",
 }
 
 # The same tests as for every other rule.
-TESTS = ["test_records.py", "test_training.py", "test_twins.py"]
+TESTS = ["test_optim.py", "test_records.py", "test_training.py", "test_twins.py"]
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +117,11 @@ def test_four_files():
 def test_its_tests_are_there_and_pass(package):
     lines = passed(package, "peak", TESTS)
     assert any("test_the_compiled_run_knows_every_rule[peak]" in line for line in lines)
+
+
+def test_its_files_have_room_for_it(package):
+    done = run(package, "-m", "pytest", "-p", "no:cacheprovider", "tests/test_house.py")
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_command_line_knows_it(package):

@@ -1,4 +1,4 @@
-"""An activation is added in four files, a loss in five, and everything else finds them: here in a copy."""
+"""An activation or a loss is added in four files each, and everything else finds them: here in a copy."""
 
 import pytest
 from additions import extended, passed, run
@@ -66,7 +66,15 @@ LOSS = {
 
 
 def huber_loss(""",
-        )
+        ),
+        (
+            "def huber_magnitudes(",
+            """def log_cosh_magnitudes(x, t):
+    return 1 + np.abs(x) + np.abs(t), np.ones_like(x)
+
+
+def huber_magnitudes(""",
+        ),
     ],
     "kernels/loss.py": [
         (
@@ -103,19 +111,13 @@ def log_cosh_loss(x: ArrayLike, t: ArrayLike, weights: ArrayLike | None = None) 
 @_documented("huber")""",
         ),
     ],
-    "ops/cases.py": [
-        (
-            '    "huber": lambda x, t:',
-            '    "log_cosh": lambda x, t: (1 + np.abs(x) + np.abs(t), np.ones_like(x)),\n    "huber": lambda x, t:',
-        )
-    ],
 }
 TESTS = ["test_activations_and_losses.py", "test_backend.py", "test_twins.py", "test_gradients.py"]
 
 
-@pytest.mark.parametrize(("additions", "most"), [(ACTIVATION, 4), (LOSS, 5)])
-def test_few_files(additions, most):
-    assert len(additions) <= most
+@pytest.mark.parametrize("additions", [ACTIVATION, LOSS])
+def test_four_files(additions):
+    assert len(additions) <= 4
 
 
 @pytest.mark.parametrize(("additions", "name"), [(ACTIVATION, "softsign"), (LOSS, "log_cosh")])
@@ -123,5 +125,7 @@ def test_their_tests_are_there_and_pass(additions, name, tmp_path):
     root = extended(tmp_path, additions)
     lines = passed(root, name, TESTS)
     assert any("test_whole_trainings_with_every" in line for line in lines)
+    done = run(root, "-m", "pytest", "-p", "no:cacheprovider", "tests/test_house.py")
+    assert done.returncode == 0, done.stdout + done.stderr
     if name == "softsign":
         assert name in run(root, "-m", "fastfc", "train", "--help").stdout

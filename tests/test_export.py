@@ -28,7 +28,7 @@ from exported import (
 import fastfc
 from fastfc import FullyConnectedNet, export, load_model
 from fastfc.cli import main
-from fastfc.formats.export import load_exported
+from fastfc.formats.export import c99, load_exported, numpy_module
 
 NORMALIZATIONS = [None, "batchnorm", "layernorm"]
 every_normalization = pytest.mark.parametrize("normalization", NORMALIZATIONS)
@@ -276,6 +276,15 @@ def test_errors():
     net.params["W2"][1, 1] = np.nan
     with pytest.raises(ValueError, match="W2: expected finite numbers"):
         export(net, "net.c")
+    assert os.listdir() == []
+
+
+@pytest.mark.parametrize(("module", "end"), [(numpy_module, ".py"), (c99, ".c")])
+def test_an_activation_that_a_format_does_not_have(module, end, monkeypatch):
+    """As one that was added to the package a moment ago."""
+    monkeypatch.delitem(module._ACTIVATIONS, "tanh")
+    with pytest.raises(ValueError, match=r"^net: expected an activation that the format has, .* got 'tanh'$"):
+        export(FullyConnectedNet([3], 4, 2, activation="tanh"), f"net{end}")
     assert os.listdir() == []
 
 

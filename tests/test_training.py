@@ -5,7 +5,7 @@ import pytest
 from rule_lists import RULES, rates
 
 import fastfc
-from fastfc import FullyConnectedNet, Solver, tolerance
+from fastfc import FullyConnectedNet, Solver, optim, tolerance
 
 NORMALIZATIONS = [None, "batchnorm", "layernorm"]
 LEARNING_RATES = rates(sgd=0.1)
@@ -103,7 +103,7 @@ def test_every_rule_learns(rule):
     X[:, 0] += 2 * y
     np.random.seed(0)
     net = FullyConnectedNet([8], 4, 2, weight_scale=0.5, dtype=np.float64)
-    rate = {"sgd": 0.5, "adagrad": 0.1}.get(rule, 0.02)
+    rate = {"sgd": 0.5, "adagrad": 0.1}.get(rule, max(0.02, optim.DEFAULTS[rule]["learning_rate"]))
     solver = Solver(
         net, {"X_train": X, "y_train": y, "X_val": X, "y_val": y}, update_rule=rule,
         optim_config={"learning_rate": rate}, batch_size=30, num_epochs=150, verbose=False,

@@ -13,6 +13,7 @@ from numba.core import types
 
 from fastfc.kernels.compiler.jit import approximate_division, glue, inline, kernel
 from fastfc.kernels.compiler.standalone import Alternatives
+from fastfc.kernels.lowering.momenta import NEGLIGIBLE, momentum_at, momentum_product, nadam_factors
 from fastfc.kernels.lowering.views import array_at, pointer_to, vector
 from fastfc.ops.rules import MOST_HYPERPARAMETERS, NOTES, RUN_KERNELS
 
@@ -48,11 +49,11 @@ def adagrad(w, dw, config):
 
 
 def adam(w, dw, config):
-    return _adam_step(w, dw, config, 0.0)
+    return _adam_step(_adam, _moments(config), w, dw, config)
 
 
 def adamw(w, dw, config):
-    return _adam_step(w, dw, config, config["learning_rate"] * config["weight_decay"])
+    return _adam_step(_adam, _moments(config), w, dw, config, config["learning_rate"] * config["weight_decay"])
 
 
 def adam_epsilon_hat(w, dw, config):
@@ -65,11 +66,12 @@ def adam_epsilon_hat(w, dw, config):
 
 
 def adam_amsgrad(w, dw, config):
-    return _amsgrad_step(w, dw, config, 0.0)
+    return _adam_step(_adam_amsgrad, _amsgrad_moments(config), w, dw, config)
 
 
 def adamw_amsgrad(w, dw, config):
-    return _amsgrad_step(w, dw, config, config["learning_rate"] * config["weight_decay"])
+    shrinkage = config["learning_rate"] * config["weight_decay"]
+    return _adam_step(_adam_amsgrad, _amsgrad_moments(config), w, dw, config, shrinkage)
 
 
 def nadam(w, dw, config):
@@ -77,7 +79,7 @@ def nadam(w, dw, config):
     rate, beta1, beta2, epsilon = (config[key] for key in ("learning_rate", "beta1", "beta2", "epsilon"))
     m, v = config["m"].reshape(-1), config["v"].reshape(-1)
     decay, t = config["momentum_decay"], config["t"]
-    of_dw, of_m = _nadam_factors(beta1, decay, t, _momentum_product(beta1, decay, t))
+    of_dw, of_m = nadam_factors(beta1, decay, t, momentum_product(beta1, decay, t))
     v_correction = 1 / (1 - beta2**t)
     _nadam(w.reshape(-1), dw.reshape(-1), m, v, rate, beta1, beta2, epsilon, of_dw, of_m, v_correction)
     return w, config
@@ -89,24 +91,21 @@ def lion(w, dw, config):
     return w, config
 
 
-def _amsgrad_step(w, dw, config, shrinkage):
-    config["t"] += 1
-    rate, beta1, beta2, epsilon = (config[key] for key in ("learning_rate", "beta1", "beta2", "epsilon"))
-    m, v, v_max = (config[key].reshape(-1) for key in ("m", "v", "v_max"))
-    corrections = 1 / (1 - beta1 ** config["t"]), 1 / (1 - beta2 ** config["t"])
-    _adam_amsgrad(
-        w.reshape(-1), dw.reshape(-1), m, v, v_max, rate, beta1, beta2, epsilon, *corrections, shrinkage
-    )  # fmt: skip
-    return w, config
+def _moments(config):
+    return config["m"].reshape(-1), config["v"].reshape(-1)
 
 
-def _adam_step(w, dw, config, shrinkage):
+def _amsgrad_moments(config):
+    return *_moments(config), config["v_max"].reshape(-1)
+
+
+def _adam_step(update, state, w, dw, config, shrinkage=0.0):
+    """A step of one of Adam's kernels, each of which has a flat state of its own."""
     config["t"] += 1
-    beta1, beta2 = config["beta1"], config["beta2"]
-    m, v = config["m"].reshape(-1), config["v"].reshape(-1)
+    rate, beta1, beta2, epsilon = config["learning_rate"], config["beta1"], config["beta2"], config["epsilon"]
     m_correction, v_correction = 1 / (1 - beta1 ** config["t"]), 1 / (1 - beta2 ** config["t"])
-    rate, epsilon = config["learning_rate"], config["epsilon"]
-    _adam(w.reshape(-1), dw.reshape(-1), m, v, rate, beta1, beta2, epsilon, m_correction, v_correction, shrinkage)
+    numbers = rate, beta1, beta2, epsilon, m_correction, v_correction, shrinkage
+    update(w.reshape(-1), dw.reshape(-1), *state, *numbers)
     return w, config
 
 
@@ -223,32 +222,6 @@ def lion_chunk(w, dw, m, rate, beta1, beta2, shrinkage):
         w[i] -= rate * sign + shrinkage * w[i]
 
 
-@inline
-def _momentum(beta1, momentum_decay, t):
-    return beta1 * (1 - 0.5 * 0.96 ** (t * momentum_decay))
-
-
-@inline
-def _momentum_product(beta1, momentum_decay, t):
-    """The product of NAdam's momenta of the steps 1 to t, as far as its distance from 1 shows it."""
-    product, k = 1.0, 0
-    while k < t and abs(product) > _NEGLIGIBLE:
-        k += 1
-        product *= _momentum(beta1, momentum_decay, k)
-    return product
-
-
-# A product of NAdam's momenta that is 0 beside 1.
-_NEGLIGIBLE = 2.0**-60
-
-
-@inline
-def _nadam_factors(beta1, momentum_decay, t, product):
-    """The factors of the gradient and of m, corrected for their start from zeros."""
-    following = _momentum(beta1, momentum_decay, t + 1)
-    return (1 - _momentum(beta1, momentum_decay, t)) / (1 - product), following / (1 - product * following)
-
-
 @glue
 def sgd_rule(w, dw, state, stride, hyper, step, notes):
     sgd_chunk(w, dw, hyper[0])
@@ -329,12 +302,12 @@ def nadam_rule(w, dw, state, stride, hyper, step, notes):
     same = notes[_OF_FIRST] == beta1 and notes[_OF_SECOND] == beta2 and notes[_OF_DECAY] == decay
     if not (same and notes[_OF_T] == t):
         following = same and notes[_OF_T] == t - 1 and t > 1
-        if following and abs(notes[_PRODUCT]) > _NEGLIGIBLE:
-            notes[_PRODUCT] *= _momentum(beta1, decay, t)
+        if following and abs(notes[_PRODUCT]) > NEGLIGIBLE:
+            notes[_PRODUCT] *= momentum_at(beta1, decay, t)
         elif not following:
-            notes[_PRODUCT] = _momentum_product(beta1, decay, t)
+            notes[_PRODUCT] = momentum_product(beta1, decay, t)
         notes[_OF_FIRST], notes[_OF_SECOND], notes[_OF_DECAY], notes[_OF_T] = beta1, beta2, decay, t
-        notes[_OF_DW], notes[_OF_M] = _nadam_factors(beta1, decay, t, notes[_PRODUCT])
+        notes[_OF_DW], notes[_OF_M] = nadam_factors(beta1, decay, t, notes[_PRODUCT])
         notes[_V_CORRECTION] = 1 / (1 - beta2**t)
     m, v = vector(state, 0, w.size), vector(state, stride, w.size)
     nadam_chunk(w, dw, m, v, rate, beta1, beta2, epsilon, notes[_OF_DW], notes[_OF_M], notes[_V_CORRECTION])

@@ -26,7 +26,8 @@ from fastfc.ops.case import (
 from fastfc.ops.losses import LOSSES
 from fastfc.ops.rules import RULES
 from fastfc.ops.tolerance import tolerance
-from fastfc.reference import activation as reference
+from fastfc.reference import activation as activations
+from fastfc.reference import loss as losses
 
 __all__ = ["BUILDERS", "Case", "Sizes", "build", "largest_error", "normal"]
 
@@ -103,7 +104,7 @@ def _relu_forward(name, sizes, draw, rng):
 def _sloped_forward(name, sizes, draw, rng):
     activation = ACTIVATIONS[name.removesuffix("_forward")]
     x = draw("x", sizes.n, sizes.d)
-    value, slope = getattr(reference, f"{activation.name}_magnitudes")(x.astype(np.float64))
+    value, slope = getattr(activations, f"{activation.name}_magnitudes")(x.astype(np.float64))
     # Exponentials below the smallest normal one are flushed to 0, and factors of x's size follow; far out, both are 0.
     size, limits = np.abs(x.astype(np.float64)), np.finfo(x.dtype)
     factor = np.where(size < 1 - np.log(float(limits.smallest_subnormal)), size, 0)
@@ -262,31 +263,12 @@ def _svm_loss(name, sizes, draw, rng):
     return Case(name, (x, y), all_results, [loss, dx], sizes.n * sizes.d)
 
 
-def _softplus_magnitude(x):
-    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
-
-
-# Loss -> magnitudes of its value and of its gradient, by element, of scores and targets in float64.
-_LOSS_MAGNITUDES = {
-    "logistic": lambda x, t: (_softplus_magnitude(x) + np.abs(t * x), 1 + np.abs(t)),
-    "squared": lambda x, t: ((np.abs(x) + np.abs(t)) ** 2 / 2, np.abs(x) + np.abs(t)),
-    "absolute": lambda x, t: (np.abs(x) + np.abs(t), np.ones_like(x)),
-    "huber": lambda x, t: (np.abs(x) + np.abs(t) + (np.abs(x) + np.abs(t)) ** 2 / 2, np.abs(x) + np.abs(t)),
-    "quantile": lambda x, t: (np.abs(x) + np.abs(t), np.ones_like(x)),
-    # The logarithm of a small target is large, and is multiplied by that target.
-    "poisson": lambda x, t: (
-        np.exp(x) + np.abs(t) + np.abs(t * x) + np.abs(t * np.log(np.where(t > 0, t, 1))),
-        np.exp(x) + np.abs(t),
-    ),
-}
-
-
 def _target_loss(name, sizes, draw, rng):
     loss = LOSSES[name.removesuffix("_loss")]
     x, t, weights = draw("x", sizes.n, sizes.d), draw("t", sizes.n, sizes.d), np.abs(draw("weights", sizes.n))
     low, high = loss.bounds
     t = np.clip(np.abs(t), low, high) if low == 0 else t
-    value, slope = _LOSS_MAGNITUDES[loss.name](x.astype(np.float64), t.astype(np.float64))
+    value, slope = getattr(losses, f"{loss.name}_magnitudes")(x.astype(np.float64), t.astype(np.float64))
     shares = (weights / weights.sum())[:, np.newaxis].astype(np.float64)
     # Flushed to zero below the smallest normal exponential.
     smallest = float(np.finfo(x.dtype).tiny) / tolerance(x.dtype, 0)
@@ -359,7 +341,8 @@ _STEPS_TAKEN = 3
 def _rule(name, sizes, draw, rng):
     rule = RULES[name]
     w, dw = draw("w", sizes.n, sizes.d), draw("dw", sizes.n, sizes.d)
-    config = {**rule.defaults, "learning_rate": 0.01, **{key: draw(key, sizes.n, sizes.d) for key in rule.state}}
+    state = {key: draw(key, sizes.n, sizes.d) for key in rule.state}
+    config = {**rule.defaults, "learning_rate": 0.01, **state, **{key: np.abs(state[key]) for key in rule.squares}}
     if "t" in config:
         config["t"] = _STEPS_TAKEN
     expected = rule.magnitudes(config, *wide(w, dw, *(config[key] for key in rule.state)))
@@ -385,7 +368,7 @@ _BUILDERS_BY_NAME = {
     "l2_penalty": _l2_penalty,
     **{f"{name}_forward": _sloped_forward for name in SLOPED},
     **{f"{name}_backward": _sloped_backward for name in SLOPED},
-    **{f"{name}_loss": _target_loss for name in _LOSS_MAGNITUDES},
+    **{f"{name}_loss": _target_loss for name, loss in LOSSES.items() if not loss.labels},
 }
 
 #: Operation name -> builder.

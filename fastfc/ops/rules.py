@@ -30,6 +30,8 @@ class Rule:
         evaluated with absolute values throughout (see :mod:`fastfc.ops.cases`).
     averaging : tuple of str
         The hyperparameters that must lie in [0, 1), as the rule divides by one minus their power.
+    squares : tuple of str
+        The arrays of the state that are never negative.
     run_kernel : str
         The function in :mod:`fastfc.kernels.optim` that the compiled run calls, ``<name>_rule`` if empty.
     """
@@ -39,6 +41,7 @@ class Rule:
     state: tuple[str, ...]
     magnitudes: Callable[..., list[Any]]
     averaging: tuple[str, ...] = ()
+    squares: tuple[str, ...] = ()
     run_kernel: str = ""
 
     def __post_init__(self) -> None:
@@ -117,15 +120,23 @@ _ALL = (
     Rule("sgd", {"learning_rate": 1e-2}, (), _sgd),
     Rule("sgd_momentum", {"learning_rate": 1e-2, "momentum": 0.9}, ("velocity",), _momentum),
     Rule("nesterov", {"learning_rate": 1e-2, "momentum": 0.9}, ("velocity",), _momentum),
-    Rule("rmsprop", {"learning_rate": 1e-2, "decay_rate": 0.99, "epsilon": 1e-8}, ("cache",), _rmsprop),
-    Rule("adagrad", {"learning_rate": 1e-2, "epsilon": 1e-8}, ("cache",), _adagrad),
-    Rule("adam", _ADAM, ("m", "v"), _adam, _BETAS),
+    Rule(
+        "rmsprop",
+        {"learning_rate": 1e-2, "decay_rate": 0.99, "epsilon": 1e-8},
+        ("cache",),
+        _rmsprop,
+        squares=("cache",),
+    ),
+    Rule("adagrad", {"learning_rate": 1e-2, "epsilon": 1e-8}, ("cache",), _adagrad, squares=("cache",)),
+    Rule("adam", _ADAM, ("m", "v"), _adam, _BETAS, ("v",)),
     # Without a weight decay it is Adam, and so is its kernel.
-    Rule("adamw", {**_ADAM, "weight_decay": 1e-2}, ("m", "v"), _adam, _BETAS, run_kernel="adam_rule"),
-    Rule("adam_epsilon_hat", _ADAM, ("m", "v"), _adam_epsilon_hat, _BETAS),
-    Rule("adam_amsgrad", _ADAM, _AMSGRAD, _amsgrad, _BETAS),
-    Rule("adamw_amsgrad", {**_ADAM, "weight_decay": 1e-2}, _AMSGRAD, _amsgrad, _BETAS, run_kernel="adam_amsgrad_rule"),
-    Rule("nadam", _NADAM, ("m", "v"), _nadam, _BETAS),
+    Rule("adamw", {**_ADAM, "weight_decay": 1e-2}, ("m", "v"), _adam, _BETAS, ("v",), "adam_rule"),
+    Rule("adam_epsilon_hat", _ADAM, ("m", "v"), _adam_epsilon_hat, _BETAS, ("v",)),
+    Rule("adam_amsgrad", _ADAM, _AMSGRAD, _amsgrad, _BETAS, _AMSGRAD[1:]),
+    Rule(
+        "adamw_amsgrad", {**_ADAM, "weight_decay": 1e-2}, _AMSGRAD, _amsgrad, _BETAS, _AMSGRAD[1:], "adam_amsgrad_rule"
+    ),
+    Rule("nadam", _NADAM, ("m", "v"), _nadam, _BETAS, ("v",)),
     Rule("lion", _LION, ("m",), _lion),
 )
 

@@ -85,6 +85,37 @@ def _mean(losses, dx, weights):
     return (losses * shares).sum(), dx * shares[:, np.newaxis]
 
 
+# Magnitudes of the loss and of the slope of one score x and its target t in float64: their formulas evaluated with
+# absolute values; see fastfc/ops/cases.py.
+
+
+def logistic_magnitudes(x, t):
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))) + np.abs(t * x), 1 + np.abs(t)
+
+
+def squared_magnitudes(x, t):
+    error = np.abs(x) + np.abs(t)
+    return error**2 / 2, error
+
+
+def absolute_magnitudes(x, t):
+    return np.abs(x) + np.abs(t), np.ones_like(x)
+
+
+def huber_magnitudes(x, t):
+    error = np.abs(x) + np.abs(t)
+    return error + error**2 / 2, error
+
+
+def poisson_magnitudes(x, t):
+    # The logarithm of a small target is large, and is multiplied by that target.
+    log_t = np.log(np.where(t > 0, t, 1))
+    return np.exp(x) + np.abs(t) + np.abs(t * x) + np.abs(t * log_t), np.exp(x) + np.abs(t)
+
+
+quantile_magnitudes = absolute_magnitudes
+
+
 def l2_penalty(w, dw, reg):
     """0.5 * reg * sum(w ** 2) -> the penalty; its gradient reg * w is added to dw in place."""
     penalty = w.dtype.type(0.5 * reg) * np.sum(w * w)

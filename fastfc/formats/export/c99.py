@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastfc.formats.atomic import replaced_file
-from fastfc.formats.export.description import Description, checked_input_dtype
+from fastfc.formats.export.description import Description, activation_in, checked_input_dtype
 
 __all__ = ["sources", "write"]
 
@@ -252,7 +252,7 @@ def _rows(rows: Iterable[str]) -> str:
 
 
 def _functions(d: Description) -> str:
-    helper, expression = _ACTIVATIONS[d.activation] if d.layers > 1 else (None, "")
+    helper, expression = activation_in(_ACTIVATIONS, d) if d.layers > 1 else (None, "")
     helpers = {helper, *([_OUTPUTS[d.output][2]] if d.output in _OUTPUTS and not d.labels else [])}
     parts = [_HELPERS[name] for name in sorted(filter(None, helpers))]
     parts.append(_AFFINE)

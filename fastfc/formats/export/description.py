@@ -2,9 +2,9 @@
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -14,7 +14,18 @@ from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.formats.model import DAMAGE, packed, unpacked
 from fastfc.ops.losses import LOSSES
 
-__all__ = ["Description", "array_names", "checked_input_dtype", "describe", "make_network", "refused", "unpack"]
+__all__ = [
+    "Description",
+    "activation_in",
+    "array_names",
+    "checked_input_dtype",
+    "describe",
+    "make_network",
+    "refused",
+    "unpack",
+]
+
+Form = TypeVar("Form")
 
 #: The value that `eps` of a normalization has by default.
 EPS = 1e-5
@@ -119,6 +130,16 @@ def describe(net: FullyConnectedNet) -> Description:
         class_names=net.class_names,
         packed=contents,
     )
+
+
+def activation_in(forms: Mapping[str, Form], description: Description) -> Form:
+    """The form that the network's activation has in a format; ValueError if it has none there."""
+    if description.activation not in forms:
+        raise ValueError(
+            f"net: expected an activation that the format has, one of {', '.join(map(repr, forms))}, got "
+            f"{description.activation!r}"
+        )
+    return forms[description.activation]
 
 
 def _keep_ratio(net: FullyConnectedNet) -> float:

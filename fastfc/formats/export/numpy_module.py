@@ -6,7 +6,7 @@ import textwrap
 import numpy as np
 
 from fastfc.formats.atomic import replaced_file
-from fastfc.formats.export.description import Description
+from fastfc.formats.export.description import Description, activation_in
 
 __all__ = ["source", "write"]
 
@@ -72,7 +72,7 @@ def source(description: Description) -> str:
 
 
 def _head(d: Description) -> str:
-    uses_math = d.layers > 1 and "math." in _ACTIVATIONS[d.activation]
+    uses_math = d.layers > 1 and "math." in activation_in(_ACTIVATIONS, d)
     lines = [
         f'"""A fully connected network, {"-".join(map(str, d.dims))}, made by fastfc. It needs NumPy only.',
         "",
@@ -102,7 +102,7 @@ def _head(d: Description) -> str:
 def _functions(d: Description) -> str:
     if d.layers == 1:
         return ""
-    activation = f"def {d.activation}(x):\n{textwrap.indent(_ACTIVATIONS[d.activation], '    ')}\n"
+    activation = f"def {d.activation}(x):\n{textwrap.indent(activation_in(_ACTIVATIONS, d), '    ')}\n"
     return "\n\n".join([*([_NORMALIZATIONS[d.normalization]] if d.normalization else []), activation])
 
 

@@ -18,7 +18,14 @@ from numpy.typing import DTypeLike, NDArray
 from fastfc import __version__
 from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.formats.atomic import replaced_file
-from fastfc.formats.export.description import Description, checked_input_dtype, describe, refused, unpack
+from fastfc.formats.export.description import (
+    Description,
+    activation_in,
+    checked_input_dtype,
+    describe,
+    refused,
+    unpack,
+)
 from fastfc.formats.export.onnx_graphs import array_of, network_of
 
 __all__ = ["Graph", "add_scores", "from_onnx", "model_of", "read", "write"]
@@ -169,7 +176,7 @@ def add_scores(g: Graph, d: Description, input_dtype: np.dtype[Any]) -> str:
             break
         if d.normalization is not None:
             x = (_batchnorm if d.normalization == "batchnorm" else _layernorm)(g, x, i, d.eps[i - 1])
-        x = _ACTIVATIONS[d.activation](g, x)
+        x = activation_in(_ACTIVATIONS, d)(g, x)
     return x
 
 
