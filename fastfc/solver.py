@@ -56,7 +56,9 @@ class Solver:
 
     Accuracies are taken after the first iteration, at the end of each epoch and after the
     last iteration. The parameters with the best validation accuracy are the model's when
-    :meth:`train` ends.
+    :meth:`train` ends. Running statistics of batch normalization are those of the last
+    iteration even so, as in the course: the model may then be less accurate than
+    `best_val_acc`, unless the learning rate falls.
 
     Parameters
     ----------

@@ -131,9 +131,12 @@ solver = fastfc.Solver(net, data, num_epochs=1, batch_size=256, verbose=False)
 # Everything is compiled, or loaded.
 net.predict(X[:300])
 fastfc.Solver(net, {**data, "X_val": X[:300], "y_val": y[:300]}, num_epochs=1, batch_size=256, verbose=False).train()
-start = time.perf_counter()
-net.predict(X[:6_000])
-seconds = 10 * (time.perf_counter() - start)
+def measured():
+    start = time.perf_counter()
+    net.predict(X[:6_000])
+    return 10 * (time.perf_counter() - start)
+# The least of some: one that something else delayed would have the signal sent after the end.
+seconds = min(measured() for _ in range(3))
 sent = []
 def interrupt():
     time.sleep(seconds * 0.3)

@@ -20,7 +20,8 @@ from fastfc.training.epoch import callees
 
 needs_compiler = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="needs the compiler")
 
-# Trains and predicts; says what came out, what is imported, and the process's largest memory in KiB.
+# Trains and predicts; says what came out, what is imported, and the process's largest memory in KiB, apart from pages of
+# files: how many of the LLVM library's pages count as the process's depends on how the page cache holds it.
 PROGRAM = """
 import sys
 import numpy as np
@@ -35,8 +36,9 @@ for dtype in (np.float32, np.float64):
     solver.train()
     assert solver.engine_ == "compiled"
     print(solver.loss_history[-1], *net.predict(X[:3]), net.loss(X[:1]).sum())
-peak = [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")] if LINUX else [0]
-print("numba" in sys.modules, *peak)
+status = dict(line.split(":") for line in open("/proc/self/status")) if LINUX else {"VmHWM": "0 kB", "RssFile": "0 kB"}
+peak, files = (int(status[key].split()[0]) for key in ("VmHWM", "RssFile"))
+print("numba" in sys.modules, peak - files)
 """.replace("LINUX", str(sys.platform == "linux"))
 
 
@@ -73,7 +75,8 @@ def test_numba_is_not_imported(folder):
     assert warm[:-1] == cold[:-1]
     for imported, peak in (cold[-1].split(), warm[-1].split()):
         assert imported == "False"
-        assert int(peak) < 150_000
+        # Half of it is enough today; a process that has compiled one small function with Numba has more.
+        assert int(peak) < 60_000
 
 
 @needs_compiler
