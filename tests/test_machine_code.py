@@ -20,7 +20,7 @@ from fastfc.training.epoch import callees
 
 needs_compiler = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="needs the compiler")
 
-# Trains and predicts; says what came out, what is imported, and the process's largest memory in KiB, apart from pages of
+# Trains and predicts; says what came out, what is imported, and the process's largest memory in KiB apart from pages of
 # files: how many of the LLVM library's pages count as the process's depends on how the page cache holds it.
 PROGRAM = """
 import sys
