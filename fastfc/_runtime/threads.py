@@ -1,5 +1,6 @@
 """How many threads a compiled run may use."""
 
+import functools
 import os
 from pathlib import Path
 
@@ -79,8 +80,9 @@ def available_cpus() -> int:
     return max(1, count if quota is None else min(count, int(quota)))
 
 
+@functools.cache
 def _container_quota() -> float | None:
-    """Processors that the control group allows, None without a limit."""
+    """Processors that the control group allows as the process first asks, None without a limit."""
     try:
         limit, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()[:2]
     except (OSError, ValueError):

@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator, is_classifier
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastfc.classifiers.fc_net import FullyConnectedNet
@@ -41,6 +42,7 @@ from fastfc.sklearn._options import (
     checked_dtype,
     checked_weights,
     checked_widths,
+    valid_defaults,
 )
 
 try:
@@ -74,6 +76,14 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
     def _keep(self, options: dict[str, Any]) -> None:
         """Keep the constructor's arguments, as scikit-learn wants them: unchecked, under their names."""
         self.__dict__.update({name: value for name, value in options.items() if name != "self"})
+
+    def _validate_params(self) -> None:
+        """Check the options as scikit-learn does, but those that are still their defaults only once for all."""
+        options = {
+            name: value for name, default in valid_defaults(type(self)).items()
+            if (value := getattr(self, name)) is not default
+        }  # fmt: skip
+        validate_parameter_constraints(self._parameter_constraints, options, caller_name=type(self).__name__)
 
     @property
     def network_(self) -> FullyConnectedNet:

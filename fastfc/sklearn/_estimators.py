@@ -25,6 +25,22 @@ from fastfc.sklearn._options import CLASSIFIER_LOSSES, CONSTRAINTS, REGRESSOR_LO
 _FLOATS = (np.float64, np.float32)
 
 
+def _binarizer_of(y: Any) -> LabelBinarizer:
+    """``LabelBinarizer().fit(y)``, which takes half of a small training's time; at once for plain labels."""
+    binarizer = LabelBinarizer()
+    if not isinstance(y, np.ndarray) or y.ndim != 1 or y.dtype.kind not in "biuU":
+        return binarizer.fit(y)
+    classes = np.unique(y)
+    if 2 * len(classes) > len(y):
+        # So many classes are an error or a warning of scikit-learn's.
+        return binarizer.fit(y)
+    binarizer.y_type_ = "binary" if len(classes) <= 2 else "multiclass"
+    binarizer.sparse_input_ = False
+    # Strings of the least length that takes them all, as scikit-learn's are.
+    binarizer.classes_ = np.array(classes.tolist()) if y.dtype.kind == "U" else classes
+    return binarizer
+
+
 @documented
 class MLPClassifier(ClassifierMixin, BaseMLP):
     _parameter_constraints: ClassVar[dict[str, Any]] = {
@@ -160,7 +176,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if self.loss == "hinge" and (issparse(y) or y.ndim == 2):
             raise ValueError("y: expected one label for each row with loss='hinge', got several")
         if not hasattr(self, "classes_") or (not self.warm_start and not incremental):
-            self._label_binarizer = LabelBinarizer().fit(y)
+            self._label_binarizer = _binarizer_of(y)
             self.classes_ = self._label_binarizer.classes_
             return X, y
         classes = unique_labels(y)
@@ -187,7 +203,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         unknown = self.classes_[places] != y
         if unknown.any():
             raise ValueError(f"y: expected labels among {self.classes_}, got {np.unique(y[unknown])}")
-        return self._label_binarizer.transform(y).astype(bool) if self._output() == "logistic" else places
+        return places[:, None] == 1 if self._output() == "logistic" else places
 
     def _trained_on(self, data: Data, y: Any) -> Data:
         targets, weights = data.targets, data.weights

@@ -1,5 +1,7 @@
 """Options of the estimators: which values they may have, and how they become a network's and an update rule's."""
 
+import functools
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -8,7 +10,13 @@ from typing import Any
 import numpy as np
 from joblib.parallel import get_active_backend
 from sklearn.metrics import get_scorer_names
-from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils._param_validation import (
+    Interval,
+    InvalidParameterError,
+    Options,
+    StrOptions,
+    validate_parameter_constraints,
+)
 from sklearn.utils.validation import _check_sample_weight
 
 from fastfc import optim, schedules
@@ -136,6 +144,22 @@ def checked_dtype(value: Any) -> np.dtype | None:
     if dtype not in (None, np.dtype(np.float32), np.dtype(np.float64)):
         raise ValueError(f"dtype: expected None, float32 or float64, got {value!r}")
     return dtype
+
+
+@functools.cache
+def valid_defaults(estimator: type) -> dict[str, Any]:
+    """An estimator's options by name, each with its default; in place of one that a fit must check, a new object."""
+    found = {}
+    for name, parameter in sorted(inspect.signature(estimator).parameters.items()):
+        default = parameter.default
+        try:
+            # What can be changed where it stands must be checked each time.
+            hash(default)
+            validate_parameter_constraints(estimator._parameter_constraints, {name: default}, estimator.__name__)
+        except (InvalidParameterError, TypeError):
+            default = object()
+        found[name] = default
+    return found
 
 
 def checked_weights(name: str, weights: Any, X: Any) -> np.ndarray:
