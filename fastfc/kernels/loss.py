@@ -8,7 +8,7 @@ from numba.core import types
 
 from fastfc.kernels.compiler.jit import glue, inline, kernel, reassociated
 from fastfc.kernels.compiler.standalone import Alternatives
-from fastfc.kernels.lowering.math import exp, log1p
+from fastfc.kernels.lowering.math import assign, exp, log1p
 from fastfc.kernels.lowering.views import array_at, flat, pointer_to, vector
 from fastfc.ops.losses import LOSSES
 
@@ -181,15 +181,18 @@ def poisson(x, t, parameter, real):
 
 
 def _row_of(name):
-    """The loop over a row's targets."""
+    """The loop over targets of the same weight."""
     function = globals()[name]
 
-    @inline
-    def row(dx, x, t, share, parameter):
-        """Overwrites dx (K,) with share times the loss's gradient; returns the row's loss, in float64."""
+    @reassociated
+    def row(dx, x, share, parameter):
+        """Overwrites dx (K,), which has the targets, with share times the gradient; returns the loss, in float64.
+
+        In place: of three arrays LLVM would have to know first that none of them overlaps another.
+        """
         share, total = x.dtype.type(share), 0.0
         for j in range(x.size):
-            loss, slope = function(x[j], t[j], parameter, x.dtype.type)
+            loss, slope = function(x[j], dx[j], parameter, x.dtype.type)
             total += np.float64(loss)
             dx[j] = share * slope
         return total
@@ -211,10 +214,15 @@ def _rows_of(name):
         examples = array_at(examples, rows)
         dx, x = array_at(dx, rows * outputs), array_at(x, rows * outputs)
         for i in range(rows):
+            t = vector(array_at(targets, (examples[i] + 1) * outputs), examples[i] * outputs, outputs)
+            assign(vector(dx, i * outputs, outputs), t)
+        if weights.size == 0:
+            # All rows at once: those of a single output would not fill a vector.
+            return row(dx, x, 1 / n, parameter)
+        for i in range(rows):
             weight = weight_of_row(weights, examples[i], total, n)
             of_dx, of_x = vector(dx, i * outputs, outputs), vector(x, i * outputs, outputs)
-            t = vector(array_at(targets, (examples[i] + 1) * outputs), examples[i] * outputs, outputs)
-            loss += weight * row(of_dx, of_x, t, weight / n, parameter)
+            loss += weight * row(of_dx, of_x, weight / n, parameter)
         return loss
 
     return rows
@@ -303,7 +311,8 @@ def _of_targets(name):
         n, total, loss = x.shape[0], _sum(weights), 0.0
         for i in range(n):
             weight = weight_of_row(weights, i, total, n)
-            loss += weight * row(dx[i], x[i], t[i], weight / n, parameter)
+            assign(dx[i], t[i])
+            loss += weight * row(dx[i], x[i], weight / n, parameter)
         return loss / n
 
     of_targets.__qualname__ = f"_{name}_of_targets"

@@ -59,7 +59,7 @@ class ParallelRun(CompiledRun):
             stores_gradients=True,
         )
         # Nobody has all rows.
-        plan.by_features = False
+        plan.by_features = plan.gradients_by_rows = False
         return plan
 
     def _adopt(self) -> None:

@@ -23,6 +23,7 @@ from fastfc.training.passes import (
 from fastfc.training.update import (
     accumulate_gradients,
     publish_gradient_norm,
+    publish_weight_gradient,
     update_from_gradients,
     update_units,
     update_weights,
@@ -40,11 +41,17 @@ def backward(plan, thread, step):
     plan = borrowed(plan)
     thread = borrowed(nth(plan.threads, thread))
     squares = 0.0
+    if plan.gradients_by_rows:
+        for index in range(plan.depth - 1, -1, -1):
+            if index > 0:
+                back_to_hidden(plan, thread, index)
+            publish_weight_gradient(plan, thread, index)
     for index in range(plan.depth - 1, -1, -1):
-        if index > 0:
+        if index > 0 and not plan.gradients_by_rows:
             back_to_hidden(plan, thread, index)
         # everybody has read the layer's weights, and every row of its gradient is there
-        if not barrier_wait(plan.barrier, plan.num_threads):
+        is_first = index == plan.depth - 1
+        if (is_first or not plan.gradients_by_rows) and not barrier_wait(plan.barrier, plan.num_threads):
             return False
         normalized = index > 0 and plan.norm == memory.BATCH_NORM
         # Rows that are in a near cache are best taken at once, others just before their product.

@@ -186,6 +186,7 @@ def plan_of_rows(plan: Plan, thread: int) -> Plan:
         "batch": rows,
         "num_threads": 1,
         "by_features": False,
+        "gradients_by_rows": False,
         "stores_gradients": True,
         "updates": False,
         "layers": Table(Layer, plan.dtype, layers),

@@ -169,7 +169,6 @@ def hidden_output(plan, thread, index):
     out = rows_of(layer.out, thread.first, rows, layer.d_out)
     slope = vector(layer.slope, 0, 0)
     normalize_and_rectify(plan, thread, index, x_hat, out)
-    # All rows at once: what is left over of a row does not fill a vector.
     if plan.activation != memory.RELU:
         slope = vector(layer.slope, thread.first * layer.d_out, rows * layer.d_out)
         activate(plan.activation, flat(out), slope)
@@ -199,12 +198,15 @@ def normalize_and_rectify(plan, thread, index, x_hat, out):
                 standardize_by_columns(x_hat[i], out[i], shift, mean, inv_std)
                 scale_and_shift(out[i], x_hat[i], gamma, beta)
         return
-    for i in range(out.shape[0]):
-        if plan.norm == memory.LAYER_NORM:
+    if plan.norm == memory.LAYER_NORM:
+        for i in range(out.shape[0]):
             layer.row_inv_std[thread.first + i] = standardize_row(x_hat[i], out[i], layer.eps)
             scale_and_shift(out[i], x_hat[i], layer.gamma.value, layer.beta.value)
-        if plan.activation == memory.RELU:
-            rectify(out[i])
+            if plan.activation == memory.RELU:
+                rectify(out[i])
+    elif plan.activation == memory.RELU:
+        # All rows at once: what is left over of a row does not fill a vector.
+        rectify(flat(out))
 
 
 @glue

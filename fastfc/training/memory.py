@@ -105,7 +105,7 @@ class Layer(Record):
 
 @record
 class Share(Record):
-    """One thread's sums for one layer, each (d_out,)."""
+    """One thread's sums for one layer, each (d_out,) but one."""
 
     # published: written by the thread, read by all after the next barrier
     shift: Reals
@@ -114,6 +114,7 @@ class Share(Record):
     dgamma: Reals
     dbeta: Reals
     db: Reals
+    dW: Reals  # (d_in, d_out): of the thread's rows; (0,) unless the plan has `gradients_by_rows`
     # the batch's, merged from what all threads have published; each thread has its own copy
     batch_shift: Reals
     batch_mean: Reals
@@ -157,6 +158,7 @@ class Plan(Record):
     dropout: int  # the address of its kernel; 0 for none
     seeded: bool  # the random stream starts anew at each dropout layer
     by_features: bool  # whether the threads split the first layer's product by features instead of rows
+    gradients_by_rows: bool  # whether each thread sums its rows' gradients of all weights, which are then added up
     standardized: bool
     stores_gradients: bool
     gradients: Reals  # all of them, laid out like the parameters, if they are stored

@@ -45,6 +45,8 @@ RULES: dict[Callable, Rule] = {getattr(optim, name): rule for name, rule in rule
 
 # Of a thread, where the features are split: its sums for all rows must be worth storing.
 _LEAST_FEATURES = 64
+# Bytes of gradients that each thread has for itself: they and what they are computed from stay in a near cache.
+_NEAR_GRADIENTS = 1 << 18
 # Values in a row of the batch from which on a gap between rows does not matter.
 _LONG_ROW = 256
 _ADJACENT = _NO_ORDER = np.zeros(0, np.int64)
@@ -91,8 +93,10 @@ def make_plan(
     dtype, dims = np.dtype(model.dtype), model.dims
     depth, widths = len(dims) - 1, dims[1:]
     chunk_rows = [_chunk_rows(-(-d // threads), d_out) for d, d_out in pairwise(dims)]
-    chunk = max(rows * d_out for rows, d_out in zip(chunk_rows, widths, strict=True))
     by_features = _by_features(batch, dims, threads)
+    by_rows = _gradients_by_rows(model, batch, threads) and not by_features
+    computed = dims[:-1] if by_rows else chunk_rows
+    chunk = max(rows * d_out for rows, d_out in zip(computed, widths, strict=True))
     x_row = _row_size(dims[0], dtype.itemsize)
     normalized = [model.normalization is not None and i < depth - 1 for i in range(depth)]
     sloped = [model.activation != "relu" and i < depth - 1 for i in range(depth)]
@@ -105,7 +109,13 @@ def make_plan(
     row_inv_std = [reals.reserve(batch) for _ in range(depth)]
     chunks = [reals.reserve(chunk) for _ in range(threads)]
     packing = [reals.reserve(PACKING_SIZE) for _ in range(threads)]
-    shares = [[{name: reals.reserve(d) for name in Share.fields} for d in widths] for _ in range(threads)]
+    shares = [
+        [
+            {name: reals.reserve(d if name != "dW" else d_in * d if by_rows else 0) for name in Share.fields}
+            for d_in, d in pairwise(dims)
+        ]
+        for _ in range(threads)
+    ]
     x_hat = [reals.reserve(batch * d if normal else 0) for d, normal in zip(widths, normalized, strict=True)]
     out = [reals.reserve(batch * d) for d in widths]
     slope = [reals.reserve(batch * d if kept else 0) for d, kept in zip(widths, sloped, strict=True)]
@@ -186,6 +196,7 @@ def make_plan(
         dropout=0,
         seeded=False,
         by_features=by_features,
+        gradients_by_rows=by_rows,
         standardized=False,
         stores_gradients=stores_gradients,
         gradients=gradients_of_all,
@@ -279,6 +290,18 @@ def _by_features(batch: int, dims: Sequence[int], threads: int) -> bool:
         and d_in // threads >= _LEAST_FEATURES
         and 2 * batch * d_out < d_in * d_out + batch * d_in // threads
     )
+
+
+def _gradients_by_rows(model: Network, batch: int, threads: int) -> bool:
+    """Whether each thread sums the gradients of all weights over its own rows, for the others to add up.
+
+    Otherwise it computes those of its share of the weights from all rows, most of which come from other processors'
+    caches, and the threads meet at every layer. Batch normalization has them meet there anyway.
+    """
+    weights = sum(d_in * d_out for d_in, d_out in pairwise(model.dims))
+    of_rows = batch * sum(d_out + d_in // threads for d_in, d_out in pairwise(model.dims))
+    near = weights * np.dtype(model.dtype).itemsize <= _NEAR_GRADIENTS
+    return threads > 1 and near and weights < of_rows and model.normalization != "batchnorm"
 
 
 def _row_size(d: int, itemsize: int) -> int:

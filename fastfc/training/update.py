@@ -1,7 +1,7 @@
 """Update: gradients of a layer's parameters, and the rule that is applied to them.
 
 The gradient of weights is computed chunk by chunk, and the rule applied to each chunk at once, so that
-it never reaches memory as a whole. A plan that stores gradients keeps them instead, and the rule is
+it never reaches memory as a whole. Small ones are summed by each thread over its own rows, and then added up. A plan that stores gradients keeps them instead, and the rule is
 applied when all of them are there: what looks at whole gradients stands between the two.
 """
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from fastfc.kernels.compiler.jit import glue, inline
 from fastfc.kernels.loss import l2_chunk
-from fastfc.kernels.lowering.math import add, assign, clip, multiply_by, sum_of_squares
+from fastfc.kernels.lowering.math import add, assign, clear, clip, multiply_by, sum_of_squares
 from fastfc.kernels.lowering.matmul import multiply
 from fastfc.kernels.lowering.views import matrix, nth, vector
 from fastfc.kernels.optim import apply_rule
@@ -19,34 +19,55 @@ from fastfc.training.forward import group_of, input_rows, share_of, share_of_lay
 
 
 @glue
+def publish_weight_gradient(plan, thread, index):
+    """The gradient of a layer's weights from the thread's rows of the batch, for the others to add up."""
+    layer, dW, rows = nth(plan.layers, index), nth(thread.shares, index).dW, thread.end - thread.first
+    if rows == 0:
+        clear(dW)
+    else:
+        dout = vector(layer.dout, thread.first * layer.d_out, rows * layer.d_out)
+        _weight_gradient(thread, layer, dW, input_rows(layer, thread.first, rows), dout, layer.d_in, rows, 0)
+
+
+@glue
+def _weight_gradient(thread, layer, dw, x, dout, rows, batch, first):
+    """Overwrites dw (rows, d_out) with x.T @ dout: x (batch, rows) lies in a layer's input, dout is (batch, d_out).
+
+    The product begins with row `first` of the batch.
+    """
+    d_out, in_row, no_bias, packing_buffer = layer.d_out, layer.in_row, vector(layer.b.value, 0, 0), thread.packing_buffer
+    if d_out <= memory.NARROW:
+        transposed = vector(thread.gradient_chunk, 0, rows * d_out)
+        multiply(
+            d_out, rows, batch, dout, 1, d_out, x, in_row, 1, no_bias, transposed, rows, packing_buffer, first
+        )  # fmt: skip
+        _copy_transposed(matrix(dw, 0, rows, d_out), matrix(transposed, 0, d_out, rows))
+    else:
+        multiply(rows, d_out, batch, x, 1, in_row, dout, d_out, 1, no_bias, dw, d_out, packing_buffer, first)
+
+
+@glue
 def update_weights(plan, thread, index, step):
     """The thread's share of a layer's weights takes a step; returns the sum of squares of the old ones."""
     layer, squares = nth(plan.layers, index), 0.0
-    W, d_out, in_row = layer.W, layer.d_out, layer.in_row
+    W, d_out = layer.W, layer.d_out
     x, dout = input_rows(layer, 0, plan.batch), layer.dout
     first, end = share_of(plan, thread, layer.d_in)
-    no_bias, packing_buffer = vector(W.value, 0, 0), thread.packing_buffer
     hyper, reg = _hyperparameters(thread, index, memory.WEIGHTS), sums_of(thread, step)[memory.REG]
     for k in range(first, end, layer.chunk_rows):
         rows = min(layer.chunk_rows, end - k)
         start, size = k * d_out, rows * d_out
         dw = _place_of_gradient(plan, thread, W, start, size)
-        x_k = vector(x, k, x.size - k)
-        # The product begins with the rows of the batch that this thread's processor has.
-        if d_out <= memory.NARROW:
-            transposed = vector(thread.gradient_chunk, 0, size)
-            multiply(
-                d_out, rows, plan.batch, dout, 1, d_out, x_k, in_row, 1, no_bias, transposed, rows, packing_buffer,
-                thread.first,
-            )  # fmt: skip
-            if not plan.stores_gradients:
-                dw = vector(packing_buffer, 0, size)
-            _copy_transposed(matrix(dw, 0, rows, d_out), matrix(transposed, 0, d_out, rows))
+        if plan.gradients_by_rows:
+            assign(dw, vector(share_of_layer(plan, 0, index).dW, start, size))
+            for other in range(1, plan.num_threads):
+                add(dw, vector(share_of_layer(plan, other, index).dW, start, size))
         else:
-            multiply(
-                rows, d_out, plan.batch, x_k, 1, in_row, dout, d_out, 1, no_bias, dw, d_out, packing_buffer,
-                thread.first,
-            )  # fmt: skip
+            if d_out <= memory.NARROW and not plan.stores_gradients:
+                # The usual place has the transposed gradient.
+                dw = vector(thread.packing_buffer, 0, size)
+            # The product begins with the rows of the batch that this thread's processor has.
+            _weight_gradient(thread, layer, dw, vector(x, k, x.size - k), dout, rows, plan.batch, thread.first)
         if reg != 0:
             squares += l2_chunk(dw, vector(W.value, start, size), reg)
         if not plan.stores_gradients:

@@ -28,8 +28,9 @@ from fastfc.kernels.lowering.matmul_copies import (
     transpose,
 )
 from fastfc.kernels.lowering.matmul_tile import PARTS, PIECE, multiply_tile
+from fastfc.kernels.lowering.matmul_vectors import is_with_vectors, multiply_vectors
 from fastfc.kernels.lowering.vectors import VECTORS, WORD, vectors_supported, words_of
-from fastfc.kernels.lowering.views import vector
+from fastfc.kernels.lowering.views import array_from, vector
 
 # A copy pays where rows lie further apart than this, and each value is used in enough tiles: of A in a
 # row of tiles, more if neighbours in a column of A are read at a time; of B in a column of tiles, many more if
@@ -98,6 +99,13 @@ def _blocked_product(
     m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, packing, dtype, itemsize
 ):
     """:func:`multiply` for matrices at the addresses a, b, bias, c and packing."""
+    if is_with_vectors(m, n, k, a_step, b_row, b_step, has_bias):
+        multiply_vectors(
+            m, n, k, array_from(a, (m - 1) * a_row + (k - 1) * a_step + 1, dtype), a_row, a_step,
+            array_from(b, (k - 1) * b_row + n, dtype), b_row, has_bias, array_from(bias, n, dtype),
+            array_from(c, (m - 1) * c_row + n, dtype), c_row,
+        )  # fmt: skip
+        return
     columns = VECTORS.max_vectors * (VECTORS.size // itemsize)
     tile_columns = -(-n // columns)
     a_copy = packing + _GROUP_SIZE * itemsize

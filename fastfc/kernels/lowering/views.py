@@ -143,6 +143,18 @@ def _array_at(typingctx, pointer, size):
     return types.Array(pointer.dtype, 1, "C")(pointer, size), codegen
 
 
+@intrinsic
+def array_from(typingctx, address, size, dtype):
+    """The `size` values of a dtype from an address on, which is a number."""
+
+    def codegen(context, builder, sig, args):
+        data = builder.inttoptr(args[0], context.get_data_type(sig.return_type.dtype).as_pointer())
+        size = context.cast(builder, args[1], sig.args[1], types.intp)
+        return _flat_array(context, builder, sig.return_type, data, [size])
+
+    return types.Array(dtype.dtype, 1, "C")(address, size, dtype), codegen
+
+
 def _view(context, builder, sig, source, kinds, sizes):
     """Build the array that is a part of another one."""
     start = context.cast(builder, source[1], sig.args[1], types.intp)
