@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_info
 
 import fastfc
 from fastfc import FullyConnectedNet, Solver, optim, tolerance
+from fastfc._runtime.team import end_idle_threads
 from fastfc.solver import DivergenceWarning
 from fastfc.training import memory, refusal
 from fastfc.training.plan import make_plan
@@ -490,6 +491,8 @@ def blas_threads():
 
 
 def own_threads():
+    """Threads of a run, apart from those that wait for the next one."""
+    end_idle_threads()
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("fastfc")]
 
 
@@ -629,6 +632,7 @@ steps = len(long.loss_history)
 assert steps > 0 and np.isfinite(long.loss_history).all()
 assert all(config["t"] == steps for config in long.optim_configs.values())
 assert blas() == before, (blas(), before)
+fastfc._runtime.team.end_idle_threads()
 assert threading.active_count() == 1
 long.num_epochs = 1
 long.train()
@@ -657,6 +661,7 @@ warnings.simplefilter("ignore")
 child = os.fork()
 if child == 0:
     solver(1).train()
+    fastfc._runtime.team.end_idle_threads()
     os._exit(0 if threading.active_count() == 1 else 1)
 _, status = os.waitpid(child, 0)
 assert os.waitstatus_to_exitcode(status) == 0

@@ -149,6 +149,7 @@ except KeyboardInterrupt:
     late = time.perf_counter() - sent[0]
     # Both compiled calls and Python's own are over: the net serves on.
     assert np.isfinite(net.predict_proba(X[:300])).all()
+    fastfc._runtime.team.end_idle_threads()
     assert threading.active_count() == 1
     print(late, seconds)
 else:

@@ -19,6 +19,7 @@ import fastfc
 from fastfc import FullyConnectedNet, Solver
 from fastfc._runtime import blas as blas_limit
 from fastfc._runtime import machine_code
+from fastfc._runtime.team import Team
 from fastfc.training import compiling
 
 needs_compiler = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="needs the compiler")
@@ -122,6 +123,7 @@ with ThreadPoolExecutor(8) as pool:
     together = list(pool.map(train, range(8)))
 assert together == [train(number) for number in range(8)]
 assert len({repr(result) for result in together}) == 8
+fastfc._runtime.team.end_idle_threads()
 assert threading.active_count() == 1
 """
 
@@ -368,6 +370,12 @@ import warnings
 import numpy as np
 from threadpoolctl import threadpool_info
 import fastfc
+from fastfc._runtime.team import end_idle_threads
+
+def alone():
+    # But for threads that wait for the next run.
+    end_idle_threads()
+    return threading.active_count() == 1
 
 # From Python 3.12 on, of any fork beside other threads.
 warnings.simplefilter("ignore", DeprecationWarning)
@@ -432,7 +440,7 @@ if __name__ == "__main__":
         with context.Pool(2) as pool:
             assert pool.map(work, range(3)) == [expected] * 3
     assert work() == expected
-    assert threading.active_count() == 1 or "{method}" != "fork"
+    assert alone() or "{method}" != "fork"
 """
 
 
@@ -452,7 +460,7 @@ with a_run_beside():
         child = os.fork()
         if child == 0:
             # The run that held BLAS to one thread is not in this process.
-            ok = blas() == before and len(work()) == 4 and blas() == before and threading.active_count() == 1
+            ok = blas() == before and len(work()) == 4 and blas() == before and alone()
             os._exit(0 if ok else 3)
         codes.append(exit_code(child))
 assert codes == [0] * 20, codes
@@ -469,7 +477,7 @@ def fork(run):
 run = solver(callback=fork)
 run.train()
 # The parent and the child both carry the run on, each with threads of its own.
-ok = [float(loss) for loss in run.loss_history] == expected and blas() == before and threading.active_count() == 1
+ok = [float(loss) for loss in run.loss_history] == expected and blas() == before and alone()
 if children == [0]:
     os._exit(0 if ok else 3)
 assert ok
@@ -482,4 +490,66 @@ assert exit_code(children[0]) == 0
 @pytest.mark.parametrize("code", [FORKED_BESIDE_A_RUN, FORKED_IN_A_RUN], ids=["beside a run", "in a run"])
 def test_forks(tmp_path, code):
     result = run_script(tmp_path / "script.py", CHILDREN + code)
+    assert result.returncode == 0, result.stderr
+
+
+# ------------------------------------------------------------------------------------------- a team's threads
+
+
+def test_teams_one_after_the_other_share_threads_and_leave_none_for_long():
+    seen = []
+    for _ in range(3):
+        with Team(3) as team:
+            team.run(lambda thread: seen.append(threading.get_ident()))
+    assert len(seen) == 9
+    assert len(set(seen)) == 3
+    deadline = time.monotonic() + 10
+    while own_threads() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert own_threads() == []
+
+
+def test_teams_at_once_have_threads_of_their_own():
+    with Team(2) as one, Team(2) as other:
+        seen = []
+        for team in (one, other):
+            team.run(lambda thread: seen.append(threading.get_ident()))
+        assert len(set(seen)) == 3
+    assert len(own_threads()) == 2
+
+
+def test_an_error_in_a_thread_leaves_it_for_the_next_team():
+    def fail(thread):
+        if thread == 1:
+            raise RuntimeError("in the second thread")
+
+    with pytest.raises(RuntimeError, match="in the second thread"), Team(2) as team:
+        team.run(fail)
+    with Team(2) as team:
+        seen = []
+        team.run(seen.append)
+    assert sorted(seen) == [0, 1]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_fork_ends_threads_that_wait_for_a_team(tmp_path):
+    code = """
+import os, threading
+from fastfc._runtime.team import Team
+
+with Team(3) as team:
+    team.run(lambda thread: None)
+    inside = threading.active_count()
+assert (inside, threading.active_count()) == (3, 3)
+child = os.fork()
+if child == 0:
+    assert threading.active_count() == 1
+    seen = []
+    with Team(3) as team:
+        team.run(seen.append)
+    os._exit(0 if sorted(seen) == [0, 1, 2] else 1)
+assert threading.active_count() == 1
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+    result = run_script(tmp_path / "script.py", code)
     assert result.returncode == 0, result.stderr

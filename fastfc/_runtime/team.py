@@ -6,14 +6,16 @@ lock. They wait for one another at a barrier, whose words are here; the waiting 
 """
 
 import _thread
+import functools
 import os
 import threading
 from collections.abc import Callable
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 import numpy as np
 
 from fastfc._runtime.blas import limit_this_thread
+from fastfc._runtime.interrupts import held_back
 
 # Words of a barrier, each on a cache line of its own.
 _LINE = 8
@@ -35,11 +37,68 @@ def dismiss(barrier: np.ndarray) -> None:
     barrier[ABORT] = 1
 
 
+# Seconds after which a thread that no team has called ends.
+_IDLE_SECONDS = 0.5
+
+
+class _Worker:
+    """A thread that works for one team after another; it ends when none has called it for a while."""
+
+    def __init__(self, team: "Team", name: str) -> None:
+        # Whom it works for; None while it is among the idle ones, and only then.
+        self.team: Team | None = team
+        self.jobs: SimpleQueue = SimpleQueue()
+        self.thread = threading.Thread(target=self._work, name=name, daemon=True)
+
+    def _work(self) -> None:
+        limit_this_thread()
+        while True:
+            try:
+                job = self.jobs.get(timeout=_IDLE_SECONDS)
+            except Empty:
+                try:
+                    _idle.remove(self)
+                except ValueError:
+                    # It has a team, which has nothing to do for it now.
+                    continue
+                return
+            if job is None:
+                return
+            job(self)
+
+    def leave(self, team: "Team", left: SimpleQueue) -> None:
+        """Work for others from now on, if it still works for the team."""
+        if self.team is team:
+            self.team = None
+            _idle.append(self)
+        left.put(None)
+
+
+# A list's methods are atomic.
+_idle: list[_Worker] = []
+
+
+def end_idle_threads() -> None:
+    """End the threads that have no team, and wait for them: a process had better fork with the caller alone."""
+    while _idle:
+        try:
+            worker = _idle.pop()
+        except IndexError:
+            return
+        worker.jobs.put(None)
+        worker.thread.join()
+
+
+if hasattr(os, "register_at_fork"):
+    # The child has none of them, should another thread's have become idle meanwhile.
+    os.register_at_fork(before=end_idle_threads, after_in_child=_idle.clear)
+
+
 class Team:
     """The caller and ``threads - 1`` other threads, which run one function together, call after call.
 
     Between calls the threads wait in Python, where an exception in the caller can dismiss
-    them; use it as a context manager.
+    them; use it as a context manager. Afterwards they wait half a second for another team.
 
     Parameters
     ----------
@@ -50,9 +109,8 @@ class Team:
     def __init__(self, threads: int) -> None:
         self.threads = threads
         self.barrier = new_barrier()
-        self._jobs: list[SimpleQueue] = []
+        self._workers: list[_Worker] = []
         self._done: SimpleQueue = SimpleQueue()
-        self._threads: list[threading.Thread] = []
         self._process = os.getpid()
 
     def __enter__(self) -> "Team":
@@ -64,19 +122,32 @@ class Team:
             raise
 
     def _start(self) -> None:
-        self._jobs = [SimpleQueue() for _ in range(self.threads - 1)]
-        self._done = SimpleQueue()
-        self._process = os.getpid()
-        self._threads = [
-            threading.Thread(target=self._work, args=(jobs, self._done), name=f"fastfc-{index}", daemon=True)
-            for index, jobs in enumerate(self._jobs, start=1)
-        ]
-        if self._threads:
+        self._workers, self._done, self._process = [], SimpleQueue(), os.getpid()
+        new = []
+        for index in range(1, self.threads):
+            if not self._hire():
+                worker = _Worker(self, f"fastfc-{index}")
+                self._workers.append(worker)
+                new.append(worker.thread)
+        if new:
             launched: SimpleQueue = SimpleQueue()
-            _thread.start_new_thread(self._launch, (self._threads, launched))
+            _thread.start_new_thread(self._launch, (new, launched))
             error = launched.get()
             if error is not None:
                 raise error
+
+    def _hire(self) -> bool:
+        """Take an idle thread, if there is one; interrupted half way, it would neither be idle nor have a team."""
+        if not _idle:
+            return False
+        with held_back():
+            try:
+                worker = _idle.pop()
+            except IndexError:
+                return False
+            worker.team = self
+            self._workers.append(worker)
+        return True
 
     def _launch(self, threads: list[threading.Thread], launched: SimpleQueue) -> None:
         """Start the threads from another one: in the main thread Ctrl-C can leave the locks of Thread.start taken."""
@@ -89,37 +160,35 @@ class Team:
         launched.put(error)
 
     def __exit__(self, *_: object) -> None:
-        """Dismiss the threads and wait until they have ended; doing it twice is doing it once."""
+        """Dismiss the threads and wait until they have left; doing it twice is doing it once."""
         dismiss(self.barrier)
-        for jobs in self._jobs:
-            jobs.put(None)
-        for thread in self._threads:
-            # After an interrupt a thread may be about to start; it finds the None and leaves.
-            if thread.is_alive():
-                thread.join()
+        leaving = [(worker, SimpleQueue()) for worker in self._workers]
+        for worker, left in leaving:
+            worker.jobs.put(functools.partial(_Worker.leave, team=self, left=left))
+        for worker, left in leaving:
+            # After an interrupt a thread may be about to start; it finds the job and leaves.
+            if worker.thread.is_alive():
+                left.get()
 
     def run(self, function: Callable[[int], object]) -> None:
         """Call ``function(thread)`` in every thread at once, and wait until all have returned."""
         if self._process != os.getpid():
             # A child process has the caller only, not the threads that it was forked beside.
             self._start()
-        for index, jobs in enumerate(self._jobs, start=1):
-            jobs.put((function, index))
+        for index, worker in enumerate(self._workers, start=1):
+            worker.jobs.put(functools.partial(self._run, function, index, self._done))
         function(0)
-        errors = [self._done.get() for _ in self._jobs]
+        errors = [self._done.get() for _ in self._workers]
         for error in errors:
             if error is not None:
                 raise error
 
-    def _work(self, jobs: SimpleQueue, done: SimpleQueue) -> None:
-        limit_this_thread()
-        while (job := jobs.get()) is not None:
-            function, index = job
-            error = None
-            try:
-                function(index)
-            except BaseException as raised:  # noqa: BLE001 - handed to the caller, who raises it
-                error = raised
-                # The others must not wait for a thread that will not come.
-                dismiss(self.barrier)
-            done.put(error)
+    def _run(self, function: Callable[[int], object], index: int, done: SimpleQueue, worker: _Worker) -> None:
+        error = None
+        try:
+            function(index)
+        except BaseException as raised:  # noqa: BLE001 - handed to the caller, who raises it
+            error = raised
+            # The others must not wait for a thread that will not come.
+            dismiss(self.barrier)
+        done.put(error)

@@ -1,8 +1,9 @@
 """Update: gradients of a layer's parameters, and the rule that is applied to them.
 
 The gradient of weights is computed chunk by chunk, and the rule applied to each chunk at once, so that
-it never reaches memory as a whole. Small ones are summed by each thread over its own rows, and then added up. A plan that stores gradients keeps them instead, and the rule is
-applied when all of them are there: what looks at whole gradients stands between the two.
+it never reaches memory as a whole. Of small networks each thread sums it over its own rows, for all to add up.
+A plan that stores gradients keeps them instead, and the rule is applied when all of them are there: what
+looks at whole gradients stands between the two.
 """
 
 import numpy as np
@@ -35,7 +36,8 @@ def _weight_gradient(thread, layer, dw, x, dout, rows, batch, first):
 
     The product begins with row `first` of the batch.
     """
-    d_out, in_row, no_bias, packing_buffer = layer.d_out, layer.in_row, vector(layer.b.value, 0, 0), thread.packing_buffer
+    d_out, in_row, packing_buffer = layer.d_out, layer.in_row, thread.packing_buffer
+    no_bias = vector(layer.b.value, 0, 0)
     if d_out <= memory.NARROW:
         transposed = vector(thread.gradient_chunk, 0, rows * d_out)
         multiply(
