@@ -396,6 +396,6 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
 
 def _mersenne(stream: np.random.RandomState) -> np.random.RandomState:
     """The stream, or one that it seeds, if it is not of the kind that compiled code draws from."""
-    if stream.get_state(legacy=False)["bit_generator"] == "MT19937":
+    if isinstance(stream._bit_generator, np.random.MT19937):
         return stream
     return np.random.RandomState(stream.randint(2**31 - 1))

@@ -119,7 +119,7 @@ def _load(fit: Fit, optimizer: OptimizerState) -> None:
 
 def _save(fit: Fit, optimizer: OptimizerState) -> None:
     optimizer.steps, optimizer.updates = fit.steps_taken, fit.updates_taken
-    optimizer.arrays = {name: [array.copy() for array in arrays] for name, arrays in fit.state.items()}
+    optimizer.arrays = fit.state
 
 
 class Halted(Exception):
