@@ -184,6 +184,21 @@ def test_a_first_product_that_is_split_by_features(threads, hidden, normalizatio
     assert_same_stream(state, expected)
 
 
+@pytest.mark.parametrize("normalization", [None, "layernorm"])
+@pytest.mark.parametrize(("hidden", "by_rows"), [((1,), True), (HIDDEN, True), ((64, 33), False)], ids=str)
+@pytest.mark.parametrize("threads", [2, 3, 5])
+def test_gradients_of_weights_by_rows_and_by_weights(threads, hidden, by_rows, normalization):
+    """Of a small network each thread sums them over its rows, of which the last, short batch has none for some."""
+    options = {"normalization": normalization, "hidden": hidden, "epochs": 2, "sampler": "permutation"}
+    assert ROWS % BATCH == 2
+    generic, expected = train("reference", make("sgd_momentum", **options))
+    solver = make("sgd_momentum", **options, threads=threads)
+    assert [make_plan(solver.model, BATCH, count).gradients_by_rows for count in (1, threads)] == [False, by_rows]
+    compiled, state = train("fast", solver)
+    assert_same_run(compiled, generic, bound(np.float64, generic))
+    assert_same_stream(state, expected)
+
+
 @pytest.mark.skipif(not JIT, reason="takes long without the compiler")
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_gradients_that_do_not_stay_near(threads):

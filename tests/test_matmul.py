@@ -64,6 +64,15 @@ def test_products_of_all_sizes_and_layouts(multiply, dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("ones", ["m", "n", "k", "mn", "mk", "nk", "mnk"])
+def test_products_with_vectors(multiply, ones, dtype):
+    rng = np.random.default_rng(2)
+    for case in range(60):
+        m, n, k = (1 if name in ones else int(rng.choice(SIZES)) for name in "mnk")
+        check(multiply, m, n, k, dtype, case, rng)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("layout", [0, 4, 8, 12])
 def test_products_beyond_the_near_caches(multiply, dtype, layout):
     """Their sums are made in parts: of few terms, as many as there are parts, and of more than a block."""

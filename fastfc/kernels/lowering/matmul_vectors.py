@@ -32,13 +32,13 @@ def multiply_vectors(m, n, k, a, a_row, a_step, b, b_row, has_bias, bias, c, c_r
         terms, first = vector(b, 0, k), bias[0] if has_bias != 0 else c.dtype.type(0)
         for i in range(m):
             c[i * c_row] = _dot(vector(a, i * a_row, k), terms) + first
-    elif k == 1:
-        for i in range(m):
-            _multiplied(vector(c, i * c_row, n), b, a[i * a_row])
-    else:
+    elif m == 1:
         _sum_of_rows(n, k, a, a_step, b, b_row, c)
         if has_bias != 0:
             add(c, bias)
+    else:
+        for i in range(m):
+            _multiplied(vector(c, i * c_row, n), b, a[i * a_row])
 
 
 @inline
