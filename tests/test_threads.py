@@ -19,7 +19,7 @@ import fastfc
 from fastfc import FullyConnectedNet, Solver
 from fastfc._runtime import blas as blas_limit
 from fastfc._runtime import machine_code
-from fastfc._runtime.team import Team
+from fastfc._runtime.team import Team, end_idle_threads
 from fastfc.training import compiling
 
 needs_compiler = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="needs the compiler")
@@ -63,8 +63,10 @@ def system_threads():
 def assert_nothing_left(blas, where=None):
     # A thread whose start was interrupted leaves by itself.
     deadline = time.monotonic() + 10
+    end_idle_threads()
     while own_threads() and time.monotonic() < deadline:
         time.sleep(0.001)
+        end_idle_threads()
     assert own_threads() == [], where
     assert not blas_limit._limit_users, where
     assert not blas_limit._limit_lock.locked(), where

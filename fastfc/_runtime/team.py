@@ -162,7 +162,7 @@ class Team:
     def __exit__(self, *_: object) -> None:
         """Dismiss the threads and wait until they have left; doing it twice is doing it once."""
         dismiss(self.barrier)
-        leaving = [(worker, SimpleQueue()) for worker in self._workers]
+        leaving: list[tuple[_Worker, SimpleQueue]] = [(worker, SimpleQueue()) for worker in self._workers]
         for worker, left in leaving:
             worker.jobs.put(functools.partial(_Worker.leave, team=self, left=left))
         for worker, left in leaving:

@@ -79,10 +79,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _validate_params(self) -> None:
         """Check the options as scikit-learn does, but those that are still their defaults only once for all."""
-        options = {
-            name: value for name, default in valid_defaults(type(self)).items()
-            if (value := getattr(self, name)) is not default
-        }  # fmt: skip
+        defaults = valid_defaults(type(self))
+        options = {name: value for name in defaults if (value := getattr(self, name)) is not defaults[name]}
         validate_parameter_constraints(self._parameter_constraints, options, caller_name=type(self).__name__)
 
     @property

@@ -147,13 +147,13 @@ def checked_dtype(value: Any) -> np.dtype | None:
 
 
 @functools.cache
-def valid_defaults(estimator: type) -> dict[str, Any]:
+def valid_defaults(estimator: Any) -> dict[str, Any]:
     """An estimator's options by name, each with its default; in place of one that a fit must check, a new object."""
     found = {}
     for name, parameter in sorted(inspect.signature(estimator).parameters.items()):
         default = parameter.default
         try:
-            # What can be changed where it stands must be checked each time.
+            # A list, which can be changed where it stands, must be checked each time.
             hash(default)
             validate_parameter_constraints(estimator._parameter_constraints, {name: default}, estimator.__name__)
         except (InvalidParameterError, TypeError):

@@ -1,7 +1,8 @@
 """The compiled training run: whole steps in one compiled call.
 
-In the order in which data flows: ``memory.py`` says what a run has in memory and ``plan.py`` makes it,
-``data.py`` reads examples as they lie, ``forward.py``, ``backward.py`` and ``update.py`` are a step,
+In the order in which data flows: ``memory.py`` says what a run has in memory, ``splitting.py`` how it is
+split, and ``plan.py`` makes it, ``data.py`` reads examples as they lie, ``forward.py``, ``backward.py`` and
+``update.py`` are a step,
 ``epoch.py`` repeats it, ``inference.py`` predicts. ``compiling.py`` gets their machine code, ``run.py``
 and ``predict.py`` drive it from Python, in ``parts.py`` that Ctrl-C can come between.
 ``capability.py`` says which trainings and predictions are compiled.
@@ -13,7 +14,7 @@ For somebody else's loop: ``entry.py`` has the passes of a step one by one, and 
 
 For the Solver, compiled or not: ``loop.py`` is its loop, over an engine that ``engine.py`` describes, ``run.py`` or
 ``generic.py``; ``options.py`` and ``checks.py`` check its arguments, and ``state.py`` is where it stands between two
-calls.
+calls; ``stopping.py`` has the stopping rules by which a compiled call ends.
 """
 
 import itertools

@@ -1,6 +1,6 @@
 """Making the memory of a run: from a network, its rule and its data to records and buffers."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from math import prod
 from typing import Any
@@ -20,11 +20,9 @@ from fastfc.ops.rules import MOST_HYPERPARAMETERS, NOTES, Rule
 from fastfc.params import aligned_zeros
 from fastfc.training.compiling import address
 from fastfc.training.memory import (
-    CHUNK,
     DROPOUT,
     GRADIENTS,
     KINDS,
-    LEAST_CHUNK_ROWS,
     NORMS,
     PARAMETERS,
     RELU,
@@ -39,16 +37,11 @@ from fastfc.training.memory import (
     Thread,
 )
 from fastfc.training.network import Network
+from fastfc.training.splitting import row_size, rows_of_chunk, splits_features, sums_gradients_by_rows
 
 #: The functions by which Solvers know the package's rules -> their records.
 RULES: dict[Callable, Rule] = {getattr(optim, name): rule for name, rule in rules.RULES.items()}
 
-# Of a thread, where the features are split: its sums for all rows must be worth storing.
-_LEAST_FEATURES = 64
-# Bytes of gradients that each thread has for itself: they and what they are computed from stay in a near cache.
-_NEAR_GRADIENTS = 1 << 18
-# Values in a row of the batch from which on a gap between rows does not matter.
-_LONG_ROW = 256
 _ADJACENT = _NO_ORDER = np.zeros(0, np.int64)
 
 
@@ -92,12 +85,12 @@ def make_plan(
     """
     dtype, dims = np.dtype(model.dtype), model.dims
     depth, widths = len(dims) - 1, dims[1:]
-    chunk_rows = [_chunk_rows(-(-d // threads), d_out) for d, d_out in pairwise(dims)]
-    by_features = _by_features(batch, dims, threads)
-    by_rows = _gradients_by_rows(model, batch, threads) and not by_features
+    chunk_rows = [rows_of_chunk(-(-d // threads), d_out) for d, d_out in pairwise(dims)]
+    by_features = splits_features(batch, dims, threads)
+    by_rows = sums_gradients_by_rows(model, batch, threads) and not by_features
     computed = dims[:-1] if by_rows else chunk_rows
     chunk = max(rows * d_out for rows, d_out in zip(computed, widths, strict=True))
-    x_row = _row_size(dims[0], dtype.itemsize)
+    x_row = row_size(dims[0], dtype.itemsize)
     normalized = [model.normalization is not None and i < depth - 1 for i in range(depth)]
     sloped = [model.activation != "relu" and i < depth - 1 for i in range(depth)]
 
@@ -276,47 +269,6 @@ def _parameters(model: Network, rule: Callable | None, gradients: np.ndarray) ->
                 )
         found.append(of_layer)
     return found
-
-
-def _by_features(batch: int, dims: Sequence[int], threads: int) -> bool:
-    """Whether the threads split the first layer's product by features instead of rows.
-
-    By rows, each thread reads all weights, and for their gradient its features of all rows: most of it
-    comes from other processors' caches. By features it writes sums for all rows, and reads those of its own.
-    """
-    d_in, d_out = dims[:2]
-    return (
-        threads > 1
-        and d_in // threads >= _LEAST_FEATURES
-        and 2 * batch * d_out < d_in * d_out + batch * d_in // threads
-    )
-
-
-def _gradients_by_rows(model: Network, batch: int, threads: int) -> bool:
-    """Whether each thread sums the gradients of all weights over its own rows, for the others to add up.
-
-    Otherwise it computes those of its share of the weights from all rows, most of which come from other processors'
-    caches, and the threads meet at every layer. Batch normalization has them meet there anyway.
-    """
-    weights = sum(d_in * d_out for d_in, d_out in pairwise(model.dims))
-    of_rows = batch * sum(d_out + d_in // threads for d_in, d_out in pairwise(model.dims))
-    near = weights * np.dtype(model.dtype).itemsize <= _NEAR_GRADIENTS
-    return threads > 1 and near and weights < of_rows and model.normalization != "batchnorm"
-
-
-def _row_size(d: int, itemsize: int) -> int:
-    """From one row of d values to the next, if they are not adjacent: long rows take an odd number of cache lines.
-
-    Rows whose distance is a multiple of a high power of two share the same few places of a cache.
-    """
-    line = 64 // itemsize
-    return d if d <= _LONG_ROW else (-(-d // line) // 2 * 2 + 1) * line
-
-
-def _chunk_rows(share: int, d_out: int) -> int:
-    """How many of a thread's share of a layer's rows of weights make a chunk: chunks as even as can be."""
-    most = max(CHUNK // d_out, LEAST_CHUNK_ROWS)
-    return -(-share // -(-share // most))
 
 
 def set_training_options(plan: Plan, model: Network) -> None:

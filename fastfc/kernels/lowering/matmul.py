@@ -78,16 +78,12 @@ multiply = _multiply_tiles if vectors_supported() else _multiply_blas
 
 @standalone(types.void, lambda dtype: (types.int64,) * 15, name="product")
 def _product_float(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, packing):
-    _blocked_product(
-        m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, packing, np.float32, 4
-    )
+    _product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, packing, np.float32, 4)
 
 
 @standalone(types.void, lambda dtype: (types.int64,) * 15, name="product")
 def _product_double(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, packing):
-    _blocked_product(
-        m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, packing, np.float64, 8
-    )
+    _product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, packing, np.float64, 8)
 
 
 #: Dtype -> the product, on processors that have vectors for tiles.
@@ -95,9 +91,7 @@ PRODUCTS = {np.dtype(np.float32): _product_float, np.dtype(np.float64): _product
 
 
 @glue
-def _blocked_product(
-    m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, packing, dtype, itemsize
-):
+def _product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, packing, dtype, itemsize):
     """:func:`multiply` for matrices at the addresses a, b, bias, c and packing."""
     if is_with_vectors(m, n, k, a_step, b_row, b_step, has_bias):
         multiply_vectors(
@@ -106,6 +100,16 @@ def _blocked_product(
             array_from(c, (m - 1) * c_row + n, dtype), c_row,
         )  # fmt: skip
         return
+    _blocked_product(
+        m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, packing, dtype, itemsize
+    )
+
+
+@glue
+def _blocked_product(
+    m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, packing, dtype, itemsize
+):
+    """The same by tiles, block by block."""
     columns = VECTORS.max_vectors * (VECTORS.size // itemsize)
     tile_columns = -(-n // columns)
     a_copy = packing + _GROUP_SIZE * itemsize
