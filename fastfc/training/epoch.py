@@ -60,20 +60,23 @@ def _train_steps(whole, number, steps, control):
     short_thread = borrowed(nth(short.threads, number))
     steps = borrowed(steps)
     losses, progress = steps.losses, steps.progress
-    checks, ended = 0, steps.before // steps.epoch
-    started = ticks()
+    checks, ended, started = 0, steps.before // steps.epoch, ticks()
+    # Of the next step in its epoch, and in its cycle: divisions would take their time in each step.
+    place, turn = steps.before % steps.epoch, steps.before % steps.cycle
     # of this call
     group_of(usual_thread)[memory.GROUP_UPDATES] = 0
     for step in range(losses.size):
         done = steps.before + step + 1
-        at_end = done % steps.epoch == 0
+        at_end = place + 1 == steps.epoch
         plan, thread, called = usual, usual_thread, whole
         if at_end and steps.has_short:
             plan, thread, called = short, short_thread, steps.short
-        _draw(plan, thread, steps, (done - 1) % steps.cycle)
+        _draw(plan, thread, steps, turn)
         _set_rates(thread, steps, step)
         if steps.accumulate > 1:
-            begin_batch(thread, steps, (done - 1) % steps.epoch)
+            begin_batch(thread, steps, place)
+        place = 0 if at_end else place + 1
+        turn = 0 if turn + 1 == steps.cycle else turn + 1
         if not _loss_of_batch(called, plan, thread, steps, step):
             return
         if not call_backward((called, number, step)):
@@ -95,10 +98,7 @@ def _train_steps(whole, number, steps, control):
             if at_end and (not barrier_wait(plan.barrier, plan.num_threads) or progress[memory.ENDING] != 0):
                 return
         if at_end:
-            # The first hyperparameter of every rule is its learning rate.
-            for i in range(thread.rates.size):
-                thread.rates[i] *= steps.lr_decay
-                thread.hyperparameters[i * MOST_HYPERPARAMETERS] = thread.rates[i]
+            _decay_rates(thread, steps.lr_decay)
         if at_end and steps.validate != 0:
             restore(control)
             finished = _validate(whole, number, steps, done // steps.epoch - 1 - ended)
@@ -165,6 +165,14 @@ def _set_rates(thread, steps, step):
     if steps.rates.size > 0:
         for i in range(thread.rates.size):
             thread.hyperparameters[i * MOST_HYPERPARAMETERS] = thread.rates[i] * steps.rates[step]
+
+
+@glue
+def _decay_rates(thread, factor):
+    """The learning rates of the next epoch; the first hyperparameter of every rule is its rate."""
+    for i in range(thread.rates.size):
+        thread.rates[i] *= factor
+        thread.hyperparameters[i * MOST_HYPERPARAMETERS] = thread.rates[i]
 
 
 @glue

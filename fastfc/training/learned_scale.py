@@ -49,7 +49,7 @@ class LearnedScale:
     def attributes(self, X: np.ndarray, rates: np.ndarray, updates: int) -> dict[str, Any]:
         """Of a job on examples X (N, ...), with the factors of the steps' learning rates, after so many updates."""
         (scaling,) = self._table
-        scaling.X, scaling.rates = X, rates
+        scaling.X, scaling.rates = X.reshape(-1), rates
         if self._t is not None:
             scaling.hyperparameters[self._t] = updates
         return {"learn_scale": address("learn_scale", scaling.dtype), "scaling": self._table}
