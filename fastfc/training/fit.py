@@ -47,8 +47,10 @@ from fastfc.training.validation import Validation, Validations, checked_validati
 
 __all__ = ["Fit"]
 
-# Floating-point operations that every machine does in a second.
-_SLOW = 1e9
+# Floating-point operations that a thread does in a second, by a low guess, and by half the rate of this process's last
+# call: a training that takes less than a part should be a single call.
+_LEAST_RATE, _MOST_RATE = 1e10, 4e10
+_rate = _LEAST_RATE
 
 
 class Fit:
@@ -173,8 +175,8 @@ class Fit:
         self.steps_taken = self.updates_taken = 0
         self.finished = self.step_losses = NO_NUMBERS
         self._validations = Validations(self.plan, self.plan.input_scale if scales else net.params.flat[:0])
-        # A guess that is too long on any machine: a short training is a single call.
-        self._seconds_per_step = 1e-6 + work_of_step(net, self._batch) / _SLOW
+        self._work = work_of_step(net, self._batch) / self._team.threads
+        self._seconds_per_step = 1e-6 + self._work / _rate
 
     def __enter__(self) -> "Fit":
         self._limit.__enter__()
@@ -367,8 +369,14 @@ class Fit:
         if self._own_loss is not None and done < count and not progress[ENDING]:
             short = self._short if (before + done + 1) % self._steps_per_epoch == 0 else None
             self._own_loss.fail(losses[done], (short or plan).batch, self.steps_taken + 1)
-        self._seconds_per_step = (perf_counter() - start) / max(done, 1)
+        self._note_speed((perf_counter() - start) / max(done, 1))
         return bool(progress[ENDING])
+
+    def _note_speed(self, seconds: float) -> None:
+        """Remember what a step took, for the next call and the next training."""
+        global _rate
+        self._seconds_per_step = seconds
+        _rate = min(max(self._work / seconds / 2, _LEAST_RATE), _MOST_RATE)
 
     def _updates_after(self, steps: int) -> int:
         return updates_after(steps, self._steps_per_epoch, self._accumulate)
