@@ -228,6 +228,31 @@ def test_threads_that_fork_at_the_same_time():
     assert codes == [0] * 30
 
 
+@pytest.mark.parametrize("module", ["concurrent.futures.thread", "logging"])
+def test_an_import_meanwhile_registers_nothing_for_forks(module):
+    """Python calls what it registers after the fork, though it did not before: a lock would be released untaken."""
+    code = """
+import importlib, os, threading, time, warnings
+from fastfc._runtime import forks
+warnings.simplefilter("ignore", DeprecationWarning)
+held = threading.Event()
+def hold():
+    with forks.loading:
+        held.set()
+        time.sleep(0.3)
+        importlib.import_module(MODULE)
+thread = threading.Thread(target=hold)
+thread.start()
+held.wait()
+child = os.fork()
+if child == 0:
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+thread.join()
+"""
+    run(code.replace("MODULE", repr(module)))
+
+
 @needs_compiler
 def test_a_fork_while_other_processes_compile(tmp_path):
     """The child process waits for its parent's kernels, and not for itself."""

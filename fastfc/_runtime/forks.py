@@ -7,9 +7,10 @@ So a thread that forks waits until they are free, and holds them meanwhile.
 """
 
 import _imp
-import importlib._bootstrap
 
-# Imported by another thread while a fork waits, it would release at the end a lock that it did not take at the start.
+# Imported by another thread while a fork waits, these two would release after it a lock that they did not take before.
+import concurrent.futures.thread  # noqa: F401
+import importlib._bootstrap
 import logging  # noqa: F401
 import os
 import sys
