@@ -199,6 +199,14 @@ def test_gradients_of_weights_by_rows_and_by_weights(threads, hidden, by_rows, n
     assert_same_stream(state, expected)
 
 
+def test_threads_that_do_not_meet_at_each_layer_write_to_no_rows_of_another():
+    """Rows of layers of different widths lie at different places: each layer has gradients of its own."""
+    net = FullyConnectedNet((21, 32, 1, 1, 7), FEATURES, CLASSES)
+    plan = make_plan(net, 31, 2)
+    assert plan.gradients_by_rows
+    assert len({layer.dout.__array_interface__["data"][0] for layer in plan.layers}) == plan.depth == 6
+
+
 @pytest.mark.skipif(not JIT, reason="takes long without the compiler")
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_gradients_that_do_not_stay_near(threads):

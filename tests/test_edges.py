@@ -10,6 +10,7 @@ from rule_lists import ADAPTIVE, OTHERS
 
 import fastfc
 from fastfc import DivergenceWarning, FullyConnectedNet, Solver, tolerance
+from fastfc._runtime.team import end_idle_threads
 
 FEATURES, CLASSES = 6, 3
 
@@ -124,6 +125,7 @@ def assert_diverge_alike(one, other):
 
 def diverging(backend, **options):
     """The training, and the iteration at which it is said to diverge."""
+    end_idle_threads()
     threads = threading.active_count()
     with (
         fastfc.use_backend(backend),
@@ -133,6 +135,7 @@ def diverging(backend, **options):
         warnings.simplefilter("always")
         solver = make(**options)
         solver.train()
+    end_idle_threads()
     assert threading.active_count() == threads
     assert [warning.category for warning in caught] == [DivergenceWarning]
     assert caught[0].filename == __file__
@@ -185,4 +188,5 @@ def test_a_warning_that_is_an_error_ends_the_run():
     solver = make(rate=1e22, epochs=10, threads=2)
     with pytest.raises(DivergenceWarning):
         solver.train()
+    end_idle_threads()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("fastfc")]

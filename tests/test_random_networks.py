@@ -116,6 +116,13 @@ def noisy(network):
         "standardized": False, "threads": 1, "seed": 1,
     }
 )  # fmt: skip
+@example(
+    network={
+        "hidden": [21, 32, 1, 1], "features": 35, "classes": 1, "rows": 28, "batch": 31, "normalization": "layernorm",
+        "keep": 1, "dropout_seed": 3, "reg": 1.0, "rule": "sgd_momentum", "dtype": "float64", "data": "fortran",
+        "standardized": False, "threads": 2, "seed": 0,
+    }
+)  # fmt: skip
 @given(network=networks())
 def test_compiled_like_reference(network):
     """Losses as far as the training itself keeps errors small, and the random stream bit for bit.

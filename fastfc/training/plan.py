@@ -97,7 +97,8 @@ def make_plan(
     # The order is that in which a step comes across the parts.
     reals = _Sizes(dtype)
     x, mean, rest, scale = (reals.reserve(size) for size in (batch * x_row, dims[0], dims[0], dims[0]))
-    gradients = [reals.reserve(batch * max(widths)) for _ in range(GRADIENTS)]
+    # Threads that do not meet at each layer may be at any two of them.
+    gradients = [reals.reserve(batch * max(widths)) for _ in range(depth if by_rows else GRADIENTS)]
     first_sums = [reals.reserve(batch * dims[1] if by_features else 0) for _ in range(threads)]
     row_inv_std = [reals.reserve(batch) for _ in range(depth)]
     chunks = [reals.reserve(chunk) for _ in range(threads)]
@@ -142,7 +143,7 @@ def make_plan(
                 "x_hat": real[x_hat[i]] if normalized[i] else outputs[i],
                 "out": outputs[i],
                 "slope": real[slope[i]],
-                "dout": (*real[gradients[i % GRADIENTS]][:3], batch * d),
+                "dout": (*real[gradients[i % len(gradients)]][:3], batch * d),
                 "row_inv_std": real[row_inv_std[i]],
                 "running_mean": real[running[i][0]],
                 "running_var": real[running[i][1]],
