@@ -78,12 +78,12 @@ multiply = _multiply_tiles if vectors_supported() else _multiply_blas
 
 @standalone(types.void, lambda dtype: (types.int64,) * 15, name="product")
 def _product_float(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, packing):
-    _product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, packing, np.float32, 4)
+    _product_at(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, packing, np.float32, 4)
 
 
 @standalone(types.void, lambda dtype: (types.int64,) * 15, name="product")
 def _product_double(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, packing):
-    _product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, packing, np.float64, 8)
+    _product_at(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, packing, np.float64, 8)
 
 
 #: Dtype -> the product, on processors that have vectors for tiles.
@@ -91,7 +91,7 @@ PRODUCTS = {np.dtype(np.float32): _product_float, np.dtype(np.float64): _product
 
 
 @glue
-def _product(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, packing, dtype, itemsize):
+def _product_at(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, packing, dtype, itemsize):
     """:func:`multiply` for matrices at the addresses a, b, bias, c and packing."""
     if is_with_vectors(m, n, k, a_step, b_row, b_step, has_bias):
         multiply_vectors(
