@@ -8,7 +8,6 @@ import numpy as np
 import fastfc
 from benchmarks.common import BACKENDS, Benchmark, pinned, readable
 from benchmarks.shapes import dims_of
-from fastfc.callbacks import EarlyStopping, History
 
 _BATCH, _EPOCHS, _ROUNDS = 16, 2000, 9
 #: Epochs of the reference, whose steps take longer.
@@ -60,6 +59,9 @@ class Trainings(Benchmark):
 
     def track_stopping_cost(self, backend, net, threads):
         """Microseconds of such an epoch with early stopping, which never comes, and a history."""
+        # States of the package from before callbacks are timed by these benchmarks too.
+        from fastfc.callbacks import EarlyStopping, History
+
         return self._epoch(lambda: [EarlyStopping("loss", patience=10**6), History()])
 
     track_stopping_cost.unit = "us"
