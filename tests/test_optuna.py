@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from fastfc import FullyConnectedNet, Solver
+from fastfc._runtime.team import end_idle_threads
 from fastfc.integrations.optuna import PruningCallback
 
 EPOCHS = 8
@@ -37,6 +38,7 @@ def train(trial, rate, threads, monitor="val_acc", **options):
 @pytest.mark.parametrize("threads", [1, 2])
 def test_pruning(optuna, jobs, threads, tmp_path):
     """Trials below the threshold end early; nothing of them is left."""
+    end_idle_threads()
     before = set(threading.enumerate())
     study = optuna.create_study(
         direction="maximize",
@@ -56,6 +58,7 @@ def test_pruning(optuna, jobs, threads, tmp_path):
         epochs = list(trial.intermediate_values)
         assert epochs == list(range(1, 4 if trial in pruned else EPOCHS + 1))
     assert study.best_value == max(max(t.intermediate_values.values()) for t in study.trials if t not in pruned)
+    end_idle_threads()
     assert set(threading.enumerate()) <= before
     assert not list(tmp_path.glob("*.tmp"))
     # Another training runs as ever.
