@@ -47,22 +47,27 @@ from fastfc.training.validating import VALIDATIONS, call_validation
 @standalone(types.void, lambda dtype: (reference_to(Plan, dtype), types.int64, reference_to(Steps, dtype)))
 def train_steps(plan, thread, steps):
     """Carry out as many steps as there are losses."""
-    control = flush_denormals()
-    _train_steps(plan, thread, steps, control)
+    started, control = ticks(), flush_denormals()
+    _train_steps(plan, thread, steps, control, started)
     restore(control)
+    if thread == 0:
+        # Once, not in each step: a clock takes as long as a layer of a small network.
+        borrowed(steps).progress[memory.TICKS] = ticks() - started
 
 
 @glue
-def _train_steps(whole, number, steps, control):
+def _train_steps(whole, number, steps, control, started):
     usual = borrowed(whole)
     usual_thread = borrowed(nth(usual.threads, number))
     short = borrowed(steps.short)
     short_thread = borrowed(nth(short.threads, number))
     steps = borrowed(steps)
     losses, progress = steps.losses, steps.progress
-    checks, ended, started = 0, steps.before // steps.epoch, ticks()
+    checks, ended = 0, steps.before // steps.epoch
     # Of the next step in its epoch, and in its cycle: divisions would take their time in each step.
     place, turn = steps.before % steps.epoch, steps.before % steps.cycle
+    # One question in each step for what few trainings have: a step of a small network takes a microsecond.
+    has_extras = steps.learn_scale != 0 or steps.average.size > 0 or steps.accumulate > 1 or steps.rates.size > 0
     # of this call
     group_of(usual_thread)[memory.GROUP_UPDATES] = 0
     for step in range(losses.size):
@@ -72,9 +77,10 @@ def _train_steps(whole, number, steps, control):
         if at_end and steps.has_short:
             plan, thread, called = short, short_thread, steps.short
         _draw(plan, thread, steps, turn)
-        _set_rates(thread, steps, step)
-        if steps.accumulate > 1:
-            begin_batch(thread, steps, place)
+        if has_extras:
+            _set_rates(thread, steps, step)
+            if steps.accumulate > 1:
+                begin_batch(thread, steps, place)
         place = 0 if at_end else place + 1
         turn = 0 if turn + 1 == steps.cycle else turn + 1
         if not _loss_of_batch(called, plan, thread, steps, step):
@@ -84,14 +90,13 @@ def _train_steps(whole, number, steps, control):
         # every weight is new, and nobody reads the batch any more
         if not barrier_wait(plan.barrier, plan.num_threads):
             return
-        if steps.learn_scale != 0:
+        if has_extras and steps.learn_scale != 0:
             call_learn_scale(steps.learn_scale, (called, number, nth(steps.scaling, 0), step))
-        if steps.average.size > 0 and (steps.accumulate == 1 or group_of(thread)[memory.GROUP_ENDS] != 0):
+        if has_extras and steps.average.size > 0 and (steps.accumulate == 1 or group_of(thread)[memory.GROUP_ENDS] != 0):
             _average(plan, thread, steps)
         if thread.index == 0:
             losses[step] = _loss(plan, step)
             progress[memory.DONE] = step + 1
-            progress[memory.TICKS] = ticks() - started
         if steps.watch.size > 0:
             if thread.index == 0:
                 _watch(plan, steps, step, at_end)
@@ -223,7 +228,6 @@ def _check(whole, plan, number, thread, steps, place, step, started):
         steps.accuracies[2 * place + 1] = accuracy
         progress, now = steps.progress, ticks()
         progress[memory.CHECK_TICKS] += now - before
-        progress[memory.TICKS] = now - started
         steps.check_ends[place] = now - started
         progress[memory.ENDING] = 1 if stops or now - started > steps.call_ticks else 0
         progress[memory.CHECKED] = place + 1
