@@ -78,9 +78,7 @@ def _train_steps(whole, number, steps, control, started):
             plan, thread, called = short, short_thread, steps.short
         _draw(plan, thread, steps, turn)
         if has_extras:
-            _set_rates(thread, steps, step)
-            if steps.accumulate > 1:
-                begin_batch(thread, steps, place)
+            _before_step(thread, steps, step, place)
         place = 0 if at_end else place + 1
         turn = 0 if turn + 1 == steps.cycle else turn + 1
         if not _loss_of_batch(called, plan, thread, steps, step):
@@ -90,10 +88,8 @@ def _train_steps(whole, number, steps, control, started):
         # every weight is new, and nobody reads the batch any more
         if not barrier_wait(plan.barrier, plan.num_threads):
             return
-        if has_extras and steps.learn_scale != 0:
-            call_learn_scale(steps.learn_scale, (called, number, nth(steps.scaling, 0), step))
-        if has_extras and steps.average.size > 0 and (steps.accumulate == 1 or group_of(thread)[memory.GROUP_ENDS] != 0):
-            _average(plan, thread, steps)
+        if has_extras:
+            _after_step(called, number, plan, thread, steps, step)
         if thread.index == 0:
             losses[step] = _loss(plan, step)
             progress[memory.DONE] = step + 1
@@ -118,6 +114,23 @@ def _train_steps(whole, number, steps, control, started):
             if not finished or progress[memory.ENDING] != 0:
                 return
             checks += 1
+
+
+@glue
+def _before_step(thread, steps, step, place):
+    """The rates of a schedule; of accumulated gradients, where the batch stands in its group."""
+    _set_rates(thread, steps, step)
+    if steps.accumulate > 1:
+        begin_batch(thread, steps, place)
+
+
+@glue
+def _after_step(whole, number, plan, thread, steps, step):
+    """The learned scale takes its step, and so does the average of the parameters if they are new."""
+    if steps.learn_scale != 0:
+        call_learn_scale(steps.learn_scale, (whole, number, nth(steps.scaling, 0), step))
+    if steps.average.size > 0 and (steps.accumulate == 1 or group_of(thread)[memory.GROUP_ENDS] != 0):
+        _average(plan, thread, steps)
 
 
 @glue
