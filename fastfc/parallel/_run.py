@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from fastfc._runtime.interrupts import held_back
-from fastfc._runtime.stream import state_of_words
 from fastfc.ops.rules import MOST_HYPERPARAMETERS
 from fastfc.parallel._agreement import ProcessError, exchanged, unbroken
 from fastfc.training.calls import new_call, plan_of_rows
@@ -69,8 +68,9 @@ class ParallelRun(CompiledRun):
             self._plan.reg = 0.0
         self._own = plan_of_rows(self._plan, self._comm.rank)
 
-    def stream_state(self) -> tuple:
-        return state_of_words(self._plan.threads[self._comm.rank].stream, self._gaussian)
+    @property
+    def _words(self) -> np.ndarray:
+        return self._plan.threads[self._comm.rank].stream
 
     def checks_inside(self) -> bool:
         return False

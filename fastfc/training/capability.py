@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from fastfc._runtime.stream import global_bits
 from fastfc._runtime.threads import get_num_threads
 from fastfc.backend import get_backend
 from fastfc.course.years import legacy_of
@@ -84,7 +85,7 @@ def refusal(solver: Any) -> str | None:
             return f"{split} does not have the network's number of features"
     if len(solver.X_train) > 2**32:
         return "there are more than 2**32 training examples"
-    if not isinstance(np.random.get_bit_generator(), np.random.MT19937):  # type: ignore[attr-defined]
+    if not isinstance(global_bits(), np.random.MT19937):
         return "NumPy's global random stream is not MT19937"
     return None
 

@@ -6,13 +6,13 @@ It knows neither histories nor prints nor files: whoever drives it keeps what it
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from fastfc._ranges import require_count
 from fastfc._runtime.blas import single_threaded
-from fastfc._runtime.stream import state_of_words, words_of
+from fastfc._runtime.stream import words_of, write_words
 from fastfc._runtime.team import Team
 from fastfc.losses import checked_targets, checked_weights
 from fastfc.ops.losses import LOSSES
@@ -383,11 +383,10 @@ class Fit:
 
     def _put_stream(self) -> None:
         """The threads go on where the stream stands."""
-        state = cast(tuple, self._stream.get_state(legacy=True))
-        words, self._gaussian = words_of(state), state[3:]
+        words = words_of(self._stream)
         for thread in self.plan.threads:
             thread.stream[:] = words
 
     def _take_stream(self) -> None:
         """The stream goes on where the first thread stands."""
-        self._stream.set_state(state_of_words(self.plan.threads[0].stream, self._gaussian))
+        write_words(self._stream._bit_generator, self.plan.threads[0].stream)

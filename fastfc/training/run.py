@@ -10,7 +10,7 @@ import numpy as np
 from fastfc._runtime.blas import single_threaded
 from fastfc._runtime.interrupts import held_back
 from fastfc._runtime.record import Table
-from fastfc._runtime.stream import state_of_words, words_of
+from fastfc._runtime.stream import global_bits, read_words, state_of_words, words_of, write_words
 from fastfc._runtime.team import Team
 from fastfc.losses import checked_targets, score_of
 from fastfc.ops.losses import LOSSES
@@ -78,8 +78,6 @@ class CompiledRun:
                 thread.order = np.arange(self._batches.rows)
         # Of an epoch's last batch.
         self._short = shortened(self._plan, self._batches.rest) if self._batches.rest else self._plan
-        # NumPy's generator keeps the second of two Gaussians that it draws at once.
-        self._gaussian: tuple[int, float] = (0, 0.0)
         # Whether the run has gone on from where the dictionaries and NumPy's random stream stand.
         self._ahead = False
         # The keys and values of the rule's dictionaries, as the last :meth:`lend` has left them.
@@ -198,7 +196,7 @@ class CompiledRun:
     def _leave(self) -> None:
         """Bring NumPy's random stream and the dictionaries to where the run stands; twice is once."""
         if self._ahead:
-            np.random.set_state(self.stream_state())
+            write_words(global_bits(), self._words)
             self.publish()
             self._ahead = False
 
@@ -210,17 +208,22 @@ class CompiledRun:
 
     def take_stream(self) -> None:
         """Go on where NumPy's global random stream stands."""
-        self._go_on_from(cast(tuple, np.random.get_state()))
+        self._go_on_from(read_words(global_bits()))
 
-    def _go_on_from(self, state: tuple) -> None:
-        """Go on from a state of a random stream."""
-        words, self._gaussian = words_of(state), state[3:]
+    def _go_on_from(self, words: np.ndarray) -> None:
+        """Go on from the words of a random stream."""
         for thread in self._plan.threads:
             thread.stream[:] = words
 
+    @property
+    def _words(self) -> np.ndarray:
+        """(STREAM,): the run's random stream, of a thread of its own."""
+        return self._plan.threads[0].stream
+
     def stream_state(self) -> tuple:
         """The run's random stream, as ``np.random.get_state`` gives it."""
-        return state_of_words(self._plan.threads[0].stream, self._gaussian)
+        # NumPy's generator keeps the second of two Gaussians that it draws at once, and no run draws any.
+        return state_of_words(self._words, cast(tuple, np.random.get_state())[3:])
 
     @cached_property
     def _generator(self) -> np.random.RandomState:
@@ -369,9 +372,9 @@ class CompiledRun:
         self._ahead = True
         n, subset = len(self._X[split]), NO_INTEGERS
         if num_samples is not None and n > num_samples:
-            self._generator.set_state(self.stream_state())
+            write_words(self._generator._bit_generator, self._words)
             subset = self._generator.choice(n, num_samples)
-            self._go_on_from(cast(tuple, self._generator.get_state()))
+            self._go_on_from(words_of(self._generator))
             n, y = num_samples, y[subset]
         if n == 0:
             self._check_seconds[split] = 0.0

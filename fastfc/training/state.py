@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fastfc._runtime.stream import global_bits
 from fastfc.training.batches import Batches
 from fastfc.training.gradients import Accumulated
 
@@ -78,6 +79,6 @@ class TrainingState:
 
 def stream_state() -> tuple | None:
     """NumPy's global random stream, if it is the MT19937 that every version starts with."""
-    if not isinstance(np.random.get_bit_generator(), np.random.MT19937):  # type: ignore[attr-defined]
+    if not isinstance(global_bits(), np.random.MT19937):
         return None
     return np.random.get_state()  # type: ignore[return-value]

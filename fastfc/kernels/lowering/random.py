@@ -6,9 +6,6 @@ takes two words, 27 bits of the first and 26 of the second, so that
 ``random_sample() < p`` compares a 53-bit integer with ``p * 2**53``.
 """
 
-import ctypes
-import functools
-
 import numba
 import numpy as np
 from llvmlite import ir
@@ -16,6 +13,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from fastfc._runtime.constants import keep_threshold
+from fastfc._runtime.stream import global_bits, own_words
 from fastfc.kernels.compiler.jit import inline, kernel
 from fastfc.kernels.lowering.vectors import (
     INDEX,
@@ -48,28 +46,14 @@ _BLOCK = VECTORS.size // 4 if vectors_supported() else 8
 
 def keep_mask(shape, p, dtype):
     """Return ``(np.random.random_sample(shape) < p) / p`` in `dtype`, from NumPy's global stream."""
-    bit_generator = np.random.get_bit_generator()  # type: ignore[attr-defined]
-    state = _state(bit_generator)
+    bits = global_bits()
+    state = own_words(bits)
     if state is None:
         return ((np.random.random_sample(shape) < p) / p).astype(dtype)
     mask = np.ones(shape, dtype)
-    with bit_generator.lock:
+    with bits.lock:
         _drop_all(mask.reshape(-1), state, keep_threshold(p), 1 / p)
     return mask
-
-
-@functools.lru_cache(maxsize=1)
-def _state(bit_generator):
-    """A view of the generator's own state, words and position; None where there is none such."""
-    if not isinstance(bit_generator, np.random.MT19937):
-        return None
-    memory = (ctypes.c_uint32 * (_LENGTH + 1)).from_address(bit_generator.ctypes.state_address)
-    state = np.ctypeslib.as_array(memory)
-    with bit_generator.lock:
-        public = bit_generator.state["state"]
-        # The layout is NumPy's private business; if it ever changes, NumPy makes the numbers.
-        as_expected = np.array_equal(state[:_LENGTH], public["key"]) and state[_LENGTH] == public["pos"]
-    return state if as_expected else None
 
 
 @inline

@@ -1,0 +1,58 @@
+"""Words of NumPy's MT19937 generators, read and written where NumPy keeps them, and by its own functions."""
+
+import numpy as np
+import pytest
+
+from fastfc._runtime import stream
+
+
+@pytest.fixture(params=["in place", "by NumPy"])
+def way(request, monkeypatch):
+    """Both ways to a generator's words: a future NumPy may keep them elsewhere."""
+    stream.own_words.cache_clear()
+    if request.param == "by NumPy":
+        monkeypatch.setattr(stream, "_layout_is_known", lambda: False)
+    yield request.param
+    stream.own_words.cache_clear()
+
+
+def test_this_numpy_keeps_words_as_expected():
+    assert stream._layout_is_known()
+    bits = np.random.MT19937(3)
+    assert stream.own_words(bits).size == 625
+    assert stream.own_words(np.random.PCG64(3)) is None
+
+
+@pytest.mark.parametrize("drawn", [0, 1, 7, 623, 624, 1000])
+def test_words_are_those_of_the_state(way, drawn):
+    generator = np.random.RandomState(5)
+    generator.bytes(4 * drawn)
+    _, key, position, *_ = generator.get_state()
+    words = stream.words_of(generator)
+    assert words.dtype == np.uint32
+    np.testing.assert_array_equal(words[:-1], key)
+    assert words[-1] == position
+    np.testing.assert_array_equal(stream.words_of(generator.get_state()), words)
+    # A copy: what is drawn later does not change it.
+    generator.bytes(4000)
+    np.testing.assert_array_equal(words[:-1], key)
+
+
+def test_a_generator_goes_on_from_words(way):
+    one, other = np.random.RandomState(1), np.random.RandomState(2)
+    one.bytes(12)
+    # It draws two Gaussians at once, and keeps the second.
+    other.standard_normal()
+    waiting = other.get_state()[3:]
+    assert waiting[0] == 1
+    stream.write_words(other._bit_generator, stream.words_of(one))
+    assert other.get_state()[3:] == waiting
+    np.testing.assert_array_equal(other.random_sample(1000), one.random_sample(1000))
+
+
+def test_the_global_generator(way):
+    np.random.seed(4)
+    expected = np.random.RandomState(4)
+    np.testing.assert_array_equal(stream.read_words(stream.global_bits()), stream.words_of(expected))
+    stream.write_words(stream.global_bits(), stream.words_of(np.random.RandomState(6)))
+    assert np.random.random_sample() == np.random.RandomState(6).random_sample()
