@@ -149,5 +149,5 @@ def _rebuild(
 def aligned_zeros(size: int, dtype: np.dtype) -> np.ndarray:
     """Zeros (size,) that start on a cache line."""
     memory = np.zeros(size * dtype.itemsize + _ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % _ALIGNMENT
+    start = -memory.__array_interface__["data"][0] % _ALIGNMENT
     return memory[start : start + size * dtype.itemsize].view(dtype)

@@ -206,12 +206,9 @@ class CompiledRun:
         if self.fits:
             self._adopt()
 
-    def take_stream(self) -> None:
-        """Go on where NumPy's global random stream stands."""
-        self._go_on_from(read_words(global_bits()))
-
-    def _go_on_from(self, words: np.ndarray) -> None:
-        """Go on from the words of a random stream."""
+    def take_stream(self, words: np.ndarray | None = None) -> None:
+        """Go on from the words (STREAM,) of a random stream; without any, where NumPy's global one stands."""
+        words = read_words(global_bits()) if words is None else words
         for thread in self._plan.threads:
             thread.stream[:] = words
 
@@ -374,7 +371,7 @@ class CompiledRun:
         if num_samples is not None and n > num_samples:
             write_words(self._generator._bit_generator, self._words)
             subset = self._generator.choice(n, num_samples)
-            self._go_on_from(words_of(self._generator))
+            self.take_stream(words_of(self._generator))
             n, y = num_samples, y[subset]
         if n == 0:
             self._check_seconds[split] = 0.0
