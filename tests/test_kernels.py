@@ -246,3 +246,20 @@ def test_a_long_compilation_is_said_once(tmp_path):
     assert errors(**cold).count("fastfc: compiling kernels") == 1
     assert errors(**cold) == ""
     assert errors(NUMBA_CACHE_DIR=str(tmp_path / "quiet"), FASTFC_QUIET="1") == ""
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_softmax_of_many_rows_and_classes(weighted, dtype):
+    """The product of all rows' sums, 500 ** 1000, is beyond float64: the logarithm of it is taken in parts."""
+    n, classes = 1000, 500
+    y = np.arange(n) % classes
+    weights = np.ones(n, dtype) if weighted else None
+    with fastfc.use_backend("fast"):
+        loss, _ = fastfc.softmax_loss(np.zeros((n, classes), dtype), y, weights)
+        sure = np.zeros((n, classes), dtype)
+        sure[np.arange(n), y] = 30
+        small, _ = fastfc.softmax_loss(sure, y, weights)
+    assert abs(loss - np.log(classes)) <= tolerance(dtype, classes) * np.log(classes)
+    # Sums of 1 + 499 exp(-30) are rounded to the dtype.
+    assert abs(small - np.log1p((classes - 1) * np.exp(-30.0))) <= tolerance(dtype, classes)

@@ -59,7 +59,8 @@ def own_words(bits: Any) -> np.ndarray | None:
 
 
 def _view(bits: Any) -> np.ndarray:
-    return np.frombuffer((ctypes.c_uint32 * _WORDS).from_address(bits.ctypes.state_address), np.uint32)
+    memory: Any = (ctypes.c_uint32 * _WORDS).from_address(bits.ctypes.state_address)
+    return np.frombuffer(memory, np.uint32)
 
 
 @functools.cache

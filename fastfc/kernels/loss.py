@@ -60,12 +60,6 @@ def l2_penalty(w, dw, reg):
     return w.dtype.type(_l2(dw.reshape(-1), w.reshape(-1), reg))
 
 
-@inline
-def _row_loss(total, correct, largest):
-    """In this order: (log(total) + largest) - correct would lose the loss in a large score."""
-    return np.log(np.float64(total)) - np.float64(correct - largest)
-
-
 @reassociated
 def _exponentials(out, x):
     """Overwrites out (C,) with exp(x - max(x)); returns its sum and max(x)."""
@@ -82,14 +76,18 @@ def _exponentials(out, x):
 
 @inline
 def softmax_row(dx, x, label, share):
-    """Overwrites dx (C,) with share * (softmax(x) - onehot(label)); returns the row's loss, in float64."""
+    """Overwrites dx (C,) with share * (softmax(x) - onehot(label)); returns two parts of the row's loss, in float64.
+
+    The loss is ``rest + log(total)``, with a total of at least 1.
+    """
     share = x.dtype.type(share)
     total, largest = _exponentials(dx, x)
     factor = share / total
     for j in range(x.size):
         dx[j] *= factor
     dx[label] -= share
-    return _row_loss(total, x[label], largest)
+    # In this order: (log(total) + largest) - correct would lose the loss in a large score.
+    return np.float64(largest - x[label]), np.float64(total)
 
 
 @inline
@@ -234,17 +232,45 @@ def _rows_kinds(dtype):
 
 
 _SOFTMAX = LOSSES["softmax"].code
+# A product with any total is finite; a total is at most the number of classes.
+_LARGE = 1e200
 
 
 @glue
 def label_row(code, dx, x, label, share, parameter):
-    """Overwrites dx (C,) with share times the gradient of softmax's or the multiclass hinge's loss, and returns it."""
+    """Overwrites dx (C,) with share times the gradient of softmax's or the multiclass hinge's loss.
+
+    The loss is ``rest + log(total)`` of what it returns.
+    """
     if code != _SOFTMAX:
-        return svm_row(dx, x, label, share)
-    loss = softmax_row(dx, x, label, share)
+        return svm_row(dx, x, label, share), 1.0
+    rest, total = softmax_row(dx, x, label, share)
     if parameter != 0:
-        loss += _smooth(dx, x, label, share, parameter)
-    return loss
+        rest += _smooth(dx, x, label, share, parameter)
+    return rest, total
+
+
+@glue
+def label_rows(code, dx, x, y, examples, weights, total, n, parameter):
+    """The sum of the losses of rows x (rows, C), each times its weight, and its gradient in dx.
+
+    Labels y (N,) and weights (N,), as :func:`weight_of_row` takes them, are of all examples, of which `examples`
+    (rows,) are the rows'. A sum of logarithms is the logarithm of a product: one takes as long as the rest of a short
+    row.
+    """
+    loss, product = 0.0, 1.0
+    for i in range(x.shape[0]):
+        weight = weight_of_row(weights, examples[i], total, n)
+        rest, factor = label_row(code, dx[i], x[i], y[examples[i]], weight / n, parameter)
+        loss += weight * rest
+        if weights.size > 0:
+            loss += weight * np.log(factor)
+            continue
+        product *= factor
+        if product > _LARGE:
+            loss += np.log(product)
+            product = 1.0
+    return loss + np.log(product)
 
 
 @inline
@@ -296,11 +322,8 @@ def _sum(weights):
 
 @kernel
 def _of_labels(code, dx, x, y, weights, parameter):
-    n, total, loss = x.shape[0], _sum(weights), 0.0
-    for i in range(n):
-        weight = weight_of_row(weights, i, total, n)
-        loss += weight * label_row(code, dx[i], x[i], y[i], weight / n, parameter)
-    return loss / n
+    n = x.shape[0]
+    return label_rows(code, dx, x, y, np.arange(n), weights, _sum(weights), n, parameter) / n
 
 
 def _of_targets(name):

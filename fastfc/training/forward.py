@@ -10,7 +10,7 @@ from fastfc.kernels.activation import activate, rectify
 from fastfc.kernels.affine import column_sums
 from fastfc.kernels.compiler.jit import glue
 from fastfc.kernels.dropout import drop_rows
-from fastfc.kernels.loss import label_row, target_rows, weight_of_row
+from fastfc.kernels.loss import label_rows, target_rows
 from fastfc.kernels.lowering.barrier import barrier_wait
 from fastfc.kernels.lowering.callback import call_loss
 from fastfc.kernels.lowering.math import add, assign
@@ -292,8 +292,6 @@ def output_and_loss(plan, thread, steps, step):
     elif steps.y.size == 0:
         loss = target_rows(plan.loss, dscores, scores, steps.targets, examples, weights, total, plan.batch, parameter)
     else:
-        for i in range(rows):
-            weight, label = weight_of_row(weights, examples[i], total, plan.batch), steps.y[examples[i]]
-            loss += weight * label_row(plan.loss, dscores[i], scores[i], label, weight / plan.batch, parameter)
+        loss = label_rows(plan.loss, dscores, scores, steps.y, examples, weights, total, plan.batch, parameter)
     column_sums(nth(thread.shares, index).db, dscores)
     return loss

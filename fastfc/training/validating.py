@@ -8,7 +8,7 @@ from numba.core import types
 
 from fastfc.kernels.compiler.jit import glue
 from fastfc.kernels.compiler.standalone import Alternatives
-from fastfc.kernels.loss import label_row, target_rows, weight_of_row
+from fastfc.kernels.loss import label_rows, target_rows
 from fastfc.kernels.lowering.barrier import barrier_wait
 from fastfc.kernels.lowering.math import assign
 from fastfc.kernels.lowering.views import borrowed, flat, matrix, nth, reference_to, vector
@@ -136,15 +136,12 @@ def _loss_of_rows(plan, validation, scores, first):
     """The sum of the losses of some rows, each times its weight; their gradients are nobody's."""
     rows = vector(validation.rows, first, scores.shape[0])
     dscores = matrix(validation.gradient, first * scores.shape[1], scores.shape[0], scores.shape[1])
-    weights, total, n, loss = validation.weights, validation.total, validation.job.count, 0.0
+    weights, total, n = validation.weights, validation.total, validation.job.count
     if validation.y.size == 0:
         return target_rows(
             plan.loss, dscores, scores, validation.targets, rows, weights, total, n, plan.loss_parameter
         )  # fmt: skip
-    for i in range(scores.shape[0]):
-        weight = weight_of_row(weights, rows[i], total, n)
-        loss += weight * label_row(plan.loss, dscores[i], scores[i], validation.y[rows[i]], 1.0, plan.loss_parameter)
-    return loss
+    return label_rows(plan.loss, dscores, scores, validation.y, rows, weights, total, n, plan.loss_parameter)
 
 
 @glue
