@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import fastfc
-from fastfc import cases, tolerance
+from fastfc import cases, losses, tolerance
 from fastfc._runtime import compile_message
 from fastfc.backend import OPS
 from fastfc.cases import Sizes
@@ -256,10 +256,10 @@ def test_softmax_of_many_rows_and_classes(weighted, dtype):
     y = np.arange(n) % classes
     weights = np.ones(n, dtype) if weighted else None
     with fastfc.use_backend("fast"):
-        loss, _ = fastfc.softmax_loss(np.zeros((n, classes), dtype), y, weights)
+        loss, _ = losses.softmax_loss(np.zeros((n, classes), dtype), y, weights)
         sure = np.zeros((n, classes), dtype)
         sure[np.arange(n), y] = 30
-        small, _ = fastfc.softmax_loss(sure, y, weights)
+        small, _ = losses.softmax_loss(sure, y, weights)
     assert abs(loss - np.log(classes)) <= tolerance(dtype, classes) * np.log(classes)
     # Sums of 1 + 499 exp(-30) are rounded to the dtype.
     assert abs(small - np.log1p((classes - 1) * np.exp(-30.0))) <= tolerance(dtype, classes)
