@@ -2,10 +2,8 @@
 
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from html import escape
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 __all__ = ["Layout", "as_html", "as_text", "html_table", "some_names"]
 
@@ -13,8 +11,7 @@ __all__ = ["Layout", "as_html", "as_text", "html_table", "some_names"]
 _MOST_NAMES = 10
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """Layers of a network: input width, hidden widths and number of outputs; and what stands between them."""
 
     dims: Sequence[int]
@@ -71,6 +68,8 @@ def some_names(names: Sequence[object]) -> str:
 
 def html_table(name: str, line: str, rows: Sequence[Sequence[str]]) -> str:
     """A table under a line; its first row is the head, its last one the foot. The last column has numbers."""
+    from html import escape
+
     head, *body, foot = rows
     return (
         f"<div><strong>{escape(name)}</strong>: {escape(line)}"
@@ -80,6 +79,8 @@ def html_table(name: str, line: str, rows: Sequence[Sequence[str]]) -> str:
 
 
 def _row(tag: str, cells: Sequence[str]) -> str:
+    from html import escape
+
     # Pages differ in where they put the text of cells; notebooks put it to the right.
     sides = ["left"] * (len(cells) - 1) + ["right"]
     shown = (

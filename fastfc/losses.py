@@ -98,7 +98,7 @@ def _documented(name: str) -> Callable[[Callable], Callable]:
         formula=record.formula,
         source=source,
         targets=_LABELS if record.labels else _TARGETS.format(within=within),
-        parameter=_PARAMETER.format(**vars(record.parameter)) if record.parameter else "\n",
+        parameter=_PARAMETER.format(**record.parameter._asdict()) if record.parameter else "\n",
         or_labels=", or labels that are not integers" if record.labels else "",
         example="[0, 2]" if record.labels else "np.ones((2, 3))",
     )

@@ -9,15 +9,14 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 
-from fastfc import optim, schedules
+from fastfc import optim
 from fastfc._arguments import by_position, require_mapping, stacklevel_outside
-from fastfc._plateau import plateau_of
+from fastfc._plateau import ReduceOnPlateau, plateau_of
 from fastfc.backend import get_backend
 from fastfc.callbacks import Callback, adapt
 from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.formats.atomic import rehearse
 from fastfc.formats.checkpoint import load_checkpoint, write_checkpoint
-from fastfc.formats.training import require_savable, resumed, save_training
 from fastfc.losses import checked_targets, checked_weights, score_of
 from fastfc.ops.losses import LOSSES, Loss
 from fastfc.training import refusal, threads_for
@@ -222,7 +221,7 @@ class Solver:
     # that were pickled before they had it.
     _bound: float | None = None
     # The schedule, and the Solver's own copy of it if it is a ReduceOnPlateau.
-    _plateau_of: tuple[Any, schedules.ReduceOnPlateau | None] = (None, None)
+    _plateau_of: tuple[Any, ReduceOnPlateau | None] = (None, None)
     weights_train: np.ndarray | None = None
 
     def __init__(self, model: Any, data: dict[str, np.ndarray], **kwargs: Any) -> None:
@@ -371,9 +370,11 @@ class Solver:
         plateau = self._plateau()
         if plateau is not None:
             return np.full(count, plateau.current)
+        from fastfc import schedules
+
         return schedules.factors_of(self.schedule, first, count, per_epoch, total)
 
-    def _plateau(self) -> schedules.ReduceOnPlateau | None:
+    def _plateau(self) -> ReduceOnPlateau | None:
         """The schedule, if it goes by values that the training reaches: a copy, made anew when it is replaced."""
         given, plateau = self._plateau_of
         if given is not self.schedule:
@@ -456,6 +457,8 @@ class Solver:
         self._require_runnable()
         # Before the first epoch: what it costs would be lost if there were no place for its file.
         if self.autosave is not None:
+            from fastfc.formats.training import require_savable
+
             require_savable(self)
             rehearse(self.autosave, 3 * sum(np.asarray(w).nbytes for w in self.model.params.values()))
         if self.checkpoint_name is not None and self._checkpoints.kept_by(self):
@@ -493,6 +496,8 @@ class Solver:
 
     def _autosave(self, engine: Engine) -> None:
         """Write the state to the file `autosave`, as it is in the engine if that goes on."""
+        from fastfc.formats.training import save_training
+
         if engine.fits:
             engine.publish()
         save_training(self, self._state, cast(str, self.autosave), engine.stream_state() if engine.fits else None)
@@ -574,6 +579,8 @@ class Solver:
         >>> solver.epoch
         5
         """
+        from fastfc.formats.training import save_training
+
         save_training(self, self._state, path)
 
     @classmethod
@@ -613,6 +620,8 @@ class Solver:
             If the file is damaged or not of :meth:`save`, its rule is not in
             :mod:`fastfc.optim`, or `data` are others.
         """
+        from fastfc.formats.training import resumed
+
         solver, state = resumed(cls, path, data, changes)
         solver._state = state
         return solver

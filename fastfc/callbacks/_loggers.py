@@ -1,6 +1,5 @@
 """Callbacks that write or show the values of each epoch."""
 
-import csv
 import json
 import math
 import os
@@ -96,11 +95,15 @@ class CSVLogger(_LineLogger):
         self._columns, self._older = [], False
         super().on_train_begin(run)
         if goes_on:
+            import csv
+
             with open(self.path, newline="", encoding="utf-8") as file:
                 self._columns = next(csv.reader(file), [])
             self._older = bool(self._columns)
 
     def on_epoch_end(self, run: Run) -> None:
+        import csv
+
         found = epoch_row(run)
         if self._older and set(self._columns) != set(found):
             raise ValueError(

@@ -20,7 +20,6 @@ from fastfc.classifiers._network import DescribedNetwork
 from fastfc.course.years import legacy_of, net_arguments
 from fastfc.formats.atomic import replaced_file
 from fastfc.formats.model import DAMAGE, NORM_NUMBERS, STATISTICS, array_kinds, packed, unpacked
-from fastfc.formats.npz import read_npz
 from fastfc.initializers import Rng
 from fastfc.layer_utils import *  # noqa: F403
 from fastfc.layers import *  # noqa: F403
@@ -426,6 +425,8 @@ def load_model(fname: str | os.PathLike[str]) -> FullyConnectedNet:
     >>> load_model("model.npz").dims
     [4, 5, 3]
     """
+    from fastfc.formats.npz import read_npz
+
     with open(fname, "rb") as file:
         arrays = read_npz(file, os.fspath(fname), array_kinds)
     try:

@@ -5,13 +5,12 @@ reference, which also says how large a result is, and of the kernels. All but Re
 *slope*, as the cache of the way back.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = ["ACTIVATIONS", "SLOPED", "Activation"]
 
 
-@dataclass(frozen=True)
-class Activation:
+class Activation(NamedTuple):
     """An elementwise function between layers: the operations ``<name>_forward`` and ``<name>_backward``.
 
     Parameters

@@ -6,14 +6,13 @@ outputs.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import isfinite
+from typing import NamedTuple
 
 __all__ = ["LOSSES", "Loss", "Parameter"]
 
 
-@dataclass(frozen=True)
-class Parameter:
+class Parameter(NamedTuple):
     """A number that a loss depends on, its default, and which values it may have."""
 
     name: str
@@ -22,8 +21,7 @@ class Parameter:
     expected: str
 
 
-@dataclass(frozen=True)
-class Loss:
+class Loss(NamedTuple):
     """A loss of scores and targets, with its gradient: the operation ``<name>_loss``.
 
     Parameters

@@ -1,12 +1,11 @@
 """Normalizations: one record each. Their twins are in the modules ``norm`` of the reference and of the kernels."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = ["NORMS", "Norm"]
 
 
-@dataclass(frozen=True)
-class Norm:
+class Norm(NamedTuple):
     """A normalization of a layer's output.
 
     Parameters

@@ -11,8 +11,8 @@ import importlib
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import TracebackType
+from typing import NamedTuple
 
 from fastfc.ops.activations import ACTIVATIONS
 from fastfc.ops.blocks import BLOCKS, block_name
@@ -26,8 +26,7 @@ __all__ = ["BACKENDS", "OPS", "Operation", "get_backend", "implementation", "use
 BACKENDS = {"reference": "fastfc.reference", "fast": "fastfc.kernels"}
 
 
-@dataclass(frozen=True)
-class Operation:
+class Operation(NamedTuple):
     """A row of the registry: an operation's function in both packages.
 
     Parameters

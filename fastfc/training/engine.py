@@ -6,8 +6,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from fastfc._plateau import ReduceOnPlateau
 from fastfc.ops.losses import Loss
-from fastfc.schedules import ReduceOnPlateau
 
 __all__ = ["Engine", "Trainer"]
 

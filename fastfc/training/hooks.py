@@ -1,7 +1,6 @@
 """The places of a training at which somebody's callbacks are called."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from fastfc.training.engine import Trainer
@@ -12,8 +11,7 @@ __all__ = ["EpochEnd", "States", "StoppingRule", "TrainingHooks", "load_states",
 States = list[tuple[str, dict[str, Any]]]
 
 
-@dataclass(frozen=True)
-class StoppingRule:
+class StoppingRule(NamedTuple):
     """When a training is to end, by a value of each epoch that it has anyway; and where the rule stands.
 
     Parameters

@@ -3,13 +3,11 @@
 import copy
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastfc import schedules
 from fastfc._arguments import not_nan, number, require_mapping
 from fastfc._plateau import plateau_of
 from fastfc._runtime.threads import checked_count
@@ -20,8 +18,7 @@ from fastfc.training.own_loss import require_own_loss
 __all__ = ["CHANGEABLE", "OPTIONS", "SAVED", "Option", "check_options", "options_from"]
 
 
-@dataclass(frozen=True)
-class Option:
+class Option(NamedTuple):
     """An optional argument of the Solver, and its attribute of that name.
 
     Parameters
@@ -69,6 +66,9 @@ def _require_callback(name: str, value: Any) -> None:
 
 def _require_schedule(name: str, value: Any) -> None:
     if value is not None and plateau_of(value) is None:
+        # Imports of what few trainings need would take a tenth of the time in which a process starts.
+        from fastfc import schedules
+
         schedules.get(value)
 
 
