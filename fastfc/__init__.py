@@ -45,6 +45,12 @@ _EXPORTS = {
     "unpatch": "fastfc.course.patch",
 }
 
+# The modules that are attributes without an import of their own: those that need no optional library.
+_MODULES = (
+    "activations", "callbacks", "data_utils", "gradient_check", "initializers", "layer_utils", "layers", "losses",
+    "optim", "params", "plots", "schedules", "solver", "vis_utils",
+)  # fmt: skip
+
 # From now on forks wait for other threads' imports on demand.
 importlib.import_module("fastfc._runtime.forks")
 
@@ -52,6 +58,8 @@ __all__ = ["__version__", *_EXPORTS]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"fastfc.{name}")
     if name not in _EXPORTS:
         raise AttributeError(f"module 'fastfc' has no attribute {name!r}")
     module = importlib.import_module(_EXPORTS[name])
@@ -60,4 +68,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_EXPORTS])
+    return sorted({*globals(), *_EXPORTS, *_MODULES})

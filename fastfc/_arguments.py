@@ -48,13 +48,25 @@ def float_arrays(**arguments: Any) -> tuple[list[np.ndarray], np.dtype | None]:
 
 
 def as_array(name: str, value: Any) -> np.ndarray:
-    """`value` as an array of its own dtype; ValueError, naming the argument, where rows differ in length."""
+    """`value` as an array of its own dtype.
+
+    Raises ValueError, naming the argument, where rows differ in length or values are masked.
+    """
+    require_unmasked(name, value)
     try:
         return np.asarray(value)
     except ValueError as error:
         raise ValueError(
             f"{name}: expected an array, got {type(value).__name__} with parts of different shapes"
         ) from error
+
+
+def require_unmasked(name: str, value: Any) -> None:
+    """ValueError for an array with masked values, which NumPy's functions would take for ordinary ones."""
+    # Not by its class, whose module NumPy may import only once it is asked for.
+    mask = getattr(value, "mask", False) if isinstance(value, np.ndarray) and type(value) is not np.ndarray else False
+    if np.any(mask):
+        raise ValueError(f"{name}: expected an array without masked values; {name}.filled(number) replaces them")
 
 
 def _real_array(name: str, value: Any) -> np.ndarray:
@@ -127,9 +139,12 @@ def _advice(name: str, array: np.ndarray) -> str:
 def by_position(name: str, value: Any) -> Any:
     """A table or a list as an array, by position; what NumPy indexes by itself as it is.
 
-    Raises ValueError for a sparse matrix, and TypeError where columns hold no numbers.
+    Raises ValueError for a sparse matrix or masked values, and TypeError where columns hold no numbers.
     """
+    if type(value) is np.ndarray:
+        return value
     if isinstance(value, np.ndarray):
+        require_unmasked(name, value)
         return value
     if hasattr(value, "toarray") and hasattr(value, "nnz"):
         raise ValueError(f"{name}: expected an array, got a sparse {type(value).__name__}; {name}.toarray() makes one")
@@ -144,6 +159,24 @@ def by_position(name: str, value: Any) -> Any:
             array = array.astype(np.float64)
         return array
     return value
+
+
+def names_of(table: Any) -> list[str] | None:
+    """The names of a table's columns; None for an array, and for a table whose columns have numbers for names."""
+    names = list(getattr(table, "columns", ()))
+    return names if names and all(isinstance(name, str) for name in names) else None
+
+
+def require_columns(name: str, table: Any, expected: list[str], whose: str) -> None:
+    """ValueError for a table with as many named columns as expected, but others or in another order."""
+    found = names_of(table)
+    if found is None or len(found) != len(expected) or found == expected:
+        return
+    got, wanted = next(pair for pair in zip(found, expected, strict=True) if pair[0] != pair[1])
+    raise ValueError(
+        f"{name}: expected the columns of {whose} in their order, got {got!r} in the place of {wanted!r}; "
+        f"{name}.to_numpy() goes by position"
+    )
 
 
 def _all_real(cells: np.ndarray) -> bool:

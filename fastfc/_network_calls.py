@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastfc._arguments import as_array
 from fastfc._ranges import require_count
 from fastfc.backend import get_backend
 from fastfc.classifiers.fc_net import FullyConnectedNet
@@ -26,7 +27,7 @@ def predictor_of(net: FullyConnectedNet, calls: Calls, rows: int) -> Callable[[A
 
     def predict(X: ArrayLike) -> np.ndarray:
         if type(X) is not np.ndarray or X.shape != shape or X.dtype.kind not in "biuf":
-            X = np.asarray(X)
+            X = as_array("X", X)
             if X.dtype.kind not in "biuf":
                 raise TypeError(f"X: expected an array of real numbers, got dtype {X.dtype}")
             if X.shape != shape:

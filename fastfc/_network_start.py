@@ -42,7 +42,7 @@ def draw_weights(
     if len(chosen) != layers:
         raise ValueError(f"initializer: expected one, or one for each of {layers} layers, got {len(chosen)}")
     for one in chosen:
-        if not callable(one) and one not in INITIALIZERS:
+        if not callable(one) and not (isinstance(one, str) and one in INITIALIZERS):
             raise ValueError(f"initializer: expected a function or one of {', '.join(INITIALIZERS)}, got {one!r}")
     for i, one in enumerate(chosen, start=1):
         shape, dtype = params[f"W{i}"].shape, params.dtype

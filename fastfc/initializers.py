@@ -230,7 +230,7 @@ def draw(name: str, shape: tuple[int, int], rng: Rng = None, dtype: DTypeLike = 
     array([[0.12 , 0.527],
            [0.252, 0.11 ]])
     """
-    if name not in INITIALIZERS:
+    if not isinstance(name, str) or name not in INITIALIZERS:
         raise ValueError(f"name: expected one of {', '.join(INITIALIZERS)}, got {name!r}")
     initializer = INITIALIZERS[name]
     known = [key for key, each in inspect.signature(initializer).parameters.items() if each.kind is each.KEYWORD_ONLY]

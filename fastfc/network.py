@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from fastfc import _display
+from fastfc._arguments import as_array
 from fastfc._network_calls import move_towards, predictor_of
 from fastfc._network_reference import backward_by_reference, forward_by_reference
 from fastfc._network_start import Initializer, Seed, checked_widths, draw_weights, generator, new_words
@@ -236,7 +237,7 @@ class Network:
         last = self._last
         if last is None:
             raise RuntimeError("backward: expected a forward pass in training mode before it, net.forward(X)")
-        array = dout if type(dout) is np.ndarray else np.asarray(dout)
+        array = dout if type(dout) is np.ndarray else as_array("dout", dout)
         if array.dtype.kind not in "biuf":
             raise TypeError(f"dout: expected an array of real numbers, got dtype {array.dtype}")
         expected = self._shape[0], self._outputs

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastfc import optim
 from fastfc._arguments import number, require_mapping
-from fastfc._ranges import require_count, require_range
+from fastfc._ranges import require_count
 from fastfc.backend import get_backend
 from fastfc.network import Network
 from fastfc.ops.rules import MOST_HYPERPARAMETERS, RULES
@@ -25,6 +25,14 @@ def _require_names(configs: Mapping[str, Any], net: Network) -> None:
     unknown = [name for name in configs if name not in net.params.shapes]
     if unknown:
         raise ValueError(f"configs: expected names among {', '.join(net.params.shapes)}, got {unknown[0]!r}")
+
+
+def _positive(name: str, value: Any) -> float:
+    """A bound as a float; an error that names it unless it is a finite number above 0."""
+    bound = number(name, value)
+    if not 0 < bound < float("inf"):
+        raise ValueError(f"{name}: expected None or a positive number, got {value}")
+    return bound
 
 
 class _State:
@@ -99,7 +107,7 @@ class Optimizer:
         configs: Mapping[str, Mapping[str, float]] | None = None,
         **hyperparameters: float,
     ) -> None:
-        if rule not in RULES:
+        if not isinstance(rule, str) or rule not in RULES:
             raise ValueError(f"rule: expected one of {', '.join(RULES)}, got {rule!r}")
         self.rule = rule
         self._values = {key: float(value) for key, value in RULES[rule].defaults.items() if key != "t"}
@@ -218,10 +226,8 @@ class Optimizer:
         -----
         ``net.grads`` are as clipped after it.
         """
-        max_norm, max_value = max_norm or 0.0, max_value or 0.0
-        if max_norm != 0 or max_value != 0:
-            require_range("max_norm", max_norm, 0.0)
-            require_range("max_value", max_value, 0.0)
+        max_norm = 0.0 if max_norm is None else _positive("max_norm", max_norm)
+        max_value = 0.0 if max_value is None else _positive("max_value", max_value)
         factor = number("factor", factor)
         if not np.isfinite(factor):
             raise ValueError(f"factor: expected a finite number, got {factor}")

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from fastfc._arguments import as_array
+
 __all__ = ["FlatParameters"]
 
 # A cache line: every view starts on one, so that no two arrays share a line and vector loads are aligned.
@@ -107,7 +109,7 @@ class FlatParameters(dict[str, np.ndarray]):
         super().update(extra)
 
     def _checked(self, name: str, value: Any) -> np.ndarray:
-        array = np.asarray(value)
+        array = as_array(f"{self._name}[{name!r}]", value)
         if array.dtype.kind not in "biuf":
             raise TypeError(f"{self._name}[{name!r}]: expected real numbers, got dtype {array.dtype}")
         if array.shape != self._views[name].shape:

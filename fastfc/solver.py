@@ -22,7 +22,7 @@ from fastfc.ops.losses import LOSSES, Loss
 from fastfc.training import refusal, threads_for
 from fastfc.training.batches import batches_of, require_same
 from fastfc.training.capability import Methods
-from fastfc.training.checks import checked_data, comparable_labels, warn_of_unknown_classes
+from fastfc.training.checks import checked_data, comparable_labels, warn_of_other_weights, warn_of_unknown_classes
 from fastfc.training.engine import Engine
 from fastfc.training.generic import GenericRun
 from fastfc.training.gradients import Accumulated, clipped
@@ -159,8 +159,8 @@ class Solver:
         Once per training, if a loss is NaN, infinite, or more than a million times as large as the
         first one (or as 1, if that is more); the training goes on.
     UserWarning
-        For a key of `optim_config` that the rule does not know, and for labels in ``y_val`` that are none of the
-        network's classes, which count as wrong.
+        For a key of `optim_config` that the rule does not know, for labels in ``y_val`` that are none of the
+        network's classes, which count as wrong, and for weights in `data` under another name than ``weights_train``.
 
     Notes
     -----
@@ -246,6 +246,7 @@ class Solver:
         self._reset()
         self._require_runnable()
         warn_of_unknown_classes(self.y_val, self._loss(), self.model)
+        warn_of_other_weights(data)
 
     def _require_runnable(self) -> None:
         """An error for data or options that no engine can work with: given so, or changed to it since."""

@@ -161,6 +161,14 @@ def test_run_stop():
     assert len(trained(Stopper()).loss_history) == 5
 
 
+def test_a_comparison_of_numpys_numbers_is_a_request():
+    class Comparing(Callback):
+        def on_epoch_end(self, run):
+            return np.float64(run.epoch) >= 2
+
+    assert len(trained(Comparing()).loss_history) == 2 * PER_EPOCH
+
+
 def test_only_true_is_a_request():
     class Talker(Callback):
         def on_epoch_end(self, run):
@@ -458,6 +466,10 @@ def test_json_lines(tmp_path):
     JSONLinesLogger(path, append=True).on_epoch_end(Run(None, 1, 1, 6, 1, values={"loss": math.nan, "val_acc": 0.5}))
     last = path.read_text(encoding="utf-8").splitlines()[-1]
     assert json.loads(last) == {"epoch": 6, "step": 1, "loss": None, "val_acc": 0.5}
+    values = {"loss": np.float32(math.nan), "rows": np.int64(7), "dead": np.float32(0.25)}
+    JSONLinesLogger(path, append=True).on_epoch_end(Run(None, 1, 1, 7, 1, values=values))
+    last = path.read_text(encoding="utf-8").splitlines()[-1]
+    assert json.loads(last) == {"epoch": 7, "step": 1, "loss": None, "rows": 7, "dead": 0.25}
 
 
 @pytest.mark.parametrize(("logger", "name"), [(CSVLogger, "path"), (JSONLinesLogger, "path"), (TensorBoard, "log_dir")])

@@ -119,6 +119,7 @@ def test_scikit_learns_initial_parameters(activation, factor, dtype):
 
 BAD = [
     (lambda rng: draw("normal", (2, 2), rng), ValueError, "name"),
+    (lambda rng: draw(["he_normal"], (2, 2), rng), ValueError, "name"),
     (lambda rng: draw("he_normal", (2, 2), rng, scale=1), TypeError, "scale"),
     (lambda rng: draw("course_normal", (2, 2), rng, gain=1), TypeError, "gain"),
     (lambda rng: draw("he_normal", (2, 2), rng, gain="1"), TypeError, "gain"),

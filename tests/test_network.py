@@ -553,6 +553,8 @@ def test_the_net_of_the_course_learns_what_the_network_has(backend):
         (([3, 2],), {"seed": 2**32}, ValueError, "seed"),
         (([3, 2],), {"seed": "a"}, TypeError, "seed"),
         (([3, 2],), {"initializer": "zeros"}, ValueError, "initializer"),
+        (([3, 2],), {"initializer": {}}, ValueError, "initializer"),
+        (([3, 2],), {"initializer": [["he_normal"]]}, ValueError, "initializer"),
         (([3, 2],), {"initializer": ["he_normal"] * 2}, ValueError, "initializer"),
     ],
 )
@@ -610,6 +612,7 @@ def test_arguments_of_passes(backend):
         (("sgd",), {"momentum": 0.9}, TypeError, "momentum"),
         ((), {"configs": {"W1": {"beta1": 1.0}}}, ValueError, "beta1"),
         ((), {"configs": 3}, TypeError, "configs"),
+        ((["adam"],), {}, ValueError, "rule"),
     ],
 )
 def test_arguments_of_an_optimizer(arguments, options, error, named):
@@ -621,7 +624,7 @@ def test_arguments_of_a_step(backend):
     net, optimizer = made(), Optimizer("adam")
     before = net.params.flat.copy()
     net.grads.flat[:] = 1
-    for wrong in ({"max_norm": -1}, {"max_value": np.nan}, {"factor": np.inf}):
+    for wrong in ({"max_norm": -1}, {"max_norm": 0}, {"max_value": np.nan}, {"max_value": 0.0}, {"factor": np.inf}):
         with pytest.raises(ValueError, match=f"^{next(iter(wrong))}: "):
             optimizer.step(net, **wrong)
     with pytest.raises(TypeError, match=r"^net: expected a Network"):

@@ -83,6 +83,10 @@ def polars_frame(X):
     return pytest.importorskip("polars").DataFrame(dict(zip("abc", X.T, strict=True)))
 
 
+def polars_frame_of_columns(columns):
+    return pytest.importorskip("polars").DataFrame(columns)
+
+
 FRAMES = {
     "pandas": lambda X: pandas.DataFrame(X, index=np.random.default_rng(5).permutation(len(X))),
     "lists": lambda X: X.tolist(),
@@ -146,6 +150,65 @@ def test_columns_of_words_are_named():
         make({"X_train": frame})
 
 
+@pytest.mark.parametrize("name", ["X_train", "y_train", "X_val", "y_val", "weights_train"])
+def test_masked_values_are_refused(name):
+    X, y = examples()
+    arrays = {"X_train": X, "y_train": y, "X_val": X, "y_val": y, "weights_train": np.ones(ROWS)}
+    masked = np.ma.masked_array(arrays[name], np.zeros(arrays[name].shape, bool))
+    histories = []
+    for data in (arrays, arrays | {name: masked}):
+        solver = make(data)
+        solver.train()
+        histories.append(solver.loss_history)
+    assert histories[0] == histories[1]
+    masked[3] = np.ma.masked
+    with pytest.raises(ValueError, match=rf"{name}: expected an array without masked values; {name}\.filled"):
+        make(arrays | {name: masked})
+
+
+def test_masked_values_of_calls():
+    X = np.ma.masked_greater(examples()[0], 1)
+    y, net = examples()[1], make().model
+    own = fastfc.Network.from_net(net)
+    own.forward(X.data)
+    for call, name in (
+        (lambda: net.predict(X), "X"),
+        (lambda: net.loss(X, y), "X"),
+        (lambda: net.loss(X.data, np.ma.masked_equal(y, 1)), "y"),
+        (lambda: make().check_accuracy(X, y), "X"),
+        (lambda: own.forward(X), "X"),
+        (lambda: own.backward(X), "dout"),
+        (lambda: own.predictor(len(X))(X), "X"),
+        (lambda: net.params.update(b1=np.ma.masked_all(8)), r"params\['b1'\]"),
+        (lambda: fastfc.layers.relu_forward(X), "x"),
+    ):
+        with pytest.raises(ValueError, match=f"^{name}: expected an array without masked values"):
+            call()
+
+
+@pytest.mark.parametrize("frame_of", [pandas.DataFrame, polars_frame_of_columns], ids=["pandas", "polars"])
+def test_columns_in_another_order(frame_of):
+    X = examples()[0]
+    frame, turned = (frame_of({name: X[:, "abc".index(name)] for name in names}) for names in ("abc", "cba"))
+    expected = r"^{}: expected the columns of {} in their order, got 'c' in the place of 'a'; {}\.to_numpy\(\)"
+    with pytest.raises(ValueError, match=expected.format("X_val", "X_train", "X_val")):
+        make({"X_train": frame, "X_val": turned[:21]})
+    net = make({"X_train": frame, "X_val": frame[:21]}).model
+    np.testing.assert_array_equal(net.predict(turned), net.predict(X[:, ::-1]))
+    net.feature_names = list("abc")
+    np.testing.assert_array_equal(net.predict(frame), net.predict(X))
+    np.testing.assert_array_equal(net.predict(turned.to_numpy()), net.predict(X[:, ::-1]))
+    for call in (net.predict, net.predict_proba, net.loss):
+        with pytest.raises(ValueError, match=expected.format("X", "feature_names", "X")):
+            call(turned)
+
+
+@pytest.mark.parametrize("name", ["weights", "weight_train", "sample_weight", "weights_val"])
+def test_weights_that_nobody_reads(name):
+    with pytest.warns(UserWarning, match=f"^data: '{name}' is ignored; the weights .* are 'weights_train'"):
+        make({name: np.ones(ROWS)})
+
+
 LABELS = [
     ("a column", lambda y: y[:, np.newaxis], ValueError, r"expected shape \(\d+,\), got \(\d+, 1\); {0}\.ravel\(\)"),
     ("one-hot", lambda y: np.eye(3, dtype=int)[y], ValueError, r"one-hot rows .*; {0}\.argmax\(axis=1\)"),
@@ -199,6 +262,8 @@ def test_booleans_are_labels():
         ({"lr_decay": "a"}, TypeError),
         ({"num_train_samples": -5}, ValueError),
         ({"num_val_samples": 2.5}, ValueError),
+        ({"num_val_samples": False}, ValueError),
+        ({"schedule": "cosin"}, ValueError),
         ({"callback": 5}, TypeError),
         ({"batch_size": True}, ValueError),
         ({"checkpoint_name": 7}, TypeError),
@@ -209,6 +274,11 @@ def test_options_are_checked_at_construction(options, error):
     (name,) = options
     with pytest.raises(error, match=f"^{name}: expected"):
         make(**options)
+
+
+def test_all_schedules_are_named():
+    with pytest.raises(ValueError, match="warm_up, plateau, got 'on_plateau'"):
+        make(schedule="on_plateau")
 
 
 def test_data_that_are_missing():

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, cast
 
+import numpy as np
+
 from fastfc._ranges import require_count
 from fastfc.training.batches import Batches, batches_of, mean_loss
 from fastfc.training.engine import Trainer
@@ -234,7 +236,9 @@ class CallbackList(Callback):
     @staticmethod
     def _call(name: str, run: Run, callbacks: list[Callback]) -> None:
         for callback in callbacks:
-            if getattr(callback, name)(run) is True:
+            answer = getattr(callback, name)(run)
+            # Comparisons of NumPy's numbers give its booleans.
+            if isinstance(answer, (bool, np.bool_)) and answer:
                 run.stop()
 
 

@@ -152,7 +152,8 @@ class JSONLinesLogger(_LineLogger):
     def on_epoch_end(self, run: Run) -> None:
         values = {name: value if math.isfinite(value) else None for name, value in epoch_row(run).items()}
         with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
+            # Values that other callbacks add may be NumPy's scalars.
+            file.write(json.dumps(values, default=lambda value: value.item()) + "\n")
 
 
 class TensorBoard(Callback):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from fastfc import _display
-from fastfc._arguments import by_position, checked_reg, number, require_mapping
+from fastfc._arguments import as_array, by_position, checked_reg, number, require_columns, require_mapping
 from fastfc.course.years import checked_legacy, default_legacy
 from fastfc.losses import checked_parameter
 from fastfc.ops.activations import ACTIVATIONS
@@ -173,7 +173,9 @@ class DescribedNetwork:
                 require_mapping("bn_param", bn_param)
 
     def _checked_inputs(self, X: ArrayLike) -> np.ndarray:
-        """X as an array (N, d1, ..., dk) of real numbers."""
+        """X as an array (N, d1, ..., dk) of real numbers; of a table, the network's columns."""
+        if self.feature_names is not None and type(X) is not np.ndarray:
+            require_columns("X", X, list(self.feature_names), "feature_names")
         x = np.asarray(by_position("X", X))
         if x.dtype.kind not in "biuf":
             raise TypeError(f"X: expected an array of real numbers, got dtype {x.dtype}")
@@ -195,7 +197,7 @@ class DescribedNetwork:
 
     def per_feature(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         """input_mean or input_scale in the shape of an example, or a number; float64."""
-        array = np.asarray(getattr(self, name))
+        array = as_array(name, getattr(self, name))
         if array.dtype.kind not in "biuf" or array.size not in (1, self.dims[0]):
             raise ValueError(
                 f"{name}: expected a number or {self.dims[0]} numbers, one per feature, "

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fastfc._arguments import as_array, by_position
 from fastfc._ranges import require_count
 from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.sweeps._data import checked_arrays
@@ -84,7 +85,7 @@ class CrossValidation:
         ValueError
             If X has another number of rows, or no fold has left out some of them.
         """
-        X = np.asarray(X)
+        X = as_array("X", by_position("X", X))
         if X.ndim == 0 or len(X) != self.count:
             raise ValueError(f"X: expected the {self.count} rows that were cross-validated, got shape {X.shape}")
         missing = self.count - len(np.unique(np.concatenate([rows for _, rows in self.folds])))

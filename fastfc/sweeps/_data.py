@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from fastfc._arguments import by_position
+from fastfc._arguments import by_position, names_of, require_columns
 from fastfc.losses import checked_targets, checked_weights
 from fastfc.ops.losses import Loss
+from fastfc.training.checks import warn_of_other_weights
 from fastfc.training.plan import readable
 
 __all__ = ["SPLITS", "MissingDataError", "StoredData", "checked_arrays", "digests_of", "store", "targets_of"]
@@ -40,6 +41,10 @@ def checked_arrays(data: Any) -> dict[str, Any]:
     for name in SPLITS:
         if name not in data:
             raise ValueError(f"data: expected the keys {', '.join(SPLITS)}; missing {name}")
+    warn_of_other_weights(data)
+    names = names_of(data["X_train"])
+    if names is not None:
+        require_columns("X_val", data["X_val"], names, "X_train")
     found: dict[str, Any] = {name: np.asarray(by_position(name, data[name])) for name in SPLITS}
     for name in ("X_train", "X_val"):
         if found[name].dtype.kind not in "biuf":

@@ -6,13 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from fastfc._arguments import by_position, class_labels, stacklevel_outside
+from fastfc._arguments import (
+    as_array,
+    by_position,
+    class_labels,
+    names_of,
+    require_columns,
+    stacklevel_outside,
+)
 from fastfc.losses import checked_targets, checked_weights
 from fastfc.ops.losses import Loss
 from fastfc.training.engine import Trainer
 from fastfc.training.state import SPLITS
 
-__all__ = ["checked_data", "comparable_labels", "warn_of_unknown_classes", "weights_of"]
+__all__ = ["checked_data", "comparable_labels", "warn_of_other_weights", "warn_of_unknown_classes", "weights_of"]
 
 
 def checked_data(data: Mapping[str, Any], loss: Loss | None, outputs: int) -> dict[str, Any]:
@@ -32,6 +39,9 @@ def checked_data(data: Mapping[str, Any], loss: Loss | None, outputs: int) -> di
     ValueError, TypeError
         For data that no engine can work with.
     """
+    names = names_of(data["X_train"])
+    if names is not None:
+        require_columns("X_val", data["X_val"], names, "X_train")
     found = {name: by_position(name, data[name]) for name in SPLITS}
     for X, y in (("X_train", "y_train"), ("X_val", "y_val")):
         rows, count = len(found[X]), len(found[y])
@@ -47,6 +57,17 @@ def checked_data(data: Mapping[str, Any], loss: Loss | None, outputs: int) -> di
     if len(found["X_train"]) == 0:
         raise ValueError("data: expected at least one training example, got none")
     return found
+
+
+def warn_of_other_weights(data: Mapping[str, Any]) -> None:
+    """Warn of weights in a training's data under a name that nobody reads."""
+    for name in data:
+        if name != "weights_train" and "weight" in str(name).lower():
+            warnings.warn(
+                f"data: {name!r} is ignored; the weights of the training examples are 'weights_train', and accuracies "
+                "have none",
+                stacklevel=stacklevel_outside(),
+            )
 
 
 def weights_of(solver: Trainer, dtype: Any) -> np.ndarray:
@@ -70,7 +91,7 @@ def warn_of_unknown_classes(y_val: np.ndarray, loss: Loss | None, model: Any) ->
 
 def comparable_labels(name: str, y: Any, classifies: bool) -> np.ndarray:
     """Labels that predicted classes are compared with; of somebody's own model other kinds too, with a warning."""
-    array = np.asarray(y)
+    array = as_array(name, y)
     if classifies or array.dtype.kind in "biu":
         return class_labels(name, y, whole_floats=True)
     if array.size > 0 and not (array.dtype.kind == "f" and np.array_equal(array, np.rint(array))):

@@ -44,7 +44,7 @@ def _require_integer(name: str, value: Any, least: int) -> None:
 
 
 def _require_samples(name: str, value: Any) -> None:
-    if value is not None and not (isinstance(value, (int, np.integer)) and value >= 0):
+    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0):
         raise ValueError(f"{name}: expected None or an integer of at least 0, got {value!r:.80}")
 
 
@@ -69,6 +69,9 @@ def _require_schedule(name: str, value: Any) -> None:
         # Imports of what few trainings need would take a tenth of the time in which a process starts.
         from fastfc import schedules
 
+        if isinstance(value, str) and value not in schedules.SCHEDULES:
+            names = ", ".join([*schedules.SCHEDULES, "plateau"])
+            raise ValueError(f"{name}: expected one of {names}, got {value!r}")
         schedules.get(value)
 
 
