@@ -160,10 +160,10 @@ def test_no_process_is_started_that_would_run_out_of_it(monkeypatch):
     started = []
     monkeypatch.setattr(processes, "run_elsewhere", started.extend)
     monkeypatch.setattr(compiling, "_load_all", lambda symbol: False)
-    for limit in (620, 629):
+    for limit in (680, 689):
         monkeypatch.setattr(memory, "_limit", lambda limit=limit: limit)
         compiling._compile_elsewhere(["train_steps"], np.dtype(np.float32))
         assert not started
-    monkeypatch.setattr(memory, "_limit", lambda: 630)
+    monkeypatch.setattr(memory, "_limit", lambda: 690)
     compiling._compile_elsewhere(["train_steps"], np.dtype(np.float32))
     assert started

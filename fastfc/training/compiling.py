@@ -22,7 +22,7 @@ _KINDS = ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p
 # what comes next: for a training how its accuracy is checked, for a forward pass the way back and the update. The
 # kernels that a run chooses, such as its rule's, are compiled with the first part.
 _SHARES = {
-    "train_steps": [["train_steps", "fetch_rows"], ["backward", "predict_rows", "product"]],
+    "train_steps": [["train_steps", "predict_rows"], ["backward", "product", "fetch_rows"]],
     "predict_rows": [["predict_rows", "fetch_rows"], ["product"]],
     "forward_rows": [["forward_rows", "apply_update"], ["backward", "backward_from", "product"]],
     "backward_from": [["backward"], ["backward_from", "product"]],
