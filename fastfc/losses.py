@@ -171,8 +171,11 @@ def checked_targets(record: Loss, name: str, y: Any, n: int, k: int, dtype: Any 
     return array
 
 
-def checked_weights(name: str, weights: Any, n: int) -> np.ndarray:
-    """Weights (n,) of examples, float64: finite, not negative."""
+def checked_weights(name: str, weights: Any, n: int, scaled: bool = True) -> np.ndarray:
+    """Weights (n,) of examples, float64: finite, not negative.
+
+    All of them times the same power of 2, which changes no mean, where they or their sums might leave float32's range.
+    """
     array = as_array(name, by_position(name, weights))
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name}: expected real numbers, got dtype {array.dtype}")
@@ -180,6 +183,9 @@ def checked_weights(name: str, weights: Any, n: int) -> np.ndarray:
     array = np.ascontiguousarray(array, np.float64)
     if not (np.isfinite(array).all() and (array >= 0).all()):
         raise ValueError(f"{name}: expected finite numbers of at least 0")
+    largest = array.max(initial=0.0)
+    if scaled and largest > 0 and not 2.0**-20 <= largest <= 2.0**20:
+        array = np.ldexp(array, 1 - np.frexp(largest)[1])
     return array
 
 

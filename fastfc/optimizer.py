@@ -318,6 +318,9 @@ class Optimizer:
         require_mapping("state", state["state"])
         own = self._state_of(net)
         _require_names(configs, net)
+        extra = [name for name in state["state"] if name not in own.arrays]
+        if extra:
+            raise ValueError(f"state: expected the parameters {', '.join(own.arrays)}, got {extra[0]!r} too")
         copies = []
         for name, arrays in own.arrays.items():
             found = state["state"].get(name, {})

@@ -86,7 +86,7 @@ class Solver:
     loss : function or None
         In the place of the network's loss a function that ``numba.njit`` has compiled, ``(scores, targets, dscores) ->
         loss``. It is called with whole batches, by one thread: scores (n, K) of the network's dtype, labels (n,) of
-        int64 or targets (n, K), as the network's own loss takes them, and dscores (n, K), which it overwrites with the
+        int64 or targets (n, K), as the network's own loss takes them, and dscores (n, K), zeros in which it writes the
         gradient of the loss that it returns. The network's loss still says which targets there are and how scores
         become predictions; the L2 penalty is added. See the example below. Default None.
     accumulate : int
@@ -255,7 +255,8 @@ class Solver:
         for name, array in checked_data(data, loss, self.model.dims[-1] if loss is not None else 0).items():
             setattr(self, name, array)
         if self.weights_train is not None:
-            self.weights_train = checked_weights("weights_train", self.weights_train, len(self.X_train))
+            rows = len(self.X_train)
+            self.weights_train = checked_weights("weights_train", self.weights_train, rows, scaled=loss is not None)
         if isinstance(self.callback, (Callback, list, tuple)):
             self.callback = adapt(self.callback)
         check_options({name: getattr(self, name) for name in OPTIONS})

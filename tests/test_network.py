@@ -637,6 +637,7 @@ def test_arguments_of_a_step(backend):
         {**state, "state": {}},
         {**state, "state": {**state["state"], "b1": {"m": np.zeros(1), "v": np.zeros(1)}}},
         {**state, "hyperparameters": {"beta2": 2}},
+        {**state, "state": {**state["state"], "W9": {}}},
     ):
         with pytest.raises(ValueError, match=r"^(state|steps|beta2): "):
             optimizer.load_state_dict(net, wrong)

@@ -62,6 +62,20 @@ def failing(scores, labels, dscores):
     return 0.0
 
 
+@numba.njit
+def adding(scores, labels, dscores):
+    """The multiclass hinge loss; it writes the gradient by adding to zeros, and only where there is one."""
+    n, loss = scores.shape[0], 0.0
+    for i in range(n):
+        for j in range(scores.shape[1]):
+            margin = scores[i, j] - scores[i, labels[i]] + 1
+            if j != labels[i] and margin > 0:
+                loss += margin / n
+                dscores[i, j] += 1 / n
+                dscores[i, labels[i]] -= 1 / n
+    return loss
+
+
 OWN = {"softmax": softmax, "squared": squared}
 
 
@@ -208,6 +222,7 @@ WRONG = [
     (lambda scores, labels, dscores: 0.0, "numba.njit has compiled, got <function"),
     ("softmax", "numba.njit has compiled, got 'softmax'"),
     (numba.njit(lambda scores, labels: 0.0), "numba.njit has compiled, got one of other arguments"),
+    (numba.njit(lambda scores, labels, dscores, scale=1.0: 0.0), "compiles for scores float64"),
     (numba.njit(lambda scores, labels, dscores: None), "returns the loss, a number; got none"),
     (numba.njit(lambda scores, labels, dscores: labels[0, 0]), r"compiles for scores float64 \(n, K\), targets int64"),
 ]
@@ -261,3 +276,22 @@ def test_a_training_that_goes_on(tmp_path):
     rest = Solver.resume(tmp_path / "half.npz", data, num_epochs=4, loss=softmax)
     rest.train()
     np.testing.assert_array_equal(rest.loss_history, whole.loss_history)
+
+
+@pytest.mark.parametrize("backend", ["fast", "reference"])
+@pytest.mark.parametrize("sampler", ["order", "permutation"])
+def test_gradients_are_zeros_before_each_batch(backend, sampler):
+    X, y = data_of("softmax")
+    found = []
+    with fastfc.use_backend(backend):
+        for loss, own in (("softmax", adding), ("svm", None)):
+            data = {"X_train": X, "y_train": y, "X_val": X, "y_val": y}
+            np.random.seed(2)
+            net = net_of(loss)
+            Solver(
+                net, data, loss=own, sampler=sampler, batch_size=BATCH, num_epochs=EPOCHS, verbose=False, threads=2
+            ).train()
+            found.append(net.params.flat)
+    steps = EPOCHS * -(-ROWS // BATCH)
+    bound = 2.0**steps * tolerance(np.float64, steps * TERMS)
+    np.testing.assert_allclose(*found, rtol=bound, atol=bound)

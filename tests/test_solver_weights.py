@@ -62,6 +62,43 @@ def test_weights_that_are_all_the_same_are_none():
     )
 
 
+@pytest.mark.parametrize("backend", ["fast", "reference"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_very_large_and_very_small_weights(accumulate, dtype, backend):
+    """Times a power of 2 they are the same weights, to the last bit, also beyond the network's dtype."""
+    with use_backend(backend):
+        histories = []
+        for exponent in (0, -1000, -140, 126, 1000):
+            solver = solver_of(weights=np.ldexp(WEIGHTS, exponent), dtype=dtype, accumulate=accumulate)
+            solver.train()
+            histories.append(solver.loss_history)
+        assert all(history == histories[0] for history in histories)
+        scores = X[:, :CLASSES].astype(dtype)
+        expected, dscores = losses.softmax_loss(scores, LABELS, WEIGHTS)
+        for exponent in (-1000, -140, 126, 1000):
+            loss, dx = losses.softmax_loss(scores, LABELS, np.ldexp(WEIGHTS, exponent))
+            assert loss == expected
+            np.testing.assert_array_equal(dx, dscores)
+
+
+def test_ones_own_model_gets_its_weights_as_they_are():
+    class Model:
+        def __init__(self):
+            self.params, self.found = {"w": np.zeros(1)}, []
+
+        def loss(self, X, y=None, weights=None):
+            if y is None:
+                return np.zeros((len(X), CLASSES))
+            self.found.append(weights)
+            return 0.0, {"w": np.zeros(1)}
+
+    model, y = Model(), LABELS
+    data = {"X_train": X, "y_train": y, "X_val": X, "y_val": y, "weights_train": np.full(ROWS, 1e-9)}
+    Solver(model, data, num_epochs=1, batch_size=ROWS, verbose=False).train()
+    np.testing.assert_array_equal(model.found, [data["weights_train"]])
+
+
 def test_rows_of_weight_zero_teach_nothing(monkeypatch):
     weights = (LABELS == 0) * WEIGHTS
     expected = _trained("softmax", weights)
@@ -96,7 +133,7 @@ def test_a_training_is_resumed_with_its_weights(tmp_path):
     data = {"X_train": X, "y_train": LABELS, "X_val": X, "y_val": LABELS}
     solver = solver_of(autosave=path)
     solver.train()
-    with pytest.raises(ValueError, match="weights_train differ"):
+    with pytest.raises(ValueError, match="other values in weights_train"):
         Solver.resume(path, data)
     resumed = Solver.resume(path, data | {"weights_train": WEIGHTS})
     np.testing.assert_array_equal(resumed.weights_train, WEIGHTS)

@@ -139,7 +139,7 @@ def resumed(
     digests = digests_of(solver)
     other = [name for name in training.digests | digests if digests.get(name) != training.digests.get(name)]
     if other:
-        raise ValueError(f"data: expected what {source} was trained on; {', '.join(other)} differ")
+        raise ValueError(f"data: expected what {source} was trained on, got other values in {', '.join(other)}")
     for name, value in training.attributes.items():
         setattr(solver, name, value)
     if training.state.order is not None and len(training.state.order) != len(solver.X_train):

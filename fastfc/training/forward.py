@@ -258,6 +258,9 @@ def _call_for_batch(plan, thread, layer, steps):
     """Call somebody's loss for the batch, with its labels or targets gathered."""
     size, d_out = plan.batch * layer.d_out, layer.d_out
     scores, dscores = vector(layer.out, 0, size), vector(layer.dout, 0, size)
+    # It may add to them, or leave some as they are; the last batch's are still there.
+    for i in range(size):
+        dscores[i] = 0
     if steps.loss_labels.size > 0:
         labels = vector(steps.loss_labels, 0, plan.batch)
         for i in range(plan.batch):

@@ -116,7 +116,7 @@ def options_from(given: Mapping[str, Any]) -> dict[str, Any]:
     """The options that are given, and the defaults of the others; ValueError for a name that there is not."""
     extra = ", ".join(f'"{name}"' for name in given if name not in OPTIONS)
     if extra:
-        raise ValueError(f"Unrecognized arguments {extra}")
+        raise ValueError(f"Unrecognized arguments {extra}; expected some of {', '.join(OPTIONS)}")
     # Copies, as a default may be a dictionary.
     return {name: given.get(name, copy.copy(option.default)) for name, option in OPTIONS.items()}
 

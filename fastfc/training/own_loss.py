@@ -38,7 +38,7 @@ class OwnLoss:
     ----------
     function : function
         Compiled by Numba: ``(scores, targets, dscores) -> loss`` of scores (n, K), labels (n,) or targets (n, K), as
-        the network's own loss takes them, and dscores (n, K), which it overwrites with the loss's gradient.
+        the network's own loss takes them, and dscores (n, K), zeros in which it writes the loss's gradient.
     net : Network
     plan : Plan
         Of whole batches.
@@ -71,9 +71,9 @@ class OwnLoss:
         """Raise the error for which a call has ended before a step: the function's own, or that of its result."""
         layer = self._plan.layers[-1]
         shape, size = (rows, layer.d_out), rows * layer.d_out
-        scores, dscores = (np.array(values[:size]).reshape(shape) for values in (layer.out, layer.dout))
+        scores = np.array(layer.out[:size]).reshape(shape)
         targets = self._targets[:size].reshape(shape) if self._targets.size > 0 else self._labels[:rows]
-        evaluated(self._function, scores, targets, dscores, step)
+        evaluated(self._function, scores, targets, np.zeros_like(scores), step)
         raise _not_finite(loss, step)
 
 

@@ -108,7 +108,7 @@ def _require_number(function: Any, kinds: tuple[types.Type, ...], dtype: np.dtyp
     arguments = f"scores {dtype} (n, K), {targets} and dscores {dtype} (n, K)"
     try:
         function.compile(kinds)
-    except (NumbaError, RuntimeError) as error:
+    except (NumbaError, RuntimeError, TypeError) as error:
         raise TypeError(f"loss: expected a function that compiles for {arguments}; Numba says: {error}") from error
     result = function.overloads[kinds].signature.return_type
     if not isinstance(result, (types.Float, types.Integer)):
