@@ -71,11 +71,14 @@ class ReduceOnPlateau:
         require_range("min_factor", self.min_factor, 0, 1)
         if self.monitor not in ("loss", "train_acc", "val_acc"):
             raise ValueError(f'monitor: expected "loss", "train_acc" or "val_acc", got {self.monitor!r}')
-        if self.mode is None:
-            self.mode = "max" if self.monitor.endswith("acc") else "min"
-        if self.mode not in ("min", "max"):
-            raise ValueError(f'mode: expected "min" or "max", got {self.mode!r}')
-        self.best = math.inf if self.mode == "min" else -math.inf
+        if self.mode not in ("min", "max", None):
+            raise ValueError(f'mode: expected "min", "max" or None, got {self.mode!r}')
+        self.best = -math.inf if self._larger else math.inf
+
+    @property
+    def _larger(self) -> bool:
+        """Whether large values are good."""
+        return self.mode == "max" or (self.mode is None and self.monitor.endswith("acc"))
 
     def update(self, value: float) -> float:
         """Take the value of an epoch.
@@ -90,7 +93,7 @@ class ReduceOnPlateau:
             The factor from now on.
         """
         value = number("value", value)
-        gain = self.best - value if self.mode == "min" else value - self.best
+        gain = value - self.best if self._larger else self.best - value
         if gain > self.min_delta:
             self.best, self._waited = value, 0
         else:

@@ -20,6 +20,7 @@ from typing import Literal
 
 import numpy as np
 
+from fastfc._arguments import as_array
 from fastfc._plateau import ReduceOnPlateau
 from fastfc._ranges import require_count, require_range
 from fastfc._schedule import Factors, Formula, Schedule, check_steps
@@ -338,7 +339,7 @@ def factors_of(
     schedule: "Schedule | str", first_step: int, count: int, steps_per_epoch: int, total_steps: int
 ) -> Factors:
     """The factors of a schedule or of its name, (count,), checked: it may be somebody's own."""
-    found = np.asarray(get(schedule).factors(first_step, count, steps_per_epoch, total_steps))
+    found = as_array("schedule", get(schedule).factors(first_step, count, steps_per_epoch, total_steps))
     if found.dtype.kind not in "biuf":
         raise TypeError(f"schedule: expected factors that are real numbers, got dtype {found.dtype}")
     if found.shape != (count,):

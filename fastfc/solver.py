@@ -12,6 +12,7 @@ import numpy as np
 from fastfc import optim
 from fastfc._arguments import by_position, require_mapping, stacklevel_outside
 from fastfc._plateau import ReduceOnPlateau, plateau_of
+from fastfc._ranges import require_count
 from fastfc.backend import get_backend
 from fastfc.callbacks import Callback, adapt
 from fastfc.classifiers.fc_net import FullyConnectedNet
@@ -149,7 +150,8 @@ class Solver:
         For an unknown argument or rule, or data that does not fit; :meth:`train` raises the same
         for what was changed since, and before a step for what a callback has changed.
     TypeError
-        For a `loss` that is not compiled, takes other arguments or returns no number.
+        For a `model` without `params` or `loss`, or a `loss` that is not compiled, takes other arguments or returns no
+        number.
     FloatingPointError
         In :meth:`train`, before the step is taken, if `loss` returns NaN or infinity.
 
@@ -225,6 +227,10 @@ class Solver:
     weights_train: np.ndarray | None = None
 
     def __init__(self, model: Any, data: dict[str, np.ndarray], **kwargs: Any) -> None:
+        if not hasattr(getattr(model, "params", None), "items") or not callable(getattr(model, "loss", None)):
+            raise TypeError(
+                f"model: expected a model with params, a dictionary of arrays, and a method loss, got {model!r:.80}"
+            )
         self.model = model
         require_mapping("data", data)
         for key in SPLITS:
@@ -232,9 +238,6 @@ class Solver:
                 raise ValueError(f"data: expected the keys {', '.join(SPLITS)}; missing {key}")
         self.X_train, self.y_train = data["X_train"], data["y_train"]
         self.X_val, self.y_val = data["X_val"], data["y_val"]
-        for key in SPLITS:
-            if getattr(self, key) is None:
-                raise ValueError(f"data: expected an array for {key}, got None")
         self.weights_train = data.get("weights_train")
 
         options = options_from(kwargs)
@@ -265,6 +268,9 @@ class Solver:
         if self.loss is not None:
             self._require_own_loss()
         require_mapping("optim_configs", self.optim_configs)
+        for name in self.model.params:
+            if name not in self.optim_configs:
+                raise ValueError(f"optim_configs: expected a dictionary for each parameter, got none for {name}")
 
     def _require_own_loss(self) -> None:
         """An error for a loss of one's own where it would not be the one that is trained by, or that does not fit."""
@@ -426,8 +432,12 @@ class Solver:
         Raises
         ------
         ValueError, TypeError
-            If labels or targets do not fit X or the model's loss.
+            If labels or targets do not fit X or the model's loss, `num_samples` is negative, or `batch_size` less than
+            one.
         """
+        if num_samples is not None:
+            require_count("num_samples", num_samples, 0)
+        require_count("batch_size", batch_size, 1)
         X, y, loss = by_position("X", X), by_position("y", y), self._loss()
         n = len(X)
         if loss is not None and not loss.labels:

@@ -381,6 +381,7 @@ def test_a_value_that_there_is_not():
 @pytest.mark.parametrize(
     ("options", "error", "name"),
     [
+        ({"monitor": None}, TypeError, "monitor"),
         ({"patience": 0}, ValueError, "patience"),
         ({"patience": 1.0}, TypeError, "patience"),
         ({"min_delta": -1}, ValueError, "min_delta"),

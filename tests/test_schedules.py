@@ -1,5 +1,6 @@
 """Schedules: their formulas, their places in a training, and PyTorch's where it is installed."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -176,6 +177,11 @@ def test_the_larger_the_better_and_nan_never():
 # ------------------------------------------------------------------------------------------------- oracles
 
 
+def test_a_plateau_with_another_monitor():
+    plateau = dataclasses.replace(ReduceOnPlateau(0.5, patience=0), monitor="val_acc")
+    assert [plateau.update(value) for value in (0.1, 0.2, 0.3, 0.2)] == [1, 1, 1, 0.5]
+
+
 def test_scikit_learns_inverse_scaling():
     theirs = pytest.importorskip("sklearn.neural_network._stochastic_optimizers")
     optimizer, samples = theirs.SGDOptimizer([], 0.2, lr_schedule="invscaling", power_t=0.4), 150
@@ -246,6 +252,7 @@ class Own:
         (lambda count: np.ones((count, 1)), ValueError),
         (lambda count: 0.5, ValueError),
         (lambda count: np.full(count, np.nan), ValueError),
+        (lambda count: np.ma.masked_all(count), ValueError),
         (lambda count: None, TypeError),
         (lambda count: ["a"] * count, TypeError),
     ],

@@ -289,6 +289,43 @@ def test_data_that_are_missing():
             make({name: None})
 
 
+@pytest.mark.parametrize("model", [5, {}, fastfc.Network([FEATURES, CLASSES]), FullyConnectedNet])
+def test_models_that_are_none(model):
+    with pytest.raises(TypeError, match=r"^model: expected a model with params, .* and a method loss, got"):
+        make(model=model)
+
+
+def test_attributes_that_are_none():
+    solver = make()
+    for name, value, message in (
+        ("y_val", None, "data: expected an array for y_val, got None"),
+        ("X_train", np.array(5), "data: expected an array for X_train"),
+        ("optim_configs", {"W1": {}}, "optim_configs: expected a dictionary for each parameter, got none for b1"),
+    ):
+        before = getattr(solver, name)
+        setattr(solver, name, value)
+        with pytest.raises(ValueError, match=f"^{message}"):
+            solver.train()
+        setattr(solver, name, before)
+    assert solver.loss_history == []
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"num_samples": -1}, ValueError),
+        ({"num_samples": True}, TypeError),
+        ({"num_samples": 2.5}, TypeError),
+        ({"batch_size": 0}, ValueError),
+        ({"batch_size": 2.5}, TypeError),
+    ],
+)
+def test_options_of_an_accuracy_check(options, error):
+    (name,) = options
+    with pytest.raises(error, match=f"^{name}: expected"):
+        make().check_accuracy(*examples(), **options)
+
+
 @pytest.mark.parametrize("name", ["np", "STATE", "checked_config", "Callable", "functools", "_update", "RULES", "", 5])
 def test_what_is_no_rule(name):
     with pytest.raises(ValueError, match=f'Invalid update_rule "{name}"'):

@@ -102,6 +102,8 @@ class EarlyStopping(_Resumable):
         restore_best: bool = True,
         mode: Literal["min", "max"] | None = None,
     ) -> None:
+        if not isinstance(monitor, str):
+            raise TypeError(f"monitor: expected the name of a value, got {monitor!r}")
         require_count("patience", patience, 1)
         require_range("min_delta", min_delta, 0)
         if mode not in ("min", "max", None):

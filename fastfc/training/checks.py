@@ -43,6 +43,9 @@ def checked_data(data: Mapping[str, Any], loss: Loss | None, outputs: int) -> di
     if names is not None:
         require_columns("X_val", data["X_val"], names, "X_train")
     found = {name: by_position(name, data[name]) for name in SPLITS}
+    for name, array in found.items():
+        if not hasattr(array, "__len__") or getattr(array, "ndim", 1) == 0:
+            raise ValueError(f"data: expected an array for {name}, got {array!r:.80}")
     for X, y in (("X_train", "y_train"), ("X_val", "y_val")):
         rows, count = len(found[X]), len(found[y])
         if rows != count:
