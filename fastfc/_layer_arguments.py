@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable
-from math import isnan, prod
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -80,10 +80,11 @@ def checked_eps(name: str, param: dict) -> float:
 
 
 def checked_momentum(bn_param: dict) -> float:
-    """The momentum of batch normalization's dictionary; ValueError if it is NaN."""
+    """The momentum of batch normalization's dictionary; ValueError unless it is from 0 to 1."""
     momentum = number("bn_param['momentum']", bn_param.get("momentum", 0.9))
-    if isnan(momentum):
-        raise ValueError("bn_param['momentum']: expected a number, got nan")
+    # Beyond, a running variance may become negative, and predictions NaN.
+    if not 0 <= momentum <= 1:
+        raise ValueError(f"bn_param['momentum']: expected a number from 0 to 1, got {momentum}")
     return momentum
 
 

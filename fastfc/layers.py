@@ -210,7 +210,7 @@ def batchnorm_forward(x: ArrayLike, gamma: ArrayLike, beta: ArrayLike, bn_param:
         Scale and shift.
     bn_param : dict
         ``mode``: ``"train"`` or ``"test"``, required; ``eps``: 1e-5 unless given;
-        ``momentum``: 0.9 unless given; ``running_mean`` and ``running_var``: arrays (D,),
+        ``momentum``: from 0 to 1, 0.9 unless given; ``running_mean`` and ``running_var``: arrays (D,),
         zeros if absent. The last two are written back in both modes.
 
     Returns

@@ -459,6 +459,28 @@ def test_csv(tmp_path):
     assert [row["epoch"] for row in read_csv(path)] == [*"12345", *"12345"]
 
 
+@pytest.mark.parametrize("logger", [CSVLogger, JSONLinesLogger])
+def test_a_last_line_without_an_end_is_ended_before_others_follow(logger, tmp_path):
+    path = tmp_path / "log"
+    trained(logger(path))
+    whole = path.read_bytes()
+    path.write_bytes(whole.rstrip())
+    trained(logger(path, append=True))
+    lines = path.read_text(encoding="utf-8").split("\n")
+    assert len(lines) == 2 * EPOCHS + (2 if logger is CSVLogger else 1)
+    assert path.read_bytes().startswith(whole.rstrip())
+    assert lines[-2].startswith("5," if logger is CSVLogger else '{"epoch": 5')
+
+
+def test_csv_of_a_spreadsheet_is_appended_to(tmp_path):
+    path = tmp_path / "log.csv"
+    trained(CSVLogger(path))
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    trained(CSVLogger(path, append=True))
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == [*"12345", *"12345"]
+
+
 def test_json_lines(tmp_path):
     path, history = tmp_path / "log.jsonl", History()
     trained([history, JSONLinesLogger(path)], num_val_samples=None)

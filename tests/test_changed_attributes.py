@@ -115,6 +115,10 @@ WRONG = {
     "seed -1": (entry("dropout_param", "seed", -1), "dropout_param['seed']"),
     "seed a": (entry("dropout_param", "seed", "a"), "dropout_param['seed']"),
     "momentum a": (lambda net: net.bn_params[0].update(momentum="a"), "bn_param['momentum']: expected a number"),
+    "momentum above 1": (
+        lambda net: net.bn_params[0].update(momentum=1.5),
+        "bn_param['momentum']: expected a number from 0 to 1",
+    ),
     "momentum nan": (lambda net: net.bn_params[0].update(momentum=np.nan), "bn_param['momentum']: expected a number"),
     "eps": (lambda net: net.bn_params[1].update(eps=-1), "bn_param['eps']: expected a number of at least 0"),
     "statistics": (

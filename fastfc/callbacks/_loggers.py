@@ -42,10 +42,20 @@ class _LineLogger(Callback):
                     file.readline()
                 file.truncate()
         self._lines = None
+        _end_last_line(self.path)
 
     def _goes_on(self) -> bool:
         """Whether the training that begins adds to an older file."""
         return self.append or self._lines is not None
+
+
+def _end_last_line(path: Path) -> None:
+    """End the last line of a file that somebody has edited, or that a killed process has left: the next one is new."""
+    with open(path, "rb+") as file:
+        if file.seek(0, os.SEEK_END) > 0:
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                file.write(b"\n")
 
 
 class CSVLogger(_LineLogger):
@@ -97,7 +107,8 @@ class CSVLogger(_LineLogger):
         if goes_on:
             import csv
 
-            with open(self.path, newline="", encoding="utf-8") as file:
+            # Spreadsheets write a mark before the first name.
+            with open(self.path, newline="", encoding="utf-8-sig") as file:
                 self._columns = next(csv.reader(file), [])
             self._older = bool(self._columns)
 

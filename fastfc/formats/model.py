@@ -158,7 +158,7 @@ def _checked_names(argument: str, names: Any, count: int) -> list[str] | None:
     if names is None:
         return None
     if not isinstance(names, (list, tuple)) or len(names) != count or not all(isinstance(n, str) for n in names):
-        raise ValueError(f"{argument}: expected {count} strings")
+        raise ValueError(f"{argument}: expected {count} strings in a list, got {names!r:.80}")
     return list(names)
 
 
