@@ -268,6 +268,9 @@ class Solver:
         if self.loss is not None:
             self._require_own_loss()
         require_mapping("optim_configs", self.optim_configs)
+        for name in getattr(self.model.params, "shapes", ()):
+            if name not in self.model.params:
+                raise ValueError(f"params: expected all parameters of the model; missing {name}")
         for name in self.model.params:
             if name not in self.optim_configs:
                 raise ValueError(f"optim_configs: expected a dictionary for each parameter, got none for {name}")

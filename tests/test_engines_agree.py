@@ -374,7 +374,7 @@ MODEL = {
         (halve_params, "other"),
         (in_model("params", lambda solver: {}), "params: expected W1"),
         (setting("model", "params", "extra", to=given(np.zeros(3))), "optim_configs: expected"),
-        (lambda solver: solver.model.params.pop("b1"), KeyError),
+        (lambda solver: solver.model.params.pop("b1"), "params: expected all parameters of the model; missing b1"),
     ],
     "bn_params": [
         (in_model("bn_params", other_statistics), "other"),
