@@ -271,6 +271,36 @@ def test_ctrl_c_at_every_line():
     assert n > 200
 
 
+@pytest.mark.parametrize("line", ["worker.team = self", "self._workers.append(worker)"])
+def test_a_thread_that_an_exception_has_lost_ends(line):
+    """Handlers of other signals than Ctrl-C's may raise anywhere, as those of a timeout do."""
+
+    def interrupt(frame, event, arg):
+        if event == "line" and linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip() == line:
+            sys.settrace(None)
+            raise TimeoutError
+        return interrupt
+
+    def in_hire(frame, event, arg):
+        return interrupt if frame.f_code.co_name == "_hire" else None
+
+    end_idle_threads()
+    with Team(2):
+        pass
+    assert len(own_threads()) == 1
+    sys.settrace(in_hire)
+    try:
+        with pytest.raises(TimeoutError), Team(2):
+            pass
+    finally:
+        sys.settrace(None)
+    assert_nothing_left(blas_threads())
+    with Team(2) as team:
+        seen = []
+        team.run(seen.append)
+    assert sorted(seen) == [0, 1]
+
+
 @needs_compiler
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs an alarm")
 def test_ctrl_c_at_random_moments():

@@ -6,6 +6,7 @@ lock. They wait for one another at a barrier, whose words are here; the waiting 
 """
 
 import _thread
+import contextlib
 import functools
 import os
 import threading
@@ -39,6 +40,9 @@ def dismiss(barrier: np.ndarray) -> None:
 
 # Seconds after which a thread that no team has called ends.
 _IDLE_SECONDS = 0.5
+# As many such times without a word, of a thread whose team is not there: an exception that a signal's handler raised
+# came between the lines by which a team takes a thread.
+_LOST = 4
 
 
 class _Worker:
@@ -52,6 +56,7 @@ class _Worker:
 
     def _work(self) -> None:
         limit_this_thread()
+        silent = 0
         while True:
             try:
                 job = self.jobs.get(timeout=_IDLE_SECONDS)
@@ -60,10 +65,13 @@ class _Worker:
                     _idle.remove(self)
                 except ValueError:
                     # It has a team, which has nothing to do for it now.
-                    continue
+                    silent = silent + 1 if self.team is None or self.team.barrier[ABORT] else 0
+                    if silent < _LOST:
+                        continue
                 return
             if job is None:
                 return
+            silent = 0
             job(self)
 
     def leave(self, team: "Team", left: SimpleQueue) -> None:
@@ -167,8 +175,10 @@ class Team:
             worker.jobs.put(functools.partial(_Worker.leave, team=self, left=left))
         for worker, left in leaving:
             # After an interrupt a thread may be about to start; it finds the job and leaves.
-            if worker.thread.is_alive():
-                left.get()
+            while worker.thread.is_alive():
+                with contextlib.suppress(Empty):
+                    left.get(timeout=_IDLE_SECONDS)
+                    break
 
     def run(self, function: Callable[[int], object]) -> None:
         """Call ``function(thread)`` in every thread at once, and wait until all have returned."""
