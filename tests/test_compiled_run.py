@@ -469,6 +469,24 @@ def test_a_gaussian_in_waiting_survives_a_run():
     assert np.random.get_state()[3:] == waiting
 
 
+@pytest.mark.parametrize("backend", ["reference", "fast"])
+def test_a_gaussian_in_waiting_does_not_survive_dropout_layers_that_seed(backend):
+    """They call np.random.seed, which drops it; a callback's own is kept until the next of them."""
+    waiting = []
+
+    def draw(solver):
+        waiting.append(np.random.get_state()[3])
+        np.random.randn()
+
+    solver = make("sgd", seed=3, callback=draw)
+    while np.random.get_state()[3] == 0:
+        np.random.randn()
+    _, state = train(backend, solver)
+    assert waiting
+    assert not any(waiting)
+    assert state[3] == 1
+
+
 def test_printed_lines_and_checkpoints_are_the_same(capsys, tmp_path):
     printed, checkpoints = [], []
     for backend in ("reference", "fast"):

@@ -79,7 +79,7 @@ class CompiledRun:
         # Of an epoch's last batch.
         self._short = shortened(self._plan, self._batches.rest) if self._batches.rest else self._plan
         # Whether the run has gone on from where the dictionaries and NumPy's random stream stand.
-        self._ahead = False
+        self._ahead = self._drops_gaussian = False
         # The keys and values of the rule's dictionaries, as the last :meth:`lend` has left them.
         self._entries: list[Any] | None = None
         self._checks: Table[Check] | None = None
@@ -196,6 +196,8 @@ class CompiledRun:
     def _leave(self) -> None:
         """Bring NumPy's random stream and the dictionaries to where the run stands; twice is once."""
         if self._ahead:
+            if self._drops_gaussian:
+                np.random.set_state(self.stream_state())
             write_words(global_bits(), self._words)
             self.publish()
             self._ahead = False
@@ -208,7 +210,8 @@ class CompiledRun:
 
     def take_stream(self, words: np.ndarray | None = None) -> None:
         """Go on from the words (STREAM,) of a random stream; without any, where NumPy's global one stands."""
-        words = read_words(global_bits()) if words is None else words
+        if words is None:
+            words, self._drops_gaussian = read_words(global_bits()), False
         for thread in self._plan.threads:
             thread.stream[:] = words
 
@@ -218,9 +221,9 @@ class CompiledRun:
         return self._plan.threads[0].stream
 
     def stream_state(self) -> tuple:
-        """The run's random stream, as ``np.random.get_state`` gives it."""
-        # NumPy's generator keeps the second of two Gaussians that it draws at once, and no run draws any.
-        return state_of_words(self._words, cast(tuple, np.random.get_state())[3:])
+        """The run's random stream, as ``np.random.get_state`` gives it: with the Gaussian that NumPy has in waiting."""
+        waiting = (0, 0.0) if self._drops_gaussian else cast(tuple, np.random.get_state())[3:]
+        return state_of_words(self._words, waiting)
 
     @cached_property
     def _generator(self) -> np.random.RandomState:
@@ -303,7 +306,7 @@ class CompiledRun:
         losses = booked(call, self.solver)
         if len(losses) > 0 and self._plan.seeded:
             # Dropout layers have seeded the stream, which drops a Gaussian in waiting.
-            self._gaussian = (0, 0.0)
+            self._drops_gaussian = True
         # It cannot be told in part, and then once more.
         with held_back():
             self._call = None
@@ -338,7 +341,8 @@ class CompiledRun:
         if self._checks is None:
             solver, rows = self.solver, []
             samples = {"train": solver.num_train_samples, "val": solver.num_val_samples}
-            shared = {split: np.empty(_count(len(self._X[split]), samples[split]), np.int64) for split in samples}
+            sizes = {split: len(X) for split, X in self._X.items()}
+            shared = {s: np.empty(min(n, n if samples[s] is None else samples[s]), np.int64) for s, n in sizes.items()}
             for _ in self._plan.threads:
                 for split, number in samples.items():
                     drawn = number is not None and len(self._X[split]) > number
@@ -394,7 +398,3 @@ class CompiledRun:
         """Carry out a job with all threads."""
         plan = self._plan
         predict_in_parts(plan, job, lambda: self._team.run(lambda thread: self._predict_rows(plan, thread, job)))
-
-
-def _count(n: int, num_samples: int | None) -> int:
-    return n if num_samples is None else min(n, num_samples)
