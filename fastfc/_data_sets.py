@@ -207,6 +207,11 @@ def load(
     if path.is_dir() or (not path.exists() and named_by_prefix(path)):
         return _from_folder(path, options, model)
     is_table = has_table_suffix(path)
+    if path.suffix.casefold() in (".parquet", ".pq"):
+        raise ValueError(
+            f"{path} is a Parquet file, which fastfc train and fastfc.tabular.fit_table read; expected a folder, an"
+            " .npz file or a text table (.csv, ...)"
+        )
     if not is_table:
         options.refuse_for(name_or_path)
     if not path.exists():

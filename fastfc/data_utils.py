@@ -259,6 +259,8 @@ def load_dataset(
         If there is no such data set, file or folder.
     ValueError
         If the data is damaged, has no labels, or X and y do not belong together. For CSV it gives line and column.
+    TypeError
+        If `target` or an entry of `drop` is neither a name nor a number.
 
     Examples
     --------

@@ -140,6 +140,15 @@ def test_wrong_options(capsys):
     with pytest.raises(SystemExit):
         main(["train", "--class-weight", "yes"])
     assert "expected balanced or NAME=WEIGHT" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["train", "--class-weight", "yes=2,yes=3"])
+    assert "expected one weight for each class, got two for 'yes'" in capsys.readouterr().err
+
+
+def test_a_sweep_of_parquet_names_the_kind_of_file(capsys, shop):
+    shop.to_parquet("shop.parquet")
+    error = error_of(capsys, "sweep", "shop.parquet", "--grid", "learning_rate=1e-3")
+    assert "shop.parquet is a Parquet file, which fastfc train and" in error
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,13 @@ def test_categories_that_numbers_of_another_dtype_stand_for():
         np.testing.assert_array_equal(X, [[0, 0, 1], [1, 0, 0]])
 
 
+def test_missing_categories_that_the_training_had_none_of_are_named():
+    columns = [fitted({"name": "c", "kind": "category"}, pd.Series(["a", "b"]))]
+    X, notes = encoded(columns, pd.DataFrame({"c": ["b", None]}))
+    np.testing.assert_array_equal(X, [[0, 1], [0, 0]])
+    assert notes == ["column 'c': 1 values are missing, none was in the training; they get none of its features"]
+
+
 def test_medians_and_categories_are_those_of_the_training():
     frame = pd.DataFrame({"x": [1.0] * 50 + [100.0] * 20, "c": ["a", "b"] * 25 + ["late"] * 20, "day": range(70)})
     frame["y"] = ["u", "v"] * 35
@@ -219,6 +226,13 @@ def test_the_weights_of_classes_are_those_of_the_loss():
     prepared = prepare(frame, "bought", class_weight={"yes": 5.0})
     assert len(prepared.data["X_train"]) == len(prepare(frame, "bought").data["X_train"])
     assert set(prepared.data["weights_train"]) == {1.0, 5.0}
+
+
+def test_weights_of_classes_that_are_numbers():
+    for key in (1, 1.0, np.float32(1), "1"):
+        np.testing.assert_array_equal(weights_of_rows(np.array([0, 1]), {key: 3}, ["0", "1"]), [1, 3])
+    with pytest.raises(ValueError, match="one weight for the class '1', got two"):
+        weights_of_rows(np.array([0, 1]), {1: 3, "1": 2}, ["0", "1"])
 
 
 @pytest.mark.parametrize("weights", [{"c": 1}, {"a": 0}, {"a": np.inf}, "heavy"])
@@ -369,6 +383,41 @@ def test_early_stopping_keeps_the_best_epoch():
 
 
 @trains
+def test_numbers_that_are_names_of_columns_are_names():
+    frame = pd.DataFrame(np.random.RandomState(0).randn(60, 3), columns=[3, 1, 2])
+    model = fit_table(frame, 2, drop=[3], num_epochs=1)
+    assert (model.target, [column["name"] for column in model.columns]) == ("2", ["1"])
+    # No column has this name, which is a place then.
+    assert fit_table(frame, 0, num_epochs=1).target == "3"
+    assert fit_table(frame, np.int64(-1), num_epochs=1).target == "2"
+
+
+@trains
+def test_scores_of_few_or_odd_targets():
+    frame = shop(300)
+    numbers, classes = (fit_table(frame, target, num_epochs=1) for target in ("income", "bought"))
+    for model in (numbers, classes):
+        for empty in (frame[:0], frame.assign(**{model.target: None})):
+            with pytest.raises(ValueError, match=r"expected a table with values of .*, the target"):
+                model.score(empty)
+    one = frame[:1].assign(income=1.0)
+    assert numbers.score(one) == 0
+    assert numbers.score(one.assign(income=numbers.predict(one))) == 1
+    with pytest.warns(UserWarning, match="column 'income': 'oops' count as missing, where numbers are expected"):
+        numbers.score(frame.assign(income=["oops", "1.5", "2"] * 100))
+
+
+@trains
+def test_columns_that_are_there_twice():
+    frame = shop(300)
+    model = fit_table(frame, "bought", num_epochs=1)
+    with pytest.raises(ValueError, match="expected columns of different names, got 'city' twice"):
+        model.predict(pd.concat([frame, frame[["city"]]], axis=1))
+    twice = pd.concat([frame, frame[["id"]]], axis=1)
+    assert (model.predict(twice) == model.predict(frame)).all()
+
+
+@trains
 def test_rows_without_a_target_are_left_out():
     frame = shop(300)
     frame.loc[:9, "bought"] = None
@@ -395,6 +444,24 @@ def test_dates_with_one_reading_are_read_in_any_column(form):
     assert dates.dt.strftime("%Y-%m-%d").tolist()[:-1] == ["2025-12-31"] * len(texts)
     assert dates.isna().tolist() == [False] * len(texts) + [True]
     assert date_part(dates, "hour")[texts.index("31.12.2025 10:30")] == 10
+
+
+def test_one_moment_is_one_date_in_each_time_zone():
+    moments = pd.Series(pd.date_range("2024-03-30 22:30", periods=5, freq="h", tz="UTC"))
+    expected = moments.dt.tz_localize(None)
+    for zone in ("UTC", "Europe/Rome", "America/New_York"):
+        local = moments.dt.tz_convert(zone)
+        for series in (local, local.dt.strftime("%Y-%m-%dT%H:%M:%S%z"), local.astype(object)):
+            found, odd = dates_of(series, None)
+            assert odd == []
+            assert (found == expected).all()
+
+
+def test_days_of_arrow_are_dates():
+    arrow = pytest.importorskip("pyarrow")
+    days = pd.Series(pd.date_range("2024-01-01", periods=9))
+    found, _ = dates_of(days.dt.date.astype(pd.ArrowDtype(arrow.date32())), None)
+    assert (found == days).all()
 
 
 @pytest.mark.parametrize(
@@ -614,6 +681,15 @@ def test_codes_do_not_look_like_numbers(form):
         ({"target": "bought", "learning_rate": -1}, ValueError, "learning_rate: expected a positive number, got -1"),
         ({"target": "bought", "learning_rate": "a"}, TypeError, "learning_rate: expected a number, got 'a'"),
         ({"target": "bought", "drop": "price"}, ValueError, "drop 'price' is not among the columns"),
+        ({"target": True}, TypeError, "target: expected the name or number of a column, got True"),
+        ({"target": 1.7}, TypeError, r"target: expected the name or number of a column, got 1\.7"),
+        ({"target": ["bought"]}, TypeError, "target: expected the name or number of a column"),
+        ({"target": "bought", "drop": None}, TypeError, "drop: expected names or numbers of columns, got None"),
+        ({"target": "bought", "drop": ["id", None]}, TypeError, "drop: expected the name or number of a column"),
+        ({"target": "bought", "groups": 2}, TypeError, "groups: expected the name of a column, got 2"),
+        ({"target": "bought", "time": ["joined"]}, TypeError, "time: expected the name of a column"),
+        ({"target": "bought", "early_stopping": "no"}, TypeError, "early_stopping: expected True, False or None"),
+        ({"target": "bought", "class_weight": {"yes": None}}, TypeError, "class_weight.*expected a number, got None"),
         ({"target": "bought", "seed": "a"}, TypeError, "seed: expected an integer, got 'a'"),
         ({"target": "bought", "seed": -1}, ValueError, "seed: expected 0 or more, got -1"),
         ({"target": "bought", "drop": ["id", "age", "city", "income", "owner", "joined"]}, ValueError, "no column"),
@@ -634,6 +710,15 @@ def test_wrong_tables(tmp_path):
             fit_table(shop(100).assign(bought=nothing), "bought")
     with pytest.raises(ValueError, match="got 'x' twice"):
         fit_table(pd.DataFrame([[1, 2]], columns=["x", "x"]), "x")
+    with pytest.raises(ValueError, match="the table has no columns"):
+        fit_table(pd.DataFrame())
+    for values in (np.arange(40) * 1j, pd.to_timedelta(np.arange(40) % 3, unit="h")):
+        for columns in ({"x": values, "y": np.arange(40)}, {"x": np.arange(40) % 7, "y": values}):
+            with pytest.raises(ValueError, match=r"texts, dates or booleans, got (complex|timedelta)"):
+                fit_table(pd.DataFrame(columns), "y")
+    levels = pd.MultiIndex.from_product([["a"], ["x", "y"]])
+    with pytest.raises(ValueError, match="expected columns of one name each, got 2 levels"):
+        fit_table(pd.DataFrame(np.zeros((40, 2)), columns=levels))
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 and nothing more")
     with pytest.raises(ValueError, match="not a Parquet file"):
         fit_table("bad.parquet")

@@ -1,7 +1,10 @@
 """Text tables as people have them: read right, or refused by an error that names what decides."""
 
+import argparse
 import gzip
 import io
+import re
+import shlex
 import warnings
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastfc import load_dataset, use_backend
+from fastfc.cli._common import add_table_options
 from fastfc.data_utils import load_samples
 from fastfc.formats import table_rows
 
@@ -500,3 +504,22 @@ def test_what_numpy_writes_is_read(table, compiled):
     stream = io.StringIO()
     np.savetxt(stream, np.column_stack([X, np.arange(200) % 2]), delimiter=",", fmt=["%.18e"] * 3 + ["%d"])
     np.testing.assert_array_equal(both(table(stream.getvalue()))["X_train"], X)
+
+
+@pytest.mark.parametrize("target", [True, 1.0, ["y"]])
+def test_a_target_that_names_no_column(table, target):
+    path = table("x,y\n" + "1.5,a\n2.5,b\n" * 20)
+    with pytest.raises(TypeError, match="target: expected the name or number of a column, got"):
+        load_dataset(path, target=target)
+
+
+@pytest.mark.parametrize("name", ["a, b", "size m", 'in "', "größe's"])
+def test_the_option_that_is_advised_names_the_column(table, name):
+    quoted = name.replace('"', '""')
+    path = table(f'"{quoted}",x,y\n' + lines(["Seoul", i, "ab"[i % 2]] for i in range(40)))
+    with pytest.raises(ValueError, match="--drop") as caught:
+        load_dataset(path, target="y")
+    (option,) = re.findall(r"\((--drop .*)\)", str(caught.value))
+    parser = argparse.ArgumentParser()
+    add_table_options(parser)
+    assert parser.parse_args(shlex.split(option)).drop == [name]

@@ -111,6 +111,8 @@ def _class_weight(text: str) -> str | dict[str, float]:
         name, found, value = part.rpartition("=")
         if not found:
             raise argparse.ArgumentTypeError(f"expected balanced or NAME=WEIGHT,NAME=WEIGHT..., got {text!r}")
+        if name in weights:
+            raise argparse.ArgumentTypeError(f"expected one weight for each class, got two for {name!r}")
         weights[name] = positive(value)
     return weights
 

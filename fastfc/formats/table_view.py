@@ -1,8 +1,12 @@
 """A text table as its first rows show it: how it is written, its header, its columns, and which to leave out."""
 
+import csv
+import io
+import shlex
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from pathlib import Path
 
 from fastfc.formats.table_look import ENOUGH_ROWS, Column, columns_of, header_is_there, is_index_name
@@ -46,7 +50,10 @@ class View:
         """By what options name columns: in Python, and on the command line."""
         keys = [self.names[i] if self.names else i for i in columns]
         some = keys[:6]
-        return f"{some!r:.200}", ",".join(map(str, some))[:200]
+        # A name with a comma stands in quotes, and what a shell would take apart in others.
+        command = io.StringIO()
+        csv.writer(command, lineterminator="").writerow(some)
+        return f"{some!r:.200}", shlex.quote(command.getvalue())[:200]
 
     def kept(self) -> list[int]:
         """The columns that are not left out."""
@@ -132,6 +139,8 @@ def _width_of(first: list[str], body: list[list[str]]) -> tuple[int, bool]:
 def column_of(view: View, wanted: str | int, option: str) -> int:
     """The number of the column that an option names, by its name or by its number."""
     width = len(view.columns)
+    if isinstance(wanted, bool) or not isinstance(wanted, str | Integral):
+        raise TypeError(f"{option}: expected the name or number of a column, got {wanted!r:.80}")
     if isinstance(wanted, str) and view.names is not None:
         named = [i for i, name in enumerate(view.names) if name == wanted]
         if len(named) > 1:

@@ -17,6 +17,7 @@ __all__ = [
     "looks_numeric",
     "numbers_of",
     "numbers_otherwise",
+    "text_of",
     "texts_of",
 ]
 
@@ -45,25 +46,38 @@ _BY_POINTS = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}", re.ASCII)
 def is_numeric(series: Any) -> bool:
     """Whether a column has a dtype of real numbers, which booleans are not."""
     types = pandas().api.types
-    return types.is_numeric_dtype(series.dtype) and not types.is_bool_dtype(series.dtype)
+    return types.is_numeric_dtype(series.dtype) and not (
+        types.is_bool_dtype(series.dtype) or types.is_complex_dtype(series.dtype)
+    )
 
 
 def texts_of(series: Any) -> tuple[np.ndarray, np.ndarray]:
     """A column's distinct texts and each row's place among them, -1 where a value is missing.
 
     Whole numbers are written without a point, whatever their dtype, so that 2 and 2.0 are one text.
+
+    Raises
+    ------
+    ValueError
+        If the column has complex numbers, durations, or objects that are none of what a table has.
     """
+    refused = {"c": "", "m": "; .dt.total_seconds() makes numbers of them"}.get(getattr(series.dtype, "kind", "O"))
+    if refused is not None:
+        raise ValueError(
+            f"column {series.name!r}: expected numbers, texts, dates or booleans, got {series.dtype}{refused}"
+        )
     try:
         codes, found = pandas().factorize(series)
     except TypeError as error:
         raise ValueError(f"column {series.name!r}: expected numbers, texts, dates or booleans ({error})") from error
-    texts = [_text(value) for value in found]
+    texts = [text_of(value) for value in found]
     places = {text: i for i, text in enumerate(dict.fromkeys(texts))}
     of_found = np.array([places[text] for text in texts] + [-1], np.int64)
     return np.array(list(places), object), of_found[codes]
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """A value as a text; whole numbers have no point."""
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
     return str(value).strip()

@@ -29,12 +29,14 @@ def are_dates(texts: Iterable[str], form: str | None) -> bool:
 def dates_of(series: Any, form: str | None) -> tuple[Any, list[str]]:
     """A column's dates, datetime64 without time zone and NaT where there is none, and the texts that are none.
 
+    Of dates with a time zone they are those of UTC, so that one moment is one date, however it is written.
+
     `form` is the column's format, as in :func:`are_dates`. A text of another one is a date too if it cannot be taken
     for two: the same with or without a time, the year first, names of months, or a day above 12.
     """
     pd = pandas()
     if pd.api.types.is_datetime64_any_dtype(series.dtype):
-        return (series.dt.tz_localize(None) if series.dt.tz is not None else series).reset_index(drop=True), []
+        return pd.to_datetime(series, utc=True).dt.tz_localize(None).reset_index(drop=True), []
     texts, codes = texts_of(series)
     found = _read(texts, form)
     others = np.flatnonzero(found.isna())

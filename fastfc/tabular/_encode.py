@@ -77,9 +77,9 @@ def _fill_category(out: np.ndarray, column: Column, series: Any) -> str:
     if column["missing"]:
         out[codes < 0, -1] = 1
     unknown = [text for text in texts if text not in levels]
-    if not unknown or column["other"]:
-        return ""
-    return f"the model does not know {shown(unknown, 3)}, which get none of its features"
+    if unknown and not column["other"]:
+        return f"the model does not know {shown(unknown, 3)}, which get none of its features"
+    return _told_missing(codes < 0, column, "they get none of its features")
 
 
 def _fill_numbers(out: np.ndarray, column: Column, series: Any) -> str:
@@ -98,6 +98,11 @@ def _fill_numbers(out: np.ndarray, column: Column, series: Any) -> str:
     if odd:
         said = "is no {} and counts" if len(odd) == 1 else "are no {}s and count"
         return f"{shown(odd, 3)} {said.format(column['kind'])} as missing"
-    if missing.any() and not column["missing"]:
-        return f"{int(missing.sum())} values are missing, none was in the training; its median stands in"
-    return ""
+    return _told_missing(missing, column, "its median stands in")
+
+
+def _told_missing(missing: np.ndarray, column: Column, consequence: str) -> str:
+    """A line about missing values of a column that had none in the training."""
+    if column["missing"] or not missing.any():
+        return ""
+    return f"{int(missing.sum())} values are missing, none was in the training; {consequence}"

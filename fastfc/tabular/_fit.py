@@ -25,9 +25,9 @@ from fastfc.tabular import _preset as preset_recipe
 from fastfc.tabular._encode import feature_places
 from fastfc.tabular._members import member_seeds
 from fastfc.tabular._model import TableModel
-from fastfc.tabular._pandas import pandas
+from fastfc.tabular._pandas import pandas, require_frame
 from fastfc.tabular._prepare import Prepared, SplitOptions, prepare
-from fastfc.tabular._read import name_of, read_to_train, target_of
+from fastfc.tabular._read import check_names, frame_to_train, read_to_train
 from fastfc.tabular._report import Report, require_matplotlib, write_report
 from fastfc.tabular._scaling import TargetScale, mean_and_scale
 
@@ -120,7 +120,8 @@ def fit_table(
     frame_or_path : pandas.DataFrame or path
         A frame, a text table (``.csv``, ``.tsv``, ``.txt``, also ``.gz``) or a Parquet file.
     target : str or int, optional
-        The column to predict, by name or number; by default label, target, class or y, or the last one.
+        The column to predict, by name or number; by default label, target, class or y, or the last one. A number that
+        a column of the frame has for a name is its name, and else a place.
     task : {"classification", "regression"}, optional
         By default words, booleans and few whole numbers are classes, and other numbers are predicted as numbers.
     groups : str, optional
@@ -130,7 +131,7 @@ def fit_table(
     class_weight : "balanced" or dict, optional
         Weights of the classes, by name; ``"balanced"`` weighs them all alike. They are weights of the rows in the loss.
     drop : sequence of str or int
-        Columns to leave out.
+        Columns to leave out, by names or numbers as `target`.
     val_fraction : float, optional
         Share of the rows for validation; by default 200 rows, clamped to 5..20 %; with a preset 20 %.
     hidden_dims, normalization, dropout_keep_ratio, activation, dtype
@@ -163,7 +164,7 @@ def fit_table(
     ImportError
         If pandas, or for Parquet pyarrow, is missing; the message names the extra.
     TypeError
-        If `frame_or_path` is neither a frame nor a path, or `report` is no path.
+        If `frame_or_path` is neither a frame nor a path, `report` is no path, or another option is of a wrong type.
     ValueError
         For options or data that do not fit, and for an option beside a preset that has its own.
 
@@ -197,7 +198,8 @@ def fit_table(
     training: dict[str, Any] = {"update_rule": update_rule}
     if preset is not None:
         _refuse(preset, network | training, {"learning_rate": learning_rate, "early_stopping": early_stopping})
-    _check_numbers(batch_size, num_epochs, val_fraction, learning_rate)
+    _check_training(batch_size, num_epochs, val_fraction, learning_rate, early_stopping)
+    check_names(target, drop, groups=groups, time=time)
     if report is not None:
         require_path("report", report)
         require_matplotlib("report")
@@ -235,10 +237,16 @@ def _values(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value.value if isinstance(value, _Default) else value for name, value in options.items()}
 
 
-def _check_numbers(
-    batch_size: int | None, num_epochs: int | None, val_fraction: float | None, learning_rate: float | None
+def _check_training(
+    batch_size: int | None,
+    num_epochs: int | None,
+    val_fraction: float | None,
+    learning_rate: float | None,
+    early_stopping: bool | None,
 ) -> None:
-    """An error that names the argument for a number out of range; None is for the default."""
+    """An error that names the argument for a value that cannot be; None is for the default."""
+    if early_stopping is not None and not isinstance(early_stopping, bool | np.bool_):
+        raise TypeError(f"early_stopping: expected True, False or None, got {early_stopping!r:.80}")
     for name, count in {"batch_size": batch_size, "num_epochs": num_epochs}.items():
         if count is not None:
             require_count(name, count, 1)
@@ -380,17 +388,9 @@ def _report_of(model: TableModel, data: dict[str, Any], plan: Schedule) -> Repor
 
 def _frame_of(frame_or_path: Any, options: TableOptions) -> tuple[Any, str, list[str]]:
     """The frame, the name of its target, and what there is to say about its file."""
-    pd = pandas()
+    # An error that names the extra comes before one about the file.
+    pandas()
     if isinstance(frame_or_path, str | os.PathLike):
         return read_to_train(Path(frame_or_path), options)
-    if not isinstance(frame_or_path, pd.DataFrame):
-        raise TypeError(f"frame_or_path: expected a pandas.DataFrame or a path, got {type(frame_or_path).__name__}")
-    frame = frame_or_path.rename(columns=str)
-    if frame.columns.has_duplicates:
-        twice = frame.columns[frame.columns.duplicated()][0]
-        raise ValueError(f"frame_or_path: expected columns of different names, got {twice!r} twice")
-    name = target_of(frame, options.target)
-    dropped = [name_of(frame, wanted, "drop") for wanted in options.dropped()]
-    if name in dropped:
-        raise ValueError(f"drop: {name!r} is the target")
-    return frame.drop(columns=dropped), name, []
+    require_frame(frame_or_path)
+    return *frame_to_train(frame_or_path, options), []

@@ -10,18 +10,20 @@ from typing import Any
 
 import numpy as np
 
+from fastfc._arguments import stacklevel_outside
 from fastfc._display import as_text, html_table, some_names
 from fastfc.classifiers.fc_net import FullyConnectedNet, load_model
 from fastfc.formats.atomic import replaced_file
 from fastfc.formats.model import DAMAGE
 from fastfc.formats.npz import npz_names, read_npz
 from fastfc.formats.table_options import TableOptions
+from fastfc.formats.table_text import shown
 from fastfc.tabular._cells import numbers_of, texts_of
 from fastfc.tabular._dates import DATE_PARTS
 from fastfc.tabular._encode import encoded, feature_names, feature_places
 from fastfc.tabular._labels import LABELS, labels_of
 from fastfc.tabular._members import Averaged, member_kinds, packed_members, unpacked_members
-from fastfc.tabular._pandas import pandas
+from fastfc.tabular._pandas import require_frame, with_text_names
 from fastfc.tabular._preset import smooth_clipped
 from fastfc.tabular._read import read_new_rows
 
@@ -206,19 +208,29 @@ class TableModel:
         Returns
         -------
         float
+            Of numbers that are all equal it is 1 if the predictions are right, else 0.
 
         Raises
         ------
         ValueError
-            If the table lacks a column or the target.
+            If the table lacks a column or the target, or the target has no values.
+
+        Warns
+        -----
+        UserWarning
+            For categories and other values that the model does not know, and for targets that are no numbers.
         """
         frame = self._frame(frame_or_path)
         y, known = self.targets(frame)
+        if not known.any():
+            raise ValueError(f"frame_or_path: expected a table with values of {self.target!r}, the target; it has none")
         predicted = self.predictor.predict(self.features(frame))[known]
         if self.class_names is not None:
             return float((predicted == y[known]).mean())
         y = y[known]
-        return float(1 - ((predicted - y) ** 2).sum() / ((y - y.mean()) ** 2).sum())
+        spread = float(((y - y.mean()) ** 2).sum())
+        errors = float(((predicted - y) ** 2).sum())
+        return 1 - errors / spread if spread > 0 else float(errors == 0)
 
     def targets(self, frame: Any) -> tuple[np.ndarray, np.ndarray]:
         """The labels or numbers that a frame has in the target's column.
@@ -243,7 +255,10 @@ class TableModel:
             raise ValueError(f"the table has no column {self.target!r}, the target")
         series = frame[self.target]
         if self.class_names is None:
-            numbers, _ = numbers_of(series)
+            numbers, odd = numbers_of(series)
+            if odd:
+                told = f"column {self.target!r}: {shown(odd, 3)} count as missing, where numbers are expected"
+                warnings.warn(told, UserWarning, stacklevel=stacklevel_outside())
             return numbers, ~np.isnan(numbers)
         texts, codes = texts_of(series)
         place = {name: i for i, name in enumerate(self.class_names)}
@@ -252,9 +267,8 @@ class TableModel:
     def _frame(self, frame_or_path: Any) -> Any:
         if isinstance(frame_or_path, str | os.PathLike):
             return read_new_rows(Path(frame_or_path), TableOptions(), self.description)[0]
-        if not isinstance(frame_or_path, pandas().DataFrame):
-            raise TypeError(f"frame_or_path: expected a pandas.DataFrame or a path, got {type(frame_or_path).__name__}")
-        return frame_or_path.rename(columns=str)
+        require_frame(frame_or_path)
+        return with_text_names(frame_or_path, {self.target, *(column["name"] for column in self.columns)})
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write networks and description as one ``.npz`` file without pickles.

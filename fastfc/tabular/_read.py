@@ -2,6 +2,7 @@
 
 import re
 from itertools import islice
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,9 @@ from fastfc.formats.table_text import (
 )
 from fastfc.formats.table_view import View, leave_out, look
 from fastfc.tabular._cells import grouped_example
-from fastfc.tabular._pandas import NEEDED, pandas
+from fastfc.tabular._pandas import NEEDED, pandas, with_text_names
 
-__all__ = ["has_parquet_suffix", "read_new_rows", "read_to_train", "target_of"]
+__all__ = ["check_names", "frame_to_train", "has_parquet_suffix", "read_new_rows", "read_to_train"]
 
 _LABELS = ("label", "target", "class", "y")
 
@@ -30,6 +31,32 @@ _LABELS = ("label", "target", "class", "y")
 def has_parquet_suffix(path: Path) -> bool:
     """Whether a file's name says that it is Parquet."""
     return path.suffix.lower() in (".parquet", ".pq")
+
+
+def check_names(target: Any, drop: Any, **names: Any) -> None:
+    """Raise TypeError unless `target` and what `drop` has are names or numbers of columns, and the others names."""
+    if drop is None:
+        raise TypeError("drop: expected names or numbers of columns, got None")
+    dropped = TableOptions(drop=drop).dropped()
+    for option, wanted in [("target", target), *(("drop", each) for each in dropped)]:
+        is_number = isinstance(wanted, Integral) and not isinstance(wanted, bool)
+        if not (isinstance(wanted, str) or is_number or (wanted is None and option == "target")):
+            raise TypeError(f"{option}: expected the name or number of a column, got {wanted!r:.80}")
+    for option, name in names.items():
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"{option}: expected the name of a column, got {name!r:.80}")
+
+
+def frame_to_train(frame: Any, options: TableOptions) -> tuple[Any, str]:
+    """A frame to train on, without the columns to leave out, and the name of its target."""
+    # Numbers that are names of columns are names, as in pandas, and not places.
+    names = {label: str(label) for label in frame.columns}
+    frame = with_text_names(frame)
+    name = target_of(frame, None if options.target is None else names.get(options.target, options.target))
+    dropped = [name_of(frame, names.get(wanted, wanted), "drop") for wanted in options.dropped()]
+    if name in dropped:
+        raise ValueError(f"drop: {name!r} is the target")
+    return frame.drop(columns=dropped), name
 
 
 def read_to_train(path: Path, options: TableOptions) -> tuple[Any, str, list[str]]:
@@ -72,6 +99,8 @@ def target_of(frame: Any, target: str | int | None) -> str:
     """The name of a frame's target: the one that was given, or label, target, class or y, or the last column."""
     if target is not None:
         return name_of(frame, target, "target")
+    if not len(frame.columns):
+        raise ValueError("the table has no columns")
     named = [name for name in frame.columns if str(name).casefold() in _LABELS]
     if len(named) > 1:
         raise ValueError(f"target: the table has columns {shown(named)}; expected the name of one")

@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from fastfc._arguments import number
 from fastfc.data_utils import split_validation
+from fastfc.tabular._cells import text_of
 
 __all__ = ["held_out", "held_out_groups", "held_out_last", "strata_of", "weights_of_rows"]
 
@@ -77,10 +79,17 @@ def weights_of_rows(y: np.ndarray, class_weight: str | Mapping[Any, float], name
     Raises
     ------
     ValueError
-        For a name that is no class, or a weight that is not positive and finite.
+        For a name that is no class or is there twice, or a weight that is not positive and finite.
+    TypeError
+        For a weight that is no number.
     """
     if isinstance(class_weight, Mapping):
-        given = {str(name): float(weight) for name, weight in class_weight.items()}
+        given: dict[str, float] = {}
+        for key, weight in class_weight.items():
+            name = text_of(key)
+            if name in given:
+                raise ValueError(f"class_weight: expected one weight for the class {name!r}, got two")
+            given[name] = number(f"class_weight[{key!r:.80}]", weight)
         unknown = [name for name in given if name not in names]
         if unknown:
             raise ValueError(f"class_weight: {unknown[0]!r} is not among the classes {names}")
