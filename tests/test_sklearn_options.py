@@ -53,6 +53,14 @@ def test_class_weights_multiply_those_of_the_rows(weight, solver):
     same(ours, MLPClassifier(**options).fit(X[10:], y, rows * compute_sample_weight(weight, y)))
 
 
+def test_weights_of_classes_that_some_rows_lack():
+    part, weights = LABELS < 2, {2: 5.0, 1: 3.0}
+    options = {"random_state": 0}
+    ours = MLPClassifier(class_weight=weights, **options).partial_fit(X[part], LABELS[part], classes=[0, 1, 2])
+    given = np.where(LABELS[part] == 1, 3.0, 1.0)
+    same(ours, MLPClassifier(**options).partial_fit(X[part], LABELS[part], classes=[0, 1, 2], sample_weight=given))
+
+
 def test_schedules():
     options = {"solver": "sgd", "max_iter": 10, "random_state": 0}
     scheduled = MLPClassifier(schedule=schedules.InverseScaling(0.3, rate=150, by="epoch"), **options).fit(X, LABELS)
@@ -227,6 +235,20 @@ def test_lbfgs_in_parts_is_lbfgs(monkeypatch):
 def test_wrong_options(options, given, name):
     with pytest.raises(ValueError, match=name):
         MLPRegressor(**{"max_iter": 1, **options}).fit(X, NUMBERS, **given)
+
+
+def test_wrong_schedules_and_scores():
+    with pytest.raises(ValueError, match=r"schedule: expected one of .*plateau, got 'none such'"):
+        MLPClassifier(schedule="none such").fit(X, LABELS)
+    with pytest.raises(TypeError, match="scoring: expected a number, got None"):
+        MLPClassifier(early_stopping=True, scoring=lambda model, X, y: None).fit(X, LABELS)
+
+
+def test_a_training_without_a_score_is_told():
+    options = {"early_stopping": True, "max_iter": 2, "random_state": 0, "scoring": lambda model, X, y: np.nan}
+    with pytest.warns(UserWarning, match="the parameters are those from before the training"):
+        MLPClassifier(**options).fit(X, LABELS)
+    MLPClassifier(**options, restore_best=False).fit(X, LABELS)
 
 
 def test_wrong_labels_and_weights():

@@ -17,6 +17,7 @@ from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from fastfc._arguments import number
 from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.losses import checked_parameter
 from fastfc.ops.losses import LOSSES
@@ -319,7 +320,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         unnamed = copy.copy(self)
         unnamed.__dict__.pop("feature_names_in_", None)
         options = {} if weights is None else {"sample_weight": weights}
-        return data, y, Score(lambda: float(scorer(unnamed, X_val, y_val, **options)))
+        return data, y, Score(lambda: number("scoring", scorer(unnamed, X_val, y_val, **options)))
 
     def _scores_compiled(self) -> bool:
         """Whether compiled epochs can take the usual score: accuracy, or R^2 of the network's own outputs."""

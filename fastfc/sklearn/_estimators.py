@@ -1,5 +1,6 @@
 """The two estimators."""
 
+from collections.abc import Mapping
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -8,7 +9,7 @@ from scipy.sparse import csr_matrix, issparse
 from sklearn.base import ClassifierMixin, RegressorMixin, _fit_context
 from sklearn.metrics import r2_score
 from sklearn.preprocessing import LabelBinarizer
-from sklearn.utils import column_or_1d, compute_sample_weight
+from sklearn.utils import column_or_1d, compute_class_weight, compute_sample_weight
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
@@ -209,7 +210,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         targets, weights = data.targets, data.weights
         if self.class_weight is not None:
             try:
-                of_classes = compute_sample_weight(self.class_weight, y)
+                of_classes = self._weights_of_rows(y)
             except ValueError as error:
                 raise ValueError(f"class_weight: {error}") from error
             if not (np.isfinite(of_classes).all() and of_classes.min() >= 0):
@@ -219,6 +220,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             # A softmax's are the loss's own parameter.
             targets = targets * (1 - self.label_smoothing) + self.label_smoothing / 2
         return Data(data.X, targets, weights)
+
+    def _weights_of_rows(self, y: Any) -> np.ndarray:
+        """The weights of the rows by their classes, of which a part of the rows may lack some."""
+        if not isinstance(self.class_weight, Mapping) or np.ndim(y) != 1:
+            return compute_sample_weight(self.class_weight, y)
+        of_classes = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+        return of_classes[np.searchsorted(self.classes_, y)]
 
     def _labels_of(self, scores: np.ndarray) -> Any:
         binarizer = self._label_binarizer

@@ -23,6 +23,7 @@ from fastfc import optim, schedules
 from fastfc._plateau import plateau_of
 from fastfc._runtime.threads import get_num_threads
 from fastfc.ops.activations import ACTIVATIONS
+from fastfc.training.options import require_schedule
 
 #: Names of losses as the estimators take them -> the package's.
 CLASSIFIER_LOSSES = {"log_loss": "softmax", "hinge": "svm"}
@@ -66,7 +67,7 @@ CONSTRAINTS: dict[str, Any] = {
     "max_fun": [_COUNT],
     "normalization": [StrOptions({"batchnorm", "layernorm"}), None],
     "dropout": [_SHARE],
-    # Any object with a method, which schedules.get checks.
+    # Any object with a method, which require_schedule checks.
     "schedule": "no_validation",
     "weight_decay": [_NOT_NEGATIVE],
     "max_norm": [_POSITIVE, None],
@@ -206,7 +207,7 @@ def check_together(estimator: Any, incremental: bool) -> None:
     if estimator.schedule is not None:
         plateau = plateau_of(estimator.schedule)
         if plateau is None:
-            schedules.get(estimator.schedule)
+            require_schedule("schedule", estimator.schedule)
         elif plateau.monitor == "train_acc" or (plateau.monitor == "val_acc" and not estimator.early_stopping):
             raise ValueError(
                 "schedule: expected a plateau of 'loss', or with early_stopping=True of 'val_acc', "

@@ -91,6 +91,9 @@ def train(
     finally:
         if validation_score is not None and estimator.restore_best:
             restore(net, estimator._best)
+            if estimator.validation_scores_ and estimator.best_validation_score_ == -np.inf:
+                told = "No epoch has a validation score above -inf: the parameters are those from before the training."
+                warnings.warn(told, UserWarning, stacklevel=2)
 
 
 def _most(patience: float) -> int:

@@ -15,7 +15,7 @@ from fastfc.training.batches import require_sampler
 from fastfc.training.hooks import TrainingHooks
 from fastfc.training.own_loss import require_own_loss
 
-__all__ = ["CHANGEABLE", "OPTIONS", "SAVED", "Option", "check_options", "options_from"]
+__all__ = ["CHANGEABLE", "OPTIONS", "SAVED", "Option", "check_options", "options_from", "require_schedule"]
 
 
 class Option(NamedTuple):
@@ -64,7 +64,7 @@ def _require_callback(name: str, value: Any) -> None:
         raise TypeError(f"{name}: expected None, a function of the solver or callbacks, got {value!r}")
 
 
-def _require_schedule(name: str, value: Any) -> None:
+def require_schedule(name: str, value: Any) -> None:
     if value is not None and plateau_of(value) is None:
         # Imports of what few trainings need would take a tenth of the time in which a process starts.
         from fastfc import schedules
@@ -90,7 +90,7 @@ OPTIONS: dict[str, Option] = {
     "update_rule": Option("sgd", _require_rule, saved=False),
     "optim_config": Option({}, require_mapping),
     "lr_decay": Option(1.0, not_nan),
-    "schedule": Option(None, _require_schedule),
+    "schedule": Option(None, require_schedule),
     "max_norm": Option(None, _require_bound),
     "max_value": Option(None, _require_bound),
     "loss": Option(None, require_own_loss, saved=False, changeable=True),
