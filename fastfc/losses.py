@@ -214,6 +214,11 @@ def probabilities_of(link: str, scores: np.ndarray) -> np.ndarray:
     return np.concatenate([1 - found, found], axis=1) if found.shape[1] == 1 else found
 
 
+def score_name(record: Loss | None) -> str:
+    """Which score :func:`score_of` is, "accuracy" or "R2"; None is the loss of somebody's own model."""
+    return "accuracy" if record is None or record.labels or record.link == "logistic" else "R2"
+
+
 def score_of(record: Loss, scores: np.ndarray, y: np.ndarray) -> float:
     """How good scores (n, k) are for targets y, at best 1: the share of right answers, or the coefficient R^2.
 

@@ -438,8 +438,31 @@ def test_history_as_a_picture(tmp_path):
     history = History()
     trained(history)
     figure = history.plot(tmp_path / "history.png")
-    assert len(figure.axes) == 2
+    losses, accuracies = figure.axes
+    assert losses.get_xlabel() == accuracies.get_xlabel() == "epoch"
+    # Rows of epochs from the first on, unlike the Solver's histories.
+    assert losses.lines[0].get_xdata().tolist() == history.values["epoch"]
+    assert losses.lines[0].get_ydata().tolist() == history.values["loss"]
+    for line, name in zip(accuracies.lines, ("train_acc", "val_acc"), strict=False):
+        assert line.get_xdata().tolist() == history.values["epoch"]
+        assert line.get_ydata().tolist() == history.values[name]
+    best = 1 + int(np.argmax(history.values["val_acc"]))
+    assert accuracies.get_legend_handles_labels()[1][-1].endswith(f", epoch {best}")
+    assert accuracies.get_ylabel() == "accuracy (%)"
     assert (tmp_path / "history.png").stat().st_size > 0
+    assert History().plot().axes[0].texts[0].get_text() == "nothing to draw"
+
+
+@pytest.mark.parametrize(("loss", "label"), [("squared", "R²"), ("poisson", "R²"), ("logistic", "accuracy (%)")])
+def test_a_picture_names_the_score_of_the_loss(loss, label):
+    pytest.importorskip("matplotlib")
+    X = np.random.randn(30, 4)
+    y = (X[:, :1] > 0).astype(float)
+    data = {"X_train": X, "y_train": y, "X_val": X, "y_val": y}
+    history = History()
+    net = FullyConnectedNet([3], 4, 1, loss=loss)
+    Solver(net, data, num_epochs=2, verbose=False, callback=history).train()
+    assert history.plot().axes[1].get_ylabel() == label
 
 
 def read_csv(path):

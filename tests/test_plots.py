@@ -252,6 +252,8 @@ def test_arguments_of_the_histograms():
         plots.plot_activations(fastfc.FullyConnectedNet([], 6, 3), X)
     with pytest.raises(ValueError, match="of: expected 'activations' or 'weights', got 'biases'"):
         plots.plot_gradients(net, X, y, of="biases")
+    with pytest.raises(TypeError, match="y: expected labels or targets"):
+        plots.plot_gradients(net, X, None)
     net.params["W1"][0, 0] = np.inf
     with pytest.raises(ValueError, match="net: expected finite activations, got others in layer 1"):
         plots.plot_activations(net, X)
@@ -278,13 +280,19 @@ def test_gray_weights():
 def test_colours_are_scaled_for_each_unit(shape):
     W = np.random.randn(24, 2)
     grid = np.asarray(plots.plot_weights(W, shape).images[0].get_array())
-    assert grid.shape == (2, 9, 3)
-    for n, left in enumerate((0, 5)):
+    assert grid.shape == (5, 4, 3)
+    for n, top in enumerate((0, 3)):
         picture = W[:, n].reshape(shape)
         picture = picture.transpose(1, 2, 0) if shape[0] == 3 else picture
         expected = (picture - picture.min()) / (picture.max() - picture.min())
-        assert np.array_equal(grid[:, left : left + 4], expected)
-    assert (grid[:, 4] == 1).all()
+        assert np.array_equal(grid[top : top + 2], expected)
+    assert (grid[2] == 1).all()
+
+
+def test_long_pictures_are_stacked_and_high_ones_stand_side_by_side():
+    assert plots.plot_weights(np.eye(12), (1, 12)).images[0].get_array().shape == (23, 12)
+    assert plots.plot_weights(np.eye(12), (12, 1)).images[0].get_array().shape == (12, 23)
+    assert plots.plot_weights(np.ones((4, 1))).get_title(loc="left") == "First-layer weights, 1 unit"
 
 
 def test_weights_of_networks_and_of_the_courses_pictures():
@@ -302,6 +310,10 @@ def test_weights_of_networks_and_of_the_courses_pictures():
         ((np.zeros((6, 3)),), ValueError, "shape: expected the shape of a picture"),
         ((np.zeros((6, 3)), (2, 2)), ValueError, "shape: expected .* with 6 elements, got"),
         ((np.zeros((8, 3)), (2, 2, 2)), ValueError, "shape: expected"),
+        ((np.zeros((6, 3)), (-2, -3)), ValueError, "shape: expected 1 or more, got -2"),
+        ((np.zeros((6, 3)), (2.0, 3)), TypeError, "shape: expected an integer"),
+        ((np.zeros((6, 3)), 6), TypeError, "shape: expected a sequence"),
+        ((np.ma.masked_array(np.zeros((4, 2)), np.eye(4, 2)),), ValueError, "weights: .* masked"),
         ((np.zeros(6),), ValueError, "weights: expected shape"),
         ((np.full((4, 1), np.nan),), ValueError, "weights: expected finite"),
         (([["a"]],), TypeError, "weights: expected a network or real numbers"),
@@ -431,8 +443,25 @@ def test_axes_and_size_of_a_history():
     assert plots.plot_history([1.0], [], [], figsize=(4, 3)).get_size_inches().tolist() == [4, 3]
     with pytest.raises(ValueError, match="axes: expected two"):
         plots.plot_history([1.0], [], [], axes=axes[:1])
+    with pytest.raises(TypeError, match="axes: expected two"):
+        plots.plot_history([1.0], [], [], axes=axes[0])
+    with pytest.raises(TypeError, match="axes: expected matplotlib axes, got str"):
+        plots.plot_history([1.0], [], [], axes=["a", "b"])
     with pytest.raises(ValueError, match="figsize: expected None beside axes"):
         plots.plot_history([1.0], [], [], axes=axes, figsize=(4, 3))
+
+
+def test_a_history_within_a_part_of_a_figure_returns_the_whole():
+    figure = Figure()
+    axes = figure.subfigures(1, 2)[0].subplots(2, 1)
+    assert plots.plot_history([1.0], [], [], axes=axes) is figure
+
+
+@pytest.mark.parametrize("size", [5, (-1, 2), "wide"])
+def test_a_size_that_is_none(size):
+    for call in (*CALLS.values(), lambda **where: plots.plot_history([1.0], [], [], **where)):
+        with pytest.raises((TypeError, ValueError), match="figsize: expected width and height in inches"):
+            call(figsize=size)
 
 
 def test_matplotlib_is_imported_on_use(tmp_path):

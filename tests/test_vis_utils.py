@@ -244,13 +244,19 @@ def test_losses_that_are_not_finite_are_marked(plot, bad, size):
     assert len(texts(axes)) == 1
 
 
-@pytest.mark.parametrize("train", [[-0.5, 0.4], [-3.0, -2.0]])
-def test_labels_of_scores_far_below_zero_stay_beside_the_axes(plot, train):
+@pytest.mark.parametrize(("train", "expected"), [([-0.5, 0.4], (-1, 0.54)), ([-3.0, -2.0], (-3.65, -1.85))])
+def test_labels_of_scores_far_below_zero_stay_beside_the_axes(plot, train, expected):
+    """The axis begins at -1, unless nothing would be seen then; a tenth of what is seen is the margin."""
     axes = plot([1.0, 0.5], train, [-2.5, -3.5], score="R2")[1]
     low, high = axes.get_ylim()
-    assert low == -1 < high
+    assert (low, high) == pytest.approx(expected)
     assert all(low <= text.xy[1] <= high for text in axes.texts)
     assert "validation -3.500" in texts(axes)
+
+
+def test_a_first_score_far_below_zero_leaves_the_axis_to_the_others(plot):
+    axes = plot([1.0, 0.5], [-1e9, 0.4, 0.8], [-1e6, 0.3, 0.7], score="R2")[1]
+    assert axes.get_ylim() == pytest.approx((-1, 0.98))
 
 
 def test_nothing_finite_and_nothing_at_all(plot):
@@ -307,16 +313,44 @@ def test_plot_pickles_and_leaves_its_input_alone():
 
 def test_plot_bad_input(tmp_path):
     pytest.importorskip("matplotlib")
-    with pytest.raises(ValueError, match=r"train_acc_history must be one-dimensional, got shape \(1, 2\)"):
+    with pytest.raises(ValueError, match=r"train_acc_history: expected one dimension, .* got shape \(1, 2\)"):
         plot_history([1.0], [[0.1, 0.2]], [0.1])
-    with pytest.raises(ValueError, match=r"val_acc_history must be one-dimensional, got shape \(\)"):
+    with pytest.raises(ValueError, match=r"val_acc_history: expected one dimension, .* got shape \(\)"):
         plot_history([1.0], [0.1], 0.1)
-    with pytest.raises(TypeError, match="loss_history must hold real numbers"):
+    with pytest.raises(TypeError, match="loss_history: expected real numbers"):
         plot_history(["2.3"], [0.1], [0.1])
+    with pytest.raises(ValueError, match=r"loss_history: .* parts of different shapes"):
+        plot_history([[1.0], [1.0, 2.0]], [0.1], [0.1])
+    with pytest.raises(ValueError, match="val_acc_history: expected an array without masked values"):
+        plot_history([1.0], [0.1], np.ma.masked_array([0.1, 99.0], [False, True]))
+    fractions = "_acc_history: expected fractions from 0 to 1, or score='R2', got"
+    with pytest.raises(ValueError, match=f"train{fractions} 10 to 95"):
+        plot_history([1.0], [10.0, 95.0], [0.1])
+    with pytest.raises(ValueError, match=f"val{fractions} -0.5"):
+        plot_history([1.0], [0.1], [-0.5])
     with pytest.raises(FileNotFoundError, match="missing"):
         plot_history([1.0], [0.1], [0.1], path=tmp_path / "missing" / "history.png")
     with pytest.raises(ValueError, match="xyz"):
         plot_history([1.0], [0.1], [0.1], path=tmp_path / "history.xyz")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plot_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+    figures = pytest.importorskip("matplotlib.figure")
+    path = tmp_path / "history"
+    plot_history([1.0], [0.1], [0.1], path=path)
+    old = path.read_bytes()
+    assert old.startswith(b"\x89PNG")
+
+    def full(self, file, **options):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(figures.Figure, "savefig", full)
+    with pytest.raises(OSError, match="No space left"):
+        plot_history([2.0], [0.1], [0.1], path=path)
+    assert path.read_bytes() == old
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_without_matplotlib_the_error_names_the_extra(monkeypatch):

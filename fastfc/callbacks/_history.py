@@ -9,6 +9,9 @@ import numpy as np
 from fastfc._arguments import number
 from fastfc._ranges import require_count, require_range
 from fastfc.callbacks._base import Callback, Run, epoch_row
+from fastfc.classifiers.fc_net import FullyConnectedNet
+from fastfc.losses import score_name
+from fastfc.ops.losses import LOSSES
 from fastfc.training.capability import Methods
 from fastfc.training.hooks import StoppingRule
 
@@ -208,6 +211,14 @@ class History(_Resumable):
     def __init__(self) -> None:
         self._forget()
 
+    # What the values train_acc and val_acc of the training are.
+    _score = "accuracy"
+
+    def on_train_begin(self, run: Run) -> None:
+        super().on_train_begin(run)
+        net = run.model
+        self._score = score_name(LOSSES.get(net.loss_name) if isinstance(net, FullyConnectedNet) else None)
+
     def _forget(self) -> None:
         self.values: dict[str, list[Any]] = {}
 
@@ -252,7 +263,7 @@ class History(_Resumable):
         return pandas.DataFrame(self.values or {"epoch": []}).set_index("epoch")
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> "Figure":
-        """Losses and accuracies by epoch: see :func:`fastfc.plots.plot_history`.
+        """Losses and scores by epoch, accuracies or R², as :func:`fastfc.plots.plot_history` draws them.
 
         Parameters
         ----------
@@ -267,11 +278,16 @@ class History(_Resumable):
         ------
         ImportError
             If matplotlib is not installed.
+        ValueError
+            If matplotlib does not know the suffix of `path`.
+        OSError
+            If the file cannot be written.
         """
-        from fastfc.plots import plot_history
+        from fastfc.plots._history import draw_history
 
         loss, train_acc, val_acc = (self.values.get(name, []) for name in ("loss", "train_acc", "val_acc"))
-        return plot_history(loss, train_acc, val_acc, path)
+        first = int(self.values.get("epoch", [1])[0])
+        return draw_history(loss, train_acc, val_acc, path, score=self._score, first_epoch=first)
 
 
 History._looking = Methods(History, "every", "on_step", "on_epoch_end")

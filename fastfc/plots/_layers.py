@@ -280,6 +280,8 @@ def plot_gradients(
     """
     if of not in ("activations", "weights"):
         raise ValueError(f"of: expected 'activations' or 'weights', got {of!r:.80}")
+    if y is None:
+        raise TypeError("y: expected labels or targets, of which the loss has gradients, got None")
     found = layer_statistics(net, X, y)
     arrays = [layer.gradients if of == "activations" else layer.weight_gradients for layer in found]
     values = [np.asarray(array, np.float64) for array in arrays]
@@ -309,7 +311,8 @@ def _histograms(
     for i, array in enumerate(values, 1):
         if not np.isfinite(array).all():
             raise ValueError(f"net: expected finite {name}, got others in layer {i}")
-    axes = axes_of(ax, figsize, (max(6.0, 1.5 * len(values) + 1), 4.5))
+    room = 1.15 if len(values) <= MOST_LABELS else 0.5
+    axes = axes_of(ax, figsize, (max(6.0, room * len(values) + 1), 4.5))
     if logarithmic:
         axes.set_yscale("log")
     nonzero = [array[array != 0] for array in values]

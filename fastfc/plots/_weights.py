@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastfc._arguments import as_array
 from fastfc._ranges import require_count
 from fastfc.plots._axes import axes_of
 
@@ -64,7 +65,7 @@ def plot_weights(
         If `weights` is no matrix or has entries that are not finite, `shape` does not fit it or cannot be guessed,
         `count` is less than 1, or `figsize` stands beside `ax`.
     TypeError
-        If `weights` does not hold real numbers, or `count` is no integer.
+        If `weights` does not hold real numbers, or `shape` or `count` no integers.
 
     Examples
     --------
@@ -77,9 +78,11 @@ def plot_weights(
     require_count("count", count, 1)
     matrix = _matrix(weights)
     pictures = _pictures(matrix, shape)[:count]
-    units = str(matrix.shape[1])
+    units = f"{matrix.shape[1]} unit{'s' if matrix.shape[1] > 1 else ''}"
     drawn = units if len(pictures) == matrix.shape[1] else f"{len(pictures)} of {units}"
-    columns = math.ceil(math.sqrt(len(pictures)))
+    height, width = pictures.shape[1:3]
+    # All of them together are about as wide as high.
+    columns = min(math.ceil(math.sqrt(len(pictures) * height / width)), len(pictures))
     axes = axes_of(ax, figsize, (6.0, 5.5))
     if pictures.ndim == 4:
         low, high = (extreme(pictures, axis=(1, 2, 3), keepdims=True) for extreme in (np.min, np.max))
@@ -91,13 +94,13 @@ def plot_weights(
         image = axes.imshow(grid, cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest")
         axes.figure.colorbar(image, ax=axes, shrink=0.7, label="weight")
     axes.set_axis_off()
-    axes.set_title(f"First-layer weights, {drawn} units", loc="left", fontweight="bold")
+    axes.set_title(f"First-layer weights, {drawn}", loc="left", fontweight="bold")
     return axes
 
 
 def _matrix(weights: Any) -> np.ndarray:
     """The weights (D, H) in float64."""
-    found = np.asarray(weights.params["W1"] if hasattr(weights, "params") else weights)
+    found = as_array("weights", weights.params["W1"] if hasattr(weights, "params") else weights)
     if found.dtype.kind not in "biuf":
         raise TypeError(f"weights: expected a network or real numbers, got dtype {found.dtype}")
     if found.ndim != 2 or 0 in found.shape:
@@ -118,7 +121,11 @@ def _pictures(matrix: np.ndarray, shape: Sequence[int] | None) -> np.ndarray:
             shape = (side, side)
         else:
             raise ValueError(f"shape: expected the shape of a picture, as {features} features are not a square's")
+    if not isinstance(shape, Iterable):
+        raise TypeError(f"shape: expected a sequence of integers, got {shape!r:.80}")
     sizes = tuple(shape)
+    for size in sizes:
+        require_count("shape", size, 1)
     if math.prod(sizes) != features or not (len(sizes) == 2 or (len(sizes) == 3 and 3 in (sizes[0], sizes[2]))):
         raise ValueError(
             f"shape: expected (height, width), (height, width, 3) or (3, height, width) with {features} elements, "

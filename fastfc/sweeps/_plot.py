@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastfc.formats.atomic import replaced_file
+from fastfc.plots._axes import saved
 from fastfc.sweeps._options import plain
 
 __all__ = ["drawn"]
@@ -27,8 +27,7 @@ def drawn(result: Any, fname: str | os.PathLike[str] | None) -> Any:
     _draw_coordinates(left, result)
     _draw_losses(right, result)
     if fname is not None:
-        with replaced_file(fname) as file:
-            figure.savefig(file, format=os.path.splitext(os.fspath(fname))[1][1:] or "png")
+        saved(figure, fname)
     return figure
 
 
