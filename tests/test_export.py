@@ -279,6 +279,32 @@ def test_errors():
     assert os.listdir() == []
 
 
+@pytest.mark.parametrize(("first", "second"), [("net.npz", "net.py"), ("net.c", "net.h")])
+def test_of_two_files_both_are_replaced_or_neither(first, second):
+    with open(first, "w") as file:
+        file.write("older")
+    os.mkdir(second)
+    with pytest.raises(IsADirectoryError):
+        export(make_net(), second)
+    with open(first) as file:
+        assert file.read() == "older"
+    assert sorted(os.listdir()) == sorted([first, second])
+
+
+@pytest.mark.parametrize("end", [".c", ".onnx"])
+def test_a_standardization_beyond_the_inputs_range(end):
+    if end == ".onnx":
+        pytest.importorskip("onnx")
+    net = make_net(dtype=np.float32)
+    net.input_mean = np.float64(1e39)
+    with pytest.raises(
+        ValueError, match=r"^input_dtype: expected float64, as input_mean is beyond the range of float32"
+    ):
+        export(net, f"net{end}")
+    assert os.listdir() == []
+    assert export(net, f"net{end}", input_dtype="float64")
+
+
 @pytest.mark.parametrize(("module", "end"), [(numpy_module, ".py"), (c99, ".c")])
 def test_an_activation_that_a_format_does_not_have(module, end, monkeypatch):
     """As one that was added to the package a moment ago."""

@@ -134,6 +134,60 @@ def test_states_of_other_models(state, words):
         from_torch_state(state)
 
 
+class Bfloat16:
+    """As a tensor of a dtype that NumPy does not have."""
+
+    dtype = "torch.bfloat16"
+
+    def detach(self):
+        return self
+
+    def cpu(self):
+        return self
+
+    def __array__(self, dtype=None, copy=None):
+        raise TypeError("Got unsupported ScalarType BFloat16")
+
+
+def test_no_states():
+    for state, words in (([W], "got list"), (W, "got ndarray"), ({0: W}, "got dict with other keys")):
+        with pytest.raises(TypeError, match=rf"^state: expected arrays or tensors by name, .* {words}$"):
+            from_torch_state(state)
+    with pytest.raises(
+        ValueError, match=r"^state\['0.weight'\]: .* got torch.bfloat16; tensor.float\(\) converts them$"
+    ):
+        from_torch_state({"0.weight": Bfloat16()})
+
+
+def test_longer_numbers_than_float64_become_float64():
+    assert from_torch_state({"0.weight": W.astype(np.longdouble)}).dtype == np.float64
+    assert from_torch_state({"0.weight": W.astype(">f8")}).dtype == np.float64
+
+
+@pytest.mark.parametrize("loss", ["softmax", "svm"])
+def test_a_single_output_tells_no_classes_apart(loss):
+    words = f"^loss: expected one for a single output, such as 'logistic' or 'squared', got '{loss}'"
+    with pytest.raises(ValueError, match=words):
+        from_torch_state({"0.weight": W[:1]}, loss=loss)
+    with pytest.raises(ValueError, match=words):
+        from_keras_weights([W[:, :1]], loss=loss)
+    assert from_torch_state({"0.weight": W[:1]}, loss="logistic").dims == [3, 1]
+
+
+def test_arrays_of_other_objects():
+    """What can be exported has a state and weights too."""
+    net = without_entrance(None)
+    own = fastfc.Network(net.dims, activation=net.activation)
+    for i in range(1, 4):
+        own.params[f"W{i}"], own.params[f"b{i}"] = net.params[f"W{i}"], net.params[f"b{i}"]
+    for name, array in to_torch_state(own).items():
+        np.testing.assert_array_equal(array, to_torch_state(net)[name])
+    for array, expected in zip(to_keras_weights(own), to_keras_weights(net), strict=True):
+        np.testing.assert_array_equal(array, expected)
+    with pytest.raises(TypeError, match="net: expected a FullyConnectedNet, a Network or a fitted"):
+        to_torch_state({})
+
+
 @every_normalization
 @every_dtype
 def test_pytorch_predicts_the_same(normalization, dtype):
@@ -238,6 +292,11 @@ def test_weights_of_other_models(weights, words):
         from_keras_weights(weights)
 
 
+def test_no_weights():
+    with pytest.raises(TypeError, match=r"^weights: expected a list of arrays, as model\.get_weights"):
+        from_keras_weights(5)
+
+
 @pytest.mark.filterwarnings("ignore:__array__ implementation")
 def test_keras_predicts_the_same(monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "numpy")
@@ -326,6 +385,21 @@ def test_predict_reads_them(file, capsys):
     out = capsys.readouterr().out.splitlines()
     scores, bound = scores_by_formula(net, examples())
     assert_labels([net.class_names.index(name) for name in out], scores, bound)
+
+
+@pytest.mark.parametrize("missing", ["2.bias", "1.weight", "1.num_batches_tracked"])
+def test_files_that_lack_an_array(missing):
+    if missing[0] == "2":
+        net, words = without_entrance(None), "arrays are missing: 2.bias"
+    else:
+        net, words = without_entrance("batchnorm"), missing.partition(".")[2]
+    export(net, "net.pt-names.npz")
+    with np.load("net.pt-names.npz") as file:
+        arrays = dict(file)
+    del arrays[missing]
+    np.savez("net.pt-names.npz", **arrays)
+    with pytest.raises(ValueError, match=rf"net\.pt-names\.npz: not a fastfc model, or a damaged one .*{words}"):
+        load_exported("net.pt-names.npz")
 
 
 def test_other_programs_files():

@@ -26,7 +26,8 @@ class Writer:
     """A graph of float32 tensors, node by node."""
 
     def __init__(self):
-        self.nodes, self.constants, self.current = [], [], "X"
+        self.nodes, self.current = [], "X"
+        self.constants = [onnx.numpy_helper.from_array(np.ones((), np.float32), "one")]
 
     def add(self, kind, *inputs, before=(), domain="", **attributes):
         """A node of the current tensor and constants, or of tensors by name; its result is the current one."""
@@ -52,6 +53,10 @@ class Writer:
         if kind == "transB":
             return self.add("Gemm", W.T.copy(), b, transB=1)
         return self.add("MatMul", W).add("Add", b)
+
+    def ends_with(self, name):
+        self.current = name
+        return self
 
     def save(self, features=4, opset=20, outputs=None, inputs=("X",)):
         """The file's name; without `outputs` the current tensor is the output."""
@@ -171,7 +176,6 @@ def labelled(link, outputs, classes, hidden=5):
     if link == "Sigmoid":
         p = writer.current
         writer.nodes.append(helper.make_node("Sub", ["one", p], ["q"]))
-        writer.constants.append(onnx.numpy_helper.from_array(np.ones((), np.float32), "one"))
         writer.nodes.append(helper.make_node("Concat", ["q", p], ["both"], axis=1))
         writer.current = "both"
     p = writer.current
@@ -228,6 +232,48 @@ def test_standardization():
     assert from_onnx(Writer().add("Sub", np.float32(2)).affine(4, 3).save()).input_mean.tolist() == [2.0] * 4
 
 
+def test_means_of_zero():
+    mean = np.array([0, 1, -1, 0], np.float32)
+    assert from_onnx(Writer().add("Sub", mean).affine(4, 3).save()).input_mean.tolist() == mean.tolist()
+
+
+@pytest.mark.parametrize("link", [None, "Sigmoid"])
+def test_yes_and_no(link):
+    """A single output says yes above 0, or above a probability of a half."""
+    writer = Writer().affine(4, 5).add("Tanh").affine(5, 1, 1)
+    if link is not None:
+        writer.add(link)
+    threshold = np.float32(0 if link is None else 0.5)
+    writer.add("Greater", threshold).add("Cast", to=onnx.TensorProto.INT64).add("Squeeze", np.array([1]))
+    net = from_onnx(writer.save())
+    assert net.loss_name == "logistic"
+    (label,) = run("other.onnx")
+    assert 0 < label.sum() < len(label)
+    np.testing.assert_array_equal(net.predict(X()), label)
+
+
+def test_one_output_is_no_softmax_of_one():
+    path = Writer().affine(4, 1).add("Sigmoid").save()
+    logistic, softmax = from_onnx(path), from_onnx(path, loss="softmax")
+    assert (logistic.dims, softmax.dims) == ([4, 1], [4, 2])
+    bound = fastfc.tolerance(np.float32, 30)
+    np.testing.assert_allclose(softmax.predict_proba(X()), logistic.predict_proba(X()), rtol=0, atol=bound)
+    path = Writer().affine(4, 1).save()
+    for loss in ("softmax", "svm"):
+        with pytest.raises(ValueError, match=f"loss: expected one for a single output, .* got '{loss}'"):
+            from_onnx(path, loss=loss)
+
+
+def test_two_functions_of_the_scores():
+    writer = Writer().affine(4, 3)
+    scores = writer.current
+    softmax = writer.add("Softmax").current
+    writer.current = scores
+    writer.add("Sigmoid")
+    with pytest.raises(ValueError, match="got another 'Sigmoid'"):
+        from_onnx(writer.save(outputs=[softmax, writer.current]))
+
+
 def test_float64():
     writer = Writer().add("Cast", to=onnx.TensorProto.DOUBLE)
     net = from_onnx(writer.add("MatMul", np.ones((4, 3))).save())
@@ -259,7 +305,27 @@ ONES = np.ones(5, np.float32)
         (lambda w: w.add("Div", np.zeros(4, np.float32)).affine(4, 3), "divide by zero"),
         (lambda w: w.add("Mul", np.ones(3, np.float32) * 2).affine(4, 3), "could not be broadcast|broadcast"),
         (lambda w: w.affine(4, 5).affine(6, 3), "W2: expected shape"),
-        (lambda w: w.affine(4, 3).add("Sub", before=["c0"]), "got 'Sub' after Gemm"),
+        (lambda w: w.affine(4, 3).add("Sub", before=["c0"]), "got another 'Sub' after Gemm"),
+        (lambda w: w.affine(4, 3).add("Exp").add("Sub", before=["one"]), "got another 'Sub' after Gemm, Exp"),
+        (lambda w: w.affine(4, 3).add("Sigmoid").add("Greater", np.float32(0.9)), "got another 'Greater'"),
+        (lambda w: w.affine(4, 3).add("Greater", np.float32(0.5)), "got another 'Greater'"),
+        (lambda w: w.affine(4, 3).add("ArgMax"), "got another 'ArgMax'"),
+        (lambda w: w.affine(4, 3).add("ArgMax", axis=1, select_last_index=1), "got another 'ArgMax'"),
+        (lambda w: w.affine(4, 3).add("Sigmoid").add("ArgMax", axis=1), "got another 'ArgMax'"),
+        (lambda w: w.affine(4, 1).add("ArgMax", axis=1), "got another 'ArgMax'"),
+        (lambda w: w.affine(4, 3).add("Gather", np.array([2, 0]), axis=1), "got another 'Gather'"),
+        (lambda w: w.affine(4, 3).add("Reshape", np.array([3, -1])), "got another 'Reshape'"),
+        (lambda w: w.affine(4, 3).add("Reshape", np.array([-1])), "got another 'Reshape'"),
+        (lambda w: w.affine(4, 3).add("Cast", to=onnx.TensorProto.INT64), "got another 'Cast'"),
+        (lambda w: w.affine(4, 3).add("Squeeze"), "got another 'Squeeze'"),
+        (lambda w: w.affine(4, 1).add("Sigmoid").add("Concat", "one", axis=1), "got another 'Concat'"),
+        (
+            lambda w: w.affine(4, 5).add("Relu").affine(5, 3).ends_with("t1"),
+            r"made of the last layer's scores, got \['t1'",
+        ),
+        (lambda w: w.add("Sub", np.ones((4, 1), np.float32)).affine(4, 3), r"Sub: .* per column, got shape \(4, 1\)"),
+        (lambda w: w.add("MatMul", np.ones((4, 3), np.float32)).add("Add", ONES[:, None]), "Add: .* per column"),
+        (lambda w: w.add("Gemm", np.ones((4, 3), np.float32), ONES[:, None]), "Gemm: .* per column"),
         (lambda w: [w.add("Identity") for _ in range(5001)][-1], "expected at most 5000 operators, got 5001"),
         (lambda w: w.affine(4, 5).add("Relu", domain="mine").affine(5, 3), r"got some of \['mine'\]"),
         (lambda w: w, "got nothing after the input"),

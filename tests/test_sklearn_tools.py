@@ -314,6 +314,32 @@ def test_networks_for_scikit_learn(outputs):
     np.testing.assert_array_equal(to_sklearn(separate).predict(RAW), separate.predict(RAW))
 
 
+@pytest.mark.parametrize("names", [["z", "a"], ["9", "10", "100"], ["é", "B", "a"]])
+def test_classes_in_another_order_than_scikit_learns(names):
+    np.random.seed(1)
+    net = FullyConnectedNet([6], 4, len(names), weight_scale=1.0, dtype=np.float64)
+    net.input_mean, net.input_scale = RAW.mean(axis=0), 1 / RAW.std(axis=0)
+    # No ties where all hidden outputs are 0.
+    net.params["b2"] = np.linspace(0, 0.1, len(names))
+    net.class_names = names
+    theirs, predicted = to_sklearn(net), net.predict(RAW)
+    assert len(set(predicted.tolist())) > 1
+    assert theirs.predict(RAW).tolist() == [names[i] for i in predicted]
+    order = [names.index(name) for name in theirs.classes_]
+    bound = fastfc.tolerance(float, 1000)
+    np.testing.assert_allclose(theirs.predict_proba(RAW), net.predict_proba(RAW)[:, order], rtol=0, atol=bound)
+
+
+@pytest.mark.parametrize("names", [["a", "a", "b"], ["a", "b"], ["a", "b", "c", "d"]])
+def test_names_that_tell_no_classes_apart(names):
+    net = FullyConnectedNet([3], 4, 3)
+    net.class_names = names
+    with pytest.raises(ValueError, match="net: expected at least two classes, each with a name of its own, got 3"):
+        to_sklearn(net)
+    with pytest.raises(ValueError, match="net: expected at least two classes"):
+        to_sklearn(FullyConnectedNet([3], 4, 1))
+
+
 def test_networks_that_scikit_learn_does_not_have():
     for options in ({"normalization": "layernorm"}, {"activation": "silu"}, {"loss": "huber"}):
         with pytest.raises(ValueError, match="net: expected"):

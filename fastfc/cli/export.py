@@ -35,8 +35,14 @@ def add_parser(commands: Any) -> None:
         epilog=_EPILOG,
     )
     export.set_defaults(run=run)
-    export.add_argument("model", metavar="MODEL", help="a file that fastfc train saved")
-    export.add_argument("out", metavar="OUT", help="the new file; an older one of that name is replaced")
+    export.add_argument(
+        "model", metavar="MODEL", help="a file that fastfc train or fastfc export wrote, or an .onnx file"
+    )
+    export.add_argument(
+        "out",
+        metavar="OUT",
+        help="the new file; an older one of that name is replaced, and with .py, .c and .h also the one beside it",
+    )
     export.add_argument(
         "--input-dtype",
         choices=["float32", "float64"],

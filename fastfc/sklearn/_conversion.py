@@ -4,6 +4,7 @@ import copy
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn import neural_network
 from sklearn.base import is_classifier
 from sklearn.preprocessing import LabelBinarizer
@@ -72,7 +73,8 @@ def to_sklearn(net: Any) -> Any:
     ----------
     net : MLPClassifier, MLPRegressor or FullyConnectedNet
         A fitted estimator of this module, or a network of fastfc with a softmax, logistic, squared or Poisson loss. A
-        network's classes are its ``class_names``, else 0, 1, ...; its standardization goes into the first layer.
+        network's classes are its ``class_names``, in alphabetical order, else 0, 1, ...; its standardization goes into
+        the first layer.
 
     Returns
     -------
@@ -81,8 +83,8 @@ def to_sklearn(net: Any) -> Any:
     Raises
     ------
     ValueError
-        If scikit-learn has no such network: with normalization, another activation or another loss, or of several
-        members.
+        If scikit-learn has no such network: with normalization, another activation or another loss, of several
+        members, of one class, or with one name for two classes.
     TypeError
         If `net` is something else.
 
@@ -133,6 +135,18 @@ def _take_fitted(made: Any, fitted: Any) -> None:
             setattr(made, name, copy.deepcopy(getattr(fitted, name)))
 
 
+def _in_order(net: FullyConnectedNet) -> tuple[NDArray[Any], NDArray[np.intp]]:
+    """A network's classes in scikit-learn's order, which is sorted, and the output that each of them has."""
+    names = np.array(range(net.dims[-1]) if net.class_names is None else net.class_names)
+    classes, order = np.unique(names, return_index=True)
+    if len(names) != net.dims[-1] or len(classes) < max(len(names), 2):
+        raise ValueError(
+            f"net: expected at least two classes, each with a name of its own, got {net.dims[-1]} with the names "
+            f"{names.tolist()}"
+        )
+    return classes, order
+
+
 def _of_network(net: FullyConnectedNet) -> Any:
     _require_known(net)
     coefs, intercepts = ([array.copy() for array in arrays] for arrays in (weights_of(net), biases_of(net)))
@@ -150,17 +164,18 @@ def _of_network(net: FullyConnectedNet) -> Any:
     }
     if link in ("softmax", "logistic"):
         made = neural_network.MLPClassifier(**options)
-        if link == "softmax" and net.dims[-1] == 2:
+        classes = np.arange(max(net.dims[-1], 2))
+        if link == "softmax":
+            classes, order = _in_order(net)
+            coefs[-1], intercepts[-1] = coefs[-1][:, order], intercepts[-1][order]
+        if link == "softmax" and len(classes) == 2:
             # Two classes are one logistic output.
             coefs[-1] = coefs[-1][:, 1:] - coefs[-1][:, :1]
             intercepts[-1] = intercepts[-1][1:] - intercepts[-1][:1]
             link = "logistic"
         outputs = coefs[-1].shape[1]
-        if link == "logistic" and outputs > 1:
-            made._label_binarizer = LabelBinarizer().fit(np.eye(outputs, dtype=int))
-        else:
-            names = range(max(outputs, 2)) if net.class_names is None else net.class_names
-            made._label_binarizer = LabelBinarizer().fit(np.array(names))
+        several = link == "logistic" and outputs > 1
+        made._label_binarizer = LabelBinarizer().fit(np.eye(outputs, dtype=int) if several else classes)
         made.classes_ = made._label_binarizer.classes_
     else:
         made = neural_network.MLPRegressor("poisson" if link == "exp" else "squared_error", **options)

@@ -126,12 +126,13 @@ _OUTPUTS: dict[str, tuple[str, str, str | None, str]] = {
 def write(description: Description, path: str, input_dtype: DTypeLike | None = None) -> list[str]:
     """Write the source and the header; `path` may be either's name."""
     stem = path[: -len(".c")]
-    texts = sources(description, os.path.basename(stem), checked_input_dtype(description, input_dtype))
-    written = []
-    for end, text in zip((".c", ".h"), texts, strict=True):
-        with replaced_file(f"{stem}{end}") as file:
-            file.write(text.encode("ascii"))
-        written.append(f"{stem}{end}")
+    code, declarations = sources(description, os.path.basename(stem), checked_input_dtype(description, input_dtype))
+    written = [f"{stem}.c", f"{stem}.h"]
+    # Both are replaced, or neither.
+    with replaced_file(written[0]) as source, replaced_file(written[1]) as header:
+        source.write(code.encode("ascii"))
+        source.flush()
+        header.write(declarations.encode("ascii"))
     return written
 
 

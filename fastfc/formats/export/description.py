@@ -156,15 +156,24 @@ def _per_feature(net: FullyConnectedNet, name: str) -> NDArray[np.float64] | Non
 
 
 def checked_input_dtype(description: Description, input_dtype: DTypeLike | None) -> np.dtype[Any]:
-    """The dtype of examples: the network's unless another is asked for; ValueError if it is none of the two."""
-    if input_dtype is None:
-        return description.dtype
+    """The dtype of examples: the network's unless another is asked for.
+
+    Raises
+    ------
+    ValueError
+        If it is none of the two, or the standardization is beyond its range.
+    """
     try:
-        dtype = np.dtype(input_dtype)
+        dtype = description.dtype if input_dtype is None else np.dtype(input_dtype)
     except (SyntaxError, TypeError, ValueError):
         dtype = None
     if dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise ValueError(f"input_dtype: expected float32 or float64, got {input_dtype!r}")
+    largest = np.finfo(dtype).max
+    for name in ("input_mean", "input_scale"):
+        per_feature = getattr(description, name)
+        if per_feature is not None and np.abs(per_feature).max() > largest:
+            raise ValueError(f"input_dtype: expected float64, as {name} is beyond the range of float32, got {dtype}")
     return dtype
 
 
@@ -222,6 +231,11 @@ def make_network(
             expected = (dims[i - 1], dims[i]) if name.startswith("W") else (dims[i],)
             if arrays[name].shape != expected:
                 raise ValueError(f"{name}: expected shape {expected}, got {arrays[name].shape}")
+    if dims[-1] == 1 and isinstance(loss, str) and loss in LOSSES and LOSSES[loss].labels:
+        raise ValueError(
+            "loss: expected one for a single output, such as 'logistic' or 'squared', got "
+            f"{loss!r}, which tells at least two classes apart"
+        )
     dtype = np.result_type(*arrays.values())
     stream = np.random.get_state()
     try:
@@ -231,7 +245,7 @@ def make_network(
             dims[-1],
             normalization=normalization,
             dropout_keep_ratio=dropout_keep_ratio,
-            dtype=np.float64 if dtype == np.float64 else np.float32,
+            dtype=np.float64 if dtype.itemsize > 4 else np.float32,
             activation=activation,
             loss=loss,
         )

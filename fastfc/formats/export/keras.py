@@ -1,6 +1,6 @@
 """Networks as lists of weights in Keras's order, without Keras."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.formats.export.description import array_names, describe, make_network
+from fastfc.formats.export.estimators import network_of
 
 __all__ = ["from_keras_weights", "to_keras_weights"]
 
@@ -22,7 +23,7 @@ _VECTORS = {
 }
 
 
-def to_keras_weights(net: FullyConnectedNet) -> list[NDArray[Any]]:
+def to_keras_weights(net: FullyConnectedNet | Any) -> list[NDArray[Any]]:
     """A network's arrays in the order of ``model.get_weights()``, to be set by ``model.set_weights``.
 
     The model is a ``keras.Sequential`` of, for each hidden layer, ``Dense``, then ``BatchNormalization`` or
@@ -30,7 +31,8 @@ def to_keras_weights(net: FullyConnectedNet) -> list[NDArray[Any]]:
 
     Parameters
     ----------
-    net : FullyConnectedNet
+    net : FullyConnectedNet, Network, or a fitted MLPClassifier or MLPRegressor
+        As for :func:`fastfc.export`.
 
     Returns
     -------
@@ -56,7 +58,7 @@ def to_keras_weights(net: FullyConnectedNet) -> list[NDArray[Any]]:
     >>> [array.shape for array in to_keras_weights(net)]
     [(4, 8), (8,), (8,), (8,), (8,), (8,), (8, 3), (3,)]
     """
-    d = describe(net)
+    d = describe(network_of(net))
     return [
         np.array(d.arrays[name]) for i in range(1, d.layers + 1) for name in array_names(d.layers, d.normalization, i)
     ]
@@ -79,9 +81,12 @@ def from_keras_weights(
     Parameters
     ----------
     weights : sequence of arrays
-        In the shapes that Keras gives them: a kernel is (inputs, outputs).
+        In the shapes that Keras gives them: a kernel is (inputs, outputs). A ``Dense`` may have no bias. A
+        normalization has its scale and its shift: made with ``center=False`` or ``scale=False``, its arrays cannot be
+        told from those of another.
     activation, loss : str
-        As for :class:`fastfc.FullyConnectedNet`: weights do not say them.
+        As for :class:`fastfc.FullyConnectedNet`: weights do not say them. A model with one output needs
+        ``loss="logistic"``, ``"squared"`` or another that does not tell classes apart.
     eps, momentum : float
         Of the normalization; by default Keras's defaults.
     dropout_keep_ratio : float
@@ -97,7 +102,7 @@ def from_keras_weights(
     ValueError
         If the arrays are not those of such a stack, or an option is out of range.
     TypeError
-        If a number is none.
+        If `weights` is no sequence, or a number is none.
 
     Examples
     --------
@@ -106,6 +111,10 @@ def from_keras_weights(
     >>> from_keras_weights([np.ones((4, 8)), np.zeros(8), np.ones((8, 3)), np.zeros(3)]).dims
     [4, 8, 3]
     """
+    if not isinstance(weights, Iterable):
+        raise TypeError(
+            f"weights: expected a list of arrays, as model.get_weights() gives it, got {type(weights).__name__}"
+        )
     layers: list[list[NDArray[Any]]] = []
     for place, value in enumerate(weights):
         array = np.asarray(value)

@@ -58,10 +58,11 @@ def write(description: Description, path: str) -> list[str]:
     """Write the module and, under its name with ``.npz`` at the end, the weights: a file of fastfc's own format."""
     weights = f"{os.path.splitext(path)[0]}.npz"
     text = source(description)
-    with replaced_file(weights) as file:
+    # Both are replaced, or neither.
+    with replaced_file(weights) as file, replaced_file(path) as module:
         np.savez(file, **description.packed)  # type: ignore[arg-type]
-    with replaced_file(path) as file:
-        file.write(text.encode())
+        file.flush()
+        module.write(text.encode())
     return [path, weights]
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.formats.export.description import make_network
 from fastfc.formats.export.estimators import two_columns
+from fastfc.formats.export.onnx_outputs import RULES, Outputs
 from fastfc.formats.npz import MAX_DATA_BYTES
 
 __all__ = ["array_of", "network_of"]
@@ -39,11 +40,8 @@ _LONGEST_WAY = max(map(len, _PRODUCTS))
 _MOST_NODES = 5_000
 #: Function of the last layer -> the loss of networks that predict by it.
 _LOSSES = {"softmax": "softmax", "logistic": "logistic", "exp": "poisson"}
-#: Operators that make labels and the like of the last layer's scores.
-_OF_OUTPUTS = {
-    "ArgMax", "ArrayFeatureExtractor", "Cast", "Concat", "Exp", "Flatten", "Gather", "Greater", "Identity",
-    "LogSoftmax", "Reshape", "Sigmoid", "Softmax", "Squeeze", "Sub", "ZipMap",
-}  # fmt: skip
+#: Operator that makes labels of scores alone -> the same.
+_LOSSES_OF_LABELS = {"ArgMax": "svm", "Greater": "logistic", None: "squared"}
 
 
 @dataclass
@@ -81,8 +79,7 @@ def network_of(onnx: ModuleType, model: Any, loss: str | None) -> FullyConnected
     chain = _Chain(onnx, model.graph)
     with np.errstate(divide="raise", invalid="raise", over="raise"):
         chain.follow()
-        chain.require_outputs_only()
-        return _made(chain, loss)
+        return _made(chain, chain.outputs(), loss)
 
 
 class _Chain:
@@ -106,6 +103,9 @@ class _Chain:
         if len(inputs) != 1:
             raise ValueError(f"expected a graph with one input, got {len(inputs)}")
         self.current: str = inputs[0]
+        # Names of the values since the last layer.
+        self.scores: list[str] = []
+        self.put_out = {value.name for value in graph.output}
         self.layers: list[_Layer] = []
         self.mean: NDArray[Any] | None = None
         self.scale: NDArray[Any] | None = None
@@ -129,6 +129,7 @@ class _Chain:
         self.seen.append(node.op_type)
         self.nodes = [other for other in self.nodes if other is not node]
         self.current = node.output[0]
+        self.scores.append(self.current)
 
     def _is_product_of_itself(self, users: list[Any]) -> bool:
         """Pass x * f(x) for the activations that have no operator of their own in older opsets."""
@@ -164,15 +165,27 @@ class _Chain:
         found = [self.constants[name] for name in node.input if name in self.constants]
         return any(array.size == 1 and np.float32(array.item()) == np.float32(value) for array in found)
 
-    def require_outputs_only(self) -> None:
-        """ValueError if an operator is left that is not known to make outputs of scores."""
+    def outputs(self) -> Outputs:
+        """The values that are made of the scores; ValueError for one that a network of fastfc does not have."""
         if not self.layers:
             self._refuse(next((node for node in self.nodes if self.current in node.input), None))
+        link, columns = self.layers[-1].activation, self.layers[-1].weights.shape[1]
+        made = Outputs(self.constants, self.onnx.TensorProto, link)
+        made.found[self.current] = (link or "scores", columns)
         for node in self.nodes:
-            if node.op_type not in _OF_OUTPUTS:
+            if made.take(node, self._attributes(node)):
+                continue
+            if node.op_type not in RULES:
                 self._refuse(node)
-            if node.op_type == "Sub" and not np.all(self.constants.get(node.input[0], np.zeros(1)) == 1):
-                self._refuse(node)
+            raise ValueError(
+                "expected operators that make probabilities and labels of the scores as a network of fastfc does; got "
+                f"another {node.op_type!r:.40} after {', '.join(self.seen)}"
+            )
+        if not self.put_out & {*self.scores, *made.found}:
+            raise ValueError(f"expected an output made of the last layer's scores, got {sorted(self.put_out)!r:.80}")
+        if made.labels == "ArgMax" and (made.link == "exp" or (made.link == "logistic" and columns > 1)):
+            raise ValueError(f"expected no ArgMax beside {columns} outputs of which each is {made.link}")
+        return made
 
     def _refuse(self, node: Any) -> NoReturn:
         found = "nothing" if node is None else f"{node.op_type!r:.40}"
@@ -208,9 +221,9 @@ class _Chain:
             attributes = self._attributes(node)
             offset, scale = np.array(attributes.get("offset", [0.0])), np.array(attributes.get("scale", [1.0]))
         else:
-            value = self._constant(node, 1).astype(np.float64).reshape(-1)
+            value = _per_column(node, self._constant(node, 1).astype(np.float64))
             offset = {"Sub": value, "Add": -value}.get(node.op_type, np.zeros(1))
-            scale = {"Mul": value, "Div": 1 / value}.get(node.op_type, np.ones(1))
+            scale = value if node.op_type == "Mul" else 1 / value if node.op_type == "Div" else np.ones(1)
         if np.any(offset):
             # x -> (x - mean) * scale, and then less the offset.
             self.mean = (0.0 if self.mean is None else self.mean) + offset / (1.0 if self.scale is None else self.scale)
@@ -222,7 +235,7 @@ class _Chain:
         layer = self.layers[-1]
         if node.op_type != "Add" or layer.bias is not None or layer.normalization or layer.activation:
             return False
-        layer.bias = self._constant(node, 1 if node.input[0] == self.current else 0).reshape(-1)
+        layer.bias = _per_column(node, self._constant(node, 1 if node.input[0] == self.current else 0))
         return True
 
     def affine(self, node: Any) -> bool:
@@ -237,10 +250,13 @@ class _Chain:
             if attributes.get("transB", 0):
                 weights = weights.T
             outputs = weights.shape[-1]
-            bias = self._constant(node, 2).reshape(-1) if len(node.input) > 2 else np.zeros(outputs, weights.dtype)
+            bias = (
+                _per_column(node, self._constant(node, 2)) if len(node.input) > 2 else np.zeros(outputs, weights.dtype)
+            )
         if weights.ndim != 2 or weights.dtype.kind != "f":
             raise ValueError(f"{node.input[1]!r:.80}: expected a matrix of floating-point numbers")
         self.layers.append(_Layer(weights, bias))
+        self.scores = []
         return True
 
     def normalize(self, node: Any) -> bool:
@@ -286,14 +302,6 @@ class _Chain:
 
     # ----------------------------------------------------------------------------------------- the outputs
 
-    def link(self) -> str | None:
-        """The function of the scores, if there is one, by its name among activations."""
-        of_chain = self.layers[-1].activation
-        beside = [
-            _ACTIVATIONS[n.op_type][0] for n in self.nodes if n.op_type in _ACTIVATIONS and self.current in n.input
-        ]
-        return of_chain or (beside[0] if beside else None)
-
     def classes(self) -> list[Any] | None:
         """The labels that outputs are taken from."""
         for node in self.nodes:
@@ -304,6 +312,13 @@ class _Chain:
             if node.op_type in ("ArrayFeatureExtractor", "Gather") and node.input[0] in self.constants:
                 return [_text(name) for name in self.constants[node.input[0]].reshape(-1).tolist()]
         return None
+
+
+def _per_column(node: Any, array: NDArray[Any]) -> NDArray[Any]:
+    """Numbers that are the same for all rows, as a vector."""
+    if array.ndim > 1 and array.shape[-1] != array.size:
+        raise ValueError(f"{node.op_type}: expected one number per column, got shape {array.shape}")
+    return array.reshape(-1)
 
 
 def _text(label: Any) -> Any:
@@ -322,22 +337,23 @@ _STEPS: dict[str, Callable[[_Chain, Any], bool]] = {
 # --------------------------------------------------------------------------------------------- the network
 
 
-def _made(chain: _Chain, loss: str | None) -> FullyConnectedNet:
+def _made(chain: _Chain, outputs: Outputs, loss: str | None) -> FullyConnectedNet:
     *hidden, last = chain.layers
-    link, classes = chain.link(), chain.classes()
+    link, classes = outputs.link, chain.classes()
     if last.normalization is not None or (link is not None and link not in _LOSSES):
         raise ValueError(f"expected no {last.normalization or link} after the last layer")
     if classes == list(range(len(classes or ()))):
         # The names that a network without names has.
         classes = None
     weights, bias = last.weights, _bias_of(last)
-    if link == "logistic" and weights.shape[1] == 1 and classes is not None and loss in (None, "softmax"):
-        # Two classes with names: the softmax of 0 and the score is the same.
+    named = classes is not None and loss is None
+    if link == "logistic" and weights.shape[1] == 1 and (named or loss == "softmax"):
+        # Two classes: the softmax of 0 and the score is the same.
         (weights, bias), link = two_columns(weights, bias), "softmax"
     if loss is None and link is not None:
         loss = _LOSSES[link]
     if loss is None:
-        loss = "svm" if any(node.op_type == "ArgMax" for node in chain.nodes) else "squared"
+        loss = _LOSSES_OF_LABELS[outputs.labels]
     kinds = {(layer.normalization, layer.activation or "identity") for layer in hidden} or {(None, "relu")}
     if len(kinds) > 1:
         raise ValueError(

@@ -17,6 +17,7 @@ from fastfc._arguments import number
 from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.formats.atomic import replaced_file
 from fastfc.formats.export.description import Description, array_names, describe, make_network, refused, unpack
+from fastfc.formats.export.estimators import network_of
 from fastfc.formats.npz import read_npz
 
 __all__ = ["from_file", "from_torch_state", "read", "state_of", "to_torch_state", "write"]
@@ -33,7 +34,7 @@ _KINDS = {
 _STANDARDIZATION = ("input_mean", "input_scale")
 
 
-def to_torch_state(net: FullyConnectedNet) -> dict[str, NDArray[Any]]:
+def to_torch_state(net: FullyConnectedNet | Any) -> dict[str, NDArray[Any]]:
     """A network's arrays as ``nn.Sequential(...).state_dict()`` has them.
 
     The modules of a hidden layer are ``Linear``, then ``BatchNorm1d`` or ``LayerNorm`` if the network has a
@@ -41,7 +42,8 @@ def to_torch_state(net: FullyConnectedNet) -> dict[str, NDArray[Any]]:
 
     Parameters
     ----------
-    net : FullyConnectedNet
+    net : FullyConnectedNet, Network, or a fitted MLPClassifier or MLPRegressor
+        As for :func:`fastfc.export`.
 
     Returns
     -------
@@ -68,7 +70,7 @@ def to_torch_state(net: FullyConnectedNet) -> dict[str, NDArray[Any]]:
     >>> {name: array.shape for name, array in state.items()}
     {'0.weight': (8, 4), '0.bias': (8,), '2.weight': (3, 8), '2.bias': (3,)}
     """
-    return state_of(describe(net))
+    return state_of(describe(network_of(net)))
 
 
 def state_of(description: Description) -> dict[str, NDArray[Any]]:
@@ -108,9 +110,12 @@ def from_torch_state(
     ----------
     state : mapping of str to array or tensor
         In PyTorch's shapes: a weight, ``"<module>.weight"``, is (outputs, inputs). Tensors may be on any device. A bias
-        or scale that a module was made without is taken for zeros or ones.
+        or scale that a module was made without is taken for zeros or ones. A state does not say which modules it is
+        of: PReLU and RMSNorm look like a LayerNorm without bias, and a BatchNorm1d without running statistics looks
+        like a LayerNorm.
     activation, loss : str
-        As for :class:`fastfc.FullyConnectedNet`: a state does not say them.
+        As for :class:`fastfc.FullyConnectedNet`: a state does not say them. A model with one output needs
+        ``loss="logistic"``, ``"squared"`` or another that does not tell classes apart.
     eps, momentum : float
         Of the normalization, as PyTorch defines them: the running statistics move by the share `momentum`.
     dropout_keep_ratio : float
@@ -127,7 +132,7 @@ def from_torch_state(
         If the arrays are not those of such a stack, in which case the message names the module, or an option is out
         of range.
     TypeError
-        If a number is none.
+        If `state` is no mapping with names, or a number is none.
 
     Examples
     --------
@@ -136,6 +141,11 @@ def from_torch_state(
     >>> from_torch_state(to_torch_state(net)).dims
     [4, 8, 8, 3]
     """
+    if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
+        raise TypeError(
+            "state: expected arrays or tensors by name, as model.state_dict() gives them, got "
+            f"{type(state).__name__}{' with other keys' if isinstance(state, Mapping) else ''}"
+        )
     arrays, layers, normalization = _own_names({name: _array(name, value) for name, value in state.items()})
     return make_network(
         arrays,
@@ -150,7 +160,14 @@ def from_torch_state(
 
 
 def _array(name: str, value: Any) -> NDArray[Any]:
-    array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+    try:
+        array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+    except TypeError as error:
+        # NumPy has no bfloat16, for one.
+        raise ValueError(
+            f"state[{name!r}]: expected numbers that NumPy has, got {getattr(value, 'dtype', type(value).__name__)}; "
+            "tensor.float() converts them"
+        ) from error
     if array.dtype.kind != "f" and not name.endswith("num_batches_tracked"):
         raise ValueError(f"state[{name!r}]: expected floating-point numbers, got dtype {array.dtype}")
     return array
@@ -249,4 +266,9 @@ def from_file(options: str, arrays: dict[str, NDArray[Any]]) -> FullyConnectedNe
         elif name in listed:
             # Else the network has never taken them.
             contents[name] = array
-    return unpack(options, contents)
+    net = unpack(options, contents)
+    # Another program's state may leave out biases and scales; a file of fastfc's has them all.
+    missing = sorted(set(state_of(describe(net))) - set(arrays))
+    if missing:
+        raise ValueError(f"arrays are missing: {', '.join(missing)}")
+    return net
