@@ -36,7 +36,7 @@ def stored(matrix, transposed, pad):
 
 
 def check(multiply, m, n, k, dtype, case, rng):
-    """A product of such sizes; the bits of `case` say how the operands lie, and whether there is a bias."""
+    """A product of such sizes; the bits of `case` say how the operands lie, and whether there are a bias and a ReLU."""
     A, B = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
     bias = rng.standard_normal(n if case % 2 else 0).astype(dtype)
     pad = case % 3
@@ -45,9 +45,11 @@ def check(multiply, m, n, k, dtype, case, rng):
     c = np.full(m * (n + pad) + 40, 7, dtype)
     panel = np.full(PACKING_SIZE + 40, 7, dtype)
     first = int(rng.integers(k)) if case % 5 else 0
-    multiply(m, n, k, a, a_row, a_step, b, b_row, b_step, bias, c, n + pad, panel[:PACKING_SIZE], first)
+    rectifies = (case // 16 + k) % 2
+    multiply(m, n, k, a, a_row, a_step, b, b_row, b_step, bias, c, n + pad, panel[:PACKING_SIZE], first, rectifies)
     written = c[: m * (n + pad)].reshape(m, n + pad)
     expected = A.astype(np.float64) @ B + (bias if bias.size else 0)
+    expected = np.maximum(expected, 0) if rectifies else expected
     magnitude = np.abs(A).astype(np.float64) @ np.abs(B) + (np.abs(bias) if bias.size else 0)
     assert np.all(np.abs(written[:, :n] - expected) <= tolerance(dtype, k + 1) * magnitude), (m, n, k, case)
     assert np.all(written[:, n:] == 7), "wrote between the rows"
@@ -85,13 +87,14 @@ def test_products_beyond_the_near_caches(multiply, dtype, layout):
         check(multiply, m, n, k, dtype, layout + case, rng)
 
 
-def test_nan_and_infinity_reach_only_their_rows_and_columns(multiply):
+@pytest.mark.parametrize("rectifies", [0, 1])
+def test_nan_and_infinity_reach_only_their_rows_and_columns(multiply, rectifies):
     A, B = np.ones((20, 30), np.float32), np.ones((30, 40), np.float32)
-    A[3, 7], B[5, 11] = np.nan, np.inf
+    A[3, 7], B[5, 11], B[6, 12] = np.nan, np.inf, -np.inf
     c = np.zeros(20 * 40, np.float32)
     empty, panel = np.zeros(0, np.float32), np.zeros(PACKING_SIZE, np.float32)
-    multiply(20, 40, 30, A.reshape(-1), 30, 1, B.reshape(-1), 40, 1, empty, c, 40, panel, 0)
-    np.testing.assert_array_equal(c.reshape(20, 40), A @ B)
+    multiply(20, 40, 30, A.reshape(-1), 30, 1, B.reshape(-1), 40, 1, empty, c, 40, panel, 0, rectifies)
+    np.testing.assert_array_equal(c.reshape(20, 40), np.maximum(A @ B, 0) if rectifies else A @ B)
 
 
 @pytest.mark.skipif(not vectors.vectors_supported(), reason="no vectors for tiles on this machine, or no compiler")
@@ -99,7 +102,7 @@ def test_nan_and_infinity_reach_only_their_rows_and_columns(multiply):
 def test_tiles_multiply_and_add_whole_vectors_in_registers(product):
     """The sums, a row of vectors and a value have registers enough; none is spilled."""
     fresh = numba.njit(**STANDALONE_OPTIONS)(product.function)
-    signature = (numba.types.int64,) * 15
+    signature = (numba.types.int64,) * 16
     fresh.compile(signature)
     assembly = fresh.inspect_asm(signature)
     blocks = re.split(r"^\.?L\w+:", assembly, flags=re.MULTILINE)

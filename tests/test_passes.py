@@ -12,12 +12,14 @@ pytestmark = pytest.mark.skipif(not vectors_supported(), reason="no vectors for 
 
 ROWS = [1, 2, 15, 16, 17, 40]
 WIDTHS = [1, 3, 8, 15, 16, 17, 31, 64, 65, 100, 127, 130]
-# The arguments of each pass: matrices (N, D), arrays (D,) and numbers, by the names of its arguments.
+# The arguments of each pass: matrices (N, D), arrays (D,), others (N,) and numbers, by the names of its arguments.
 PASSES = {
     "moments": ("mean", "var", "X", "shift"),
     "batchnorm_relu": ("OUT", "X_HAT", "shift", "mean", "inv_std", "gamma", "beta"),
     "relu_dropout_backward": ("DX", "OUT", 1.25, "db"),
     "relu_dropout_norm_backward": ("DX", "OUT", "X_HAT", 1.25, "dgamma", "dbeta"),
+    "single_relu_dropout_backward": ("DX", "OUT", "dout of rows", "w", 1.25, "db", "dw"),
+    "column_sums": ("total", "X"),
     "batchnorm_gradient": ("DX", "X_HAT", "dgamma", "dbeta", "inv_std", "gamma", 0.125, "db"),
 }
 
@@ -30,6 +32,10 @@ def versions(request):
     return make(lambda *args: vectors(*args)), make(lambda *args: plain(*args)), PASSES[request.param]
 
 
+def size_of(name, n, d):
+    return n * d if name.isupper() else n if name.endswith("of rows") else d
+
+
 def arguments(names, n, d, dtype, seed):
     """Numbers for a pass, each array with room behind it that must stay as it is."""
     rng = np.random.default_rng(seed)
@@ -38,8 +44,7 @@ def arguments(names, n, d, dtype, seed):
         if isinstance(name, float):
             memory.append(dtype(name))
         else:
-            size = n * d if name.isupper() else d
-            memory.append(rng.standard_normal(size + 40).astype(dtype))
+            memory.append(rng.standard_normal(size_of(name, n, d) + 40).astype(dtype))
     return memory
 
 
@@ -47,7 +52,7 @@ def call(function, names, memory, n, d):
     """The memory as the function leaves it."""
     memory = [part.copy() for part in memory]
     views = [
-        part if isinstance(name, float) else part[: n * d].reshape(n, d) if name.isupper() else part[:d]
+        part if isinstance(name, float) else part[: size_of(name, n, d)].reshape((n, d) if name.isupper() else -1)
         for name, part in zip(names, memory, strict=True)
     ]
     function(*views)
@@ -64,7 +69,7 @@ def test_passes_by_vectors_are_those_row_by_row(versions, dtype):
             for name, before, mine, other in zip(names, memory, ours, expected, strict=True):
                 if isinstance(name, float):
                     continue
-                size = n * d if name.isupper() else d
+                size = size_of(name, n, d)
                 assert np.array_equal(mine[size:], before[size:]), f"{name}: written behind the array, {n} x {d}"
                 # Sums of n terms of some units, which fused operations may round otherwise.
                 close = np.allclose(mine, other, rtol=tolerance(dtype, n + 8), atol=tolerance(dtype, n + 8) * 4 * n)

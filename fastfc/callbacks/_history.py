@@ -211,7 +211,7 @@ class History(_Resumable):
     def __init__(self) -> None:
         self._forget()
 
-    # What the values train_acc and val_acc of the training are.
+    # The score that `train_acc` and `val_acc` of the training are values of.
     _score = "accuracy"
 
     def on_train_begin(self, run: Run) -> None:

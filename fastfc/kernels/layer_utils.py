@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fastfc.kernels.activation import rectify, relu_backward_values
+from fastfc.kernels.activation import relu_backward_values
 from fastfc.kernels.affine import affine, affine_gradients
 from fastfc.kernels.compiler.jit import kernel
 from fastfc.kernels.dropout import apply_mask
-from fastfc.kernels.lowering.math import assign
+from fastfc.kernels.lowering.math import assign, rectify
 from fastfc.kernels.lowering.random import keep_mask
 from fastfc.kernels.norm import (
     add_parameter_gradients,

@@ -11,12 +11,13 @@ from fastfc.kernels.lowering.matmul import multiply
 from fastfc.kernels.lowering.views import borrowed, flat, nth, reference_to, vector
 from fastfc.kernels.norm import layer_input_gradient
 from fastfc.training import memory
-from fastfc.training.forward import group_of, rows_of, share_of_layer, sums_of
+from fastfc.training.forward import group_of, is_single, rows_of, share_of_layer, sums_of
 from fastfc.training.memory import Plan
 from fastfc.training.passes import (
     batchnorm_gradient,
     relu_dropout_backward,
     relu_dropout_norm_backward,
+    single_relu_dropout_backward,
     slope_backward,
     slope_norm_backward,
 )
@@ -45,7 +46,8 @@ def backward(plan, thread, step):
         for index in range(plan.depth - 1, -1, -1):
             if index > 0:
                 back_to_hidden(plan, thread, index)
-            publish_weight_gradient(plan, thread, index)
+            if not is_single(plan, index):
+                publish_weight_gradient(plan, thread, index)
     for index in range(plan.depth - 1, -1, -1):
         if index > 0 and not plan.gradients_by_rows:
             back_to_hidden(plan, thread, index)
@@ -92,13 +94,19 @@ call_backward = backward.caller(lambda plan, *_: np.dtype(plan.dtype.name))
 def back_to_hidden(plan, thread, index):
     """The thread's rows of the gradient, from the layer's affine output back to the one before.
 
-    Batch normalization stops half way, at its output: what follows needs all threads' sums.
+    Batch normalization stops half way, at its output: what follows needs all threads' sums. A single unit's weights
+    get their gradient here too.
     """
     layer, before, share = nth(plan.layers, index), nth(plan.layers, index - 1), nth(thread.shares, index - 1)
     first, rows, d, d_out = thread.first, thread.end - thread.first, layer.d_in, layer.d_out
     dout, dx = rows_of(layer.dout, first, rows, d_out), rows_of(before.dout, first, rows, d)
     W, no_bias = layer.W.value, vector(layer.b.value, 0, 0)
-    multiply(rows, d, d_out, flat(dout), d_out, 1, W, 1, d_out, no_bias, flat(dx), d, thread.packing_buffer, 0)
+    if is_single(plan, index):
+        out, scale = rows_of(before.out, first, rows, d), dx.dtype.type(plan.keep_scale)
+        dW = nth(thread.shares, index).dW
+        single_relu_dropout_backward(dx, out, flat(dout), W, scale, share.db, dW)
+        return
+    multiply(rows, d, d_out, flat(dout), d_out, 1, W, 1, d_out, no_bias, flat(dx), d, thread.packing_buffer, 0, False)
 
     out, x_hat = rows_of(before.out, first, rows, d), rows_of(before.x_hat, first, rows, d)
     if plan.activation == memory.RELU:

@@ -7,7 +7,6 @@ layer's output.
 
 from numba.core import types
 
-from fastfc.kernels.affine import column_sums
 from fastfc.kernels.compiler.jit import glue
 from fastfc.kernels.compiler.standalone import standalone
 from fastfc.kernels.lowering.denormals import flush_denormals, restore
@@ -22,6 +21,7 @@ from fastfc.training.forward import (
     sums_of,
 )
 from fastfc.training.memory import Call, Plan
+from fastfc.training.passes import column_sums
 from fastfc.training.update import publish_gradient_norm, update_from_gradients
 
 
@@ -79,7 +79,8 @@ def input_gradient(plan, thread, dx):
     layer = nth(plan.layers, 0)
     d, d_out, W = layer.d_in, layer.d_out, layer.W.value
     multiply(
-        plan.batch, d, d_out, layer.dout, d_out, 1, W, 1, d_out, vector(W, 0, 0), dx, d, thread.packing_buffer, 0
+        plan.batch, d, d_out, layer.dout, d_out, 1, W, 1, d_out, vector(W, 0, 0), dx, d, thread.packing_buffer, 0,
+        False,
     )  # fmt: skip
 
 

@@ -6,14 +6,13 @@ features: each thread then has its features of all rows, and their weights.
 
 import numpy as np
 
-from fastfc.kernels.activation import activate, rectify
-from fastfc.kernels.affine import column_sums
+from fastfc.kernels.activation import activate
 from fastfc.kernels.compiler.jit import glue
 from fastfc.kernels.dropout import drop_rows
 from fastfc.kernels.loss import label_rows, target_rows
 from fastfc.kernels.lowering.barrier import barrier_wait
 from fastfc.kernels.lowering.callback import call_loss
-from fastfc.kernels.lowering.math import add, assign
+from fastfc.kernels.lowering.math import add, assign, rectify
 from fastfc.kernels.lowering.matmul import multiply
 from fastfc.kernels.lowering.views import flat, matrix, nth, vector
 from fastfc.kernels.norm import (
@@ -26,7 +25,7 @@ from fastfc.kernels.norm import (
 )
 from fastfc.training import memory
 from fastfc.training.data import call_fetch
-from fastfc.training.passes import batchnorm_relu, moments
+from fastfc.training.passes import batchnorm_relu, column_sums, moments
 
 
 @glue
@@ -79,11 +78,12 @@ def fetch_batch(whole, plan, thread, examples):
 
 
 @glue
-def affine_rows(thread, layer, out, first, rows):
-    """Overwrites out (rows, d_out) with x @ W + b, for rows of the layer's input from `first` on."""
+def affine_rows(thread, layer, out, first, rows, rectifies):
+    """Overwrites out (rows, d_out) with x @ W + b, or its ReLU, for rows of the layer's input from `first` on."""
     x, W, b, d_out = input_rows(layer, first, rows), layer.W.value, layer.b.value, layer.d_out
     multiply(
-        rows, d_out, layer.d_in, x, layer.in_row, 1, W, d_out, 1, b, flat(out), d_out, thread.packing_buffer, 0
+        rows, d_out, layer.d_in, x, layer.in_row, 1, W, d_out, 1, b, flat(out), d_out, thread.packing_buffer, 0,
+        rectifies,
     )  # fmt: skip
 
 
@@ -97,7 +97,7 @@ def sum_over_features(plan, thread):
     b = vector(layer.b.value, 0, d_out if thread.index == 0 else 0)
     multiply(
         plan.batch, d_out, end - first, x, layer.in_row, 1, W, d_out, 1, b, thread.first_sums, d_out,
-        thread.packing_buffer, 0,
+        thread.packing_buffer, 0, False,
     )  # fmt: skip
 
 
@@ -111,14 +111,29 @@ def _add_sums_over_features(plan, thread, out):
 
 
 @glue
+def rectifies_sums(plan, index):
+    """Whether a layer's affine output goes to ReLU as it is: then both are computed at once."""
+    return index < plan.depth - 1 and plan.norm == memory.NO_NORM and plan.activation == memory.RELU
+
+
+@glue
+def is_single(plan, index):
+    """Whether a layer is a single unit behind ReLU: the way back through both, and its weights' gradient, are one."""
+    return index > 0 and nth(plan.layers, index).d_out == 1 and rectifies_sums(plan, index - 1)
+
+
+@glue
 def affine_of_batch(plan, thread, index):
-    """The thread's rows of a layer's affine output, in the place of its output."""
+    """The thread's rows of a layer's affine output, or its ReLU where nothing is between, in its output's place."""
     layer, rows = nth(plan.layers, index), thread.end - thread.first
     out = rows_of(layer.out, thread.first, rows, layer.d_out)
     if index == 0 and plan.by_features:
         _add_sums_over_features(plan, thread, out)
+        if rectifies_sums(plan, index):
+            # All rows at once: what is left over of a row does not fill a vector.
+            rectify(flat(out))
     else:
-        affine_rows(thread, layer, out, thread.first, rows)
+        affine_rows(thread, layer, out, thread.first, rows, rectifies_sums(plan, index))
 
 
 # ------------------------------------------------------------------------------------------------ batch statistics
@@ -185,7 +200,7 @@ def hidden_output(plan, thread, index):
 def normalize_and_rectify(plan, thread, index, x_hat, out):
     """Overwrites rows out (n, d_out) of affine outputs with norm - relu, other activations excepted; and x_hat.
 
-    Batch normalization is by the statistics that the thread's share has.
+    Batch normalization is by the statistics that the thread's share has. Without any, they are rectified already.
     """
     layer = nth(plan.layers, index)
     if plan.norm == memory.BATCH_NORM:
@@ -204,9 +219,6 @@ def normalize_and_rectify(plan, thread, index, x_hat, out):
             scale_and_shift(out[i], x_hat[i], layer.gamma.value, layer.beta.value)
             if plan.activation == memory.RELU:
                 rectify(out[i])
-    elif plan.activation == memory.RELU:
-        # All rows at once: what is left over of a row does not fill a vector.
-        rectify(flat(out))
 
 
 @glue

@@ -13,7 +13,7 @@ from fastfc.kernels.lowering.views import borrowed, flat, nth, reference_to, vec
 from fastfc.kernels.norm import inverse_std
 from fastfc.training import memory
 from fastfc.training.data import call_fetch
-from fastfc.training.forward import affine_rows, normalize_and_rectify, rows_of
+from fastfc.training.forward import affine_rows, normalize_and_rectify, rectifies_sums, rows_of
 from fastfc.training.memory import Plan, Predictions
 
 
@@ -42,7 +42,7 @@ def predict_rows(whole, thread, job):
         for index in range(plan.depth - 1):
             _hidden_test(plan, thread, index, rows)
         out = rows_of(output.out, thread.first, rows, output.d_out)
-        affine_rows(thread, output, out, thread.first, rows)
+        affine_rows(thread, output, out, thread.first, rows, False)
         for i in range(rows):
             if predictions.size > 0:
                 predictions[start + i] = _argmax(out[i])
@@ -72,7 +72,7 @@ def _hidden_test(plan, thread, index, rows):
     layer = nth(plan.layers, index)
     x_hat = rows_of(layer.x_hat, thread.first, rows, layer.d_out)
     out = rows_of(layer.out, thread.first, rows, layer.d_out)
-    affine_rows(thread, layer, out, thread.first, rows)
+    affine_rows(thread, layer, out, thread.first, rows, rectifies_sums(plan, index))
     normalize_and_rectify(plan, thread, index, x_hat, out)
     if plan.activation != memory.RELU:
         activate(plan.activation, flat(out), vector(layer.slope, 0, 0))

@@ -105,7 +105,7 @@ def make_plan(
     packing = [reals.reserve(PACKING_SIZE) for _ in range(threads)]
     shares = [
         [
-            {name: reals.reserve(d if name != "dW" else d_in * d if by_rows else 0) for name in Share.fields}
+            {name: reals.reserve(d if name != "dW" else d_in * d if by_rows or d == 1 else 0) for name in Share.fields}
             for d_in, d in pairwise(dims)
         ]
         for _ in range(threads)

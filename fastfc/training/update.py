@@ -16,7 +16,7 @@ from fastfc.kernels.lowering.views import matrix, nth, vector
 from fastfc.kernels.optim import apply_rule
 from fastfc.ops.rules import MOST_HYPERPARAMETERS
 from fastfc.training import memory
-from fastfc.training.forward import group_of, input_rows, share_of, share_of_layer, sums_of
+from fastfc.training.forward import group_of, input_rows, is_single, share_of, share_of_layer, sums_of
 
 
 @glue
@@ -41,11 +41,12 @@ def _weight_gradient(thread, layer, dw, x, dout, rows, batch, first):
     if d_out <= memory.NARROW:
         transposed = vector(thread.gradient_chunk, 0, rows * d_out)
         multiply(
-            d_out, rows, batch, dout, 1, d_out, x, in_row, 1, no_bias, transposed, rows, packing_buffer, first
+            d_out, rows, batch, dout, 1, d_out, x, in_row, 1, no_bias, transposed, rows, packing_buffer, first,
+            False,
         )  # fmt: skip
         _copy_transposed(matrix(dw, 0, rows, d_out), matrix(transposed, 0, d_out, rows))
     else:
-        multiply(rows, d_out, batch, x, 1, in_row, dout, d_out, 1, no_bias, dw, d_out, packing_buffer, first)
+        multiply(rows, d_out, batch, x, 1, in_row, dout, d_out, 1, no_bias, dw, d_out, packing_buffer, first, False)
 
 
 @glue
@@ -60,7 +61,7 @@ def update_weights(plan, thread, index, step):
         rows = min(layer.chunk_rows, end - k)
         start, size = k * d_out, rows * d_out
         dw = _place_of_gradient(plan, thread, W, start, size)
-        if plan.gradients_by_rows:
+        if plan.gradients_by_rows or is_single(plan, index):
             assign(dw, vector(share_of_layer(plan, 0, index).dW, start, size))
             for other in range(1, plan.num_threads):
                 add(dw, vector(share_of_layer(plan, other, index).dW, start, size))

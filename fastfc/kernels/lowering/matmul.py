@@ -17,7 +17,7 @@ from fastfc._runtime.constants import PACKING_SIZE
 from fastfc.kernels.compiler.jit import glue, inline
 from fastfc.kernels.compiler.standalone import standalone
 from fastfc.kernels.lowering.blas import gemm
-from fastfc.kernels.lowering.math import assign
+from fastfc.kernels.lowering.math import assign, rectify
 from fastfc.kernels.lowering.matmul_copies import (
     COLUMN_SIZE,
     PAD,
@@ -51,13 +51,13 @@ if _COPIES > PACKING_SIZE:
 
 
 @inline
-def _multiply_tiles(m, n, k, a, a_row, a_step, b, b_row, b_step, bias, c, c_row, packing, first):
-    numbers = (m, n, k, a_row, a_step, b_row, b_step, bias.size > 0, c_row, first)
+def _multiply_tiles(m, n, k, a, a_row, a_step, b, b_row, b_step, bias, c, c_row, packing, first, rectifies):
+    numbers = (m, n, k, a_row, a_step, b_row, b_step, bias.size > 0, c_row, first, rectifies)
     _call_product(numbers, (a, b, bias, c, packing))
 
 
 @inline
-def _multiply_blas(m, n, k, a, a_row, a_step, b, b_row, b_step, bias, c, c_row, packing, first):
+def _multiply_blas(m, n, k, a, a_row, a_step, b, b_row, b_step, bias, c, c_row, packing, first, rectifies):
     if bias.size > 0:
         for i in range(m):
             assign(vector(c, i * c_row, n), bias)
@@ -65,25 +65,32 @@ def _multiply_blas(m, n, k, a, a_row, a_step, b, b_row, b_step, bias, c, c_row, 
     # A matrix of a single row or column may have a stride that BLAS refuses; it is of no account then.
     lda, ldb = max(a_row, a_step, k if a_step == 1 else m), max(b_row, b_step, n if b_step == 1 else k)
     gemm(a_step != 1, b_step != 1, m, n, k, a, lda, b, ldb, beta, c, c_row)
+    if rectifies:
+        for i in range(m):
+            rectify(vector(c, i * c_row, n))
 
 
-#: ``multiply(m, n, k, a, a_row, a_step, b, b_row, b_step, bias, c, c_row, packing, first)`` computes
-#: ``C = A @ B``, plus bias (n,) in every row unless bias is empty, for matrices in flat arrays. A is
-#: (m, k), and its value (i, l) stands at ``a[i * a_row + l * a_step]``; B is (k, n) likewise; one of
-#: the two steps of each is 1. C is (m, n) with rows of `c_row` values as stored; k is at least 1.
+#: ``multiply(m, n, k, a, a_row, a_step, b, b_row, b_step, bias, c, c_row, packing, first, rectifies)`` computes
+#: ``C = A @ B``, plus bias (n,) in every row unless bias is empty, and ``max(C, 0)`` of it if `rectifies`, for
+#: matrices in flat arrays. A is (m, k), and its value (i, l) stands at ``a[i * a_row + l * a_step]``; B is (k, n)
+#: likewise; one of the two steps of each is 1. C is (m, n) with rows of `c_row` values as stored; k is at least 1.
 #: packing (PACKING_SIZE,), the packing buffer, is overwritten. A long sum is made part by part, beginning with the one
 #: that has term `first`, the best if this processor has its operands: the others' come meanwhile.
 multiply = _multiply_tiles if vectors_supported() else _multiply_blas
 
 
-@standalone(types.void, lambda dtype: (types.int64,) * 15, name="product")
-def _product_float(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, packing):
-    _product_at(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, packing, np.float32, 4)
+@standalone(types.void, lambda dtype: (types.int64,) * 16, name="product")
+def _product_float(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, rectifies, a, b, bias, c, packing):
+    _product_at(
+        m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, rectifies, a, b, bias, c, packing, np.float32, 4
+    )
 
 
-@standalone(types.void, lambda dtype: (types.int64,) * 15, name="product")
-def _product_double(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, packing):
-    _product_at(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, packing, np.float64, 8)
+@standalone(types.void, lambda dtype: (types.int64,) * 16, name="product")
+def _product_double(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, rectifies, a, b, bias, c, packing):
+    _product_at(
+        m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, rectifies, a, b, bias, c, packing, np.float64, 8
+    )
 
 
 #: Dtype -> the product, on processors that have vectors for tiles.
@@ -91,23 +98,26 @@ PRODUCTS = {np.dtype(np.float32): _product_float, np.dtype(np.float64): _product
 
 
 @glue
-def _product_at(m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, packing, dtype, itemsize):
+def _product_at(
+    m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, rectifies, a, b, bias, c, packing, dtype, itemsize
+):
     """:func:`multiply` for matrices at the addresses a, b, bias, c and packing."""
     if is_with_vectors(m, n, k, a_step, b_row, b_step, has_bias):
         multiply_vectors(
             m, n, k, array_from(a, (m - 1) * a_row + (k - 1) * a_step + 1, dtype), a_row, a_step,
             array_from(b, (k - 1) * b_row + n, dtype), b_row, has_bias, array_from(bias, n, dtype),
-            array_from(c, (m - 1) * c_row + n, dtype), c_row,
+            array_from(c, (m - 1) * c_row + n, dtype), c_row, rectifies,
         )  # fmt: skip
         return
     _blocked_product(
-        m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, packing, dtype, itemsize
-    )
+        m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, rectifies, a, b, bias, c, packing, dtype,
+        itemsize,
+    )  # fmt: skip
 
 
 @glue
 def _blocked_product(
-    m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, a, b, bias, c, packing, dtype, itemsize
+    m, n, k, a_row, a_step, b_row, b_step, has_bias, c_row, first, rectifies, a, b, bias, c, packing, dtype, itemsize
 ):
     """The same by tiles, block by block."""
     columns = VECTORS.max_vectors * (VECTORS.size // itemsize)
@@ -128,6 +138,7 @@ def _blocked_product(
         # The first product takes the bias along, the others add to what is there.
         adds = has_bias if block == 0 else 1
         added, added_row = (bias, 0) if block == 0 else (c, c_row)
+        rectifies_sums = rectifies if block + 1 == blocks else 0
         for top in range(0, m, VECTORS.rows):
             rows = min(VECTORS.rows, m - top)
             sizes = rows, depth, depth_ahead, a_row, a_step, tile_columns, copies_rows, copies_tiles
@@ -158,7 +169,7 @@ def _blocked_product(
                         of_b = _ahead(b_ahead, min(columns, n - next_j), b_step * itemsize, next_depth * itemsize)
                     b_share = -(-_pieces(of_b) // -(-together // columns))
                 of_a, of_b = _column_of_tiles(
-                    (rows, width, depth, right_row, adds, added_row, c_row, a_share + b_share, far),
+                    (rows, width, depth, right_row, adds, added_row, c_row, rectifies_sums, a_share + b_share, far),
                     (left, right, added + (top * added_row + j) * itemsize, c + (top * c_row + j) * itemsize, b),
                     (of_a, of_b),
                     dtype,
@@ -229,7 +240,7 @@ def _column_of_tiles(numbers, addresses, ahead, dtype, itemsize):
 
     Returns the parts of A and B that are still to come.
     """
-    rows, width, depth, right_row, adds, added_row, c_row, share, far = numbers
+    rows, width, depth, right_row, adds, added_row, c_row, rectifies, share, far = numbers
     (left, left_row, left_step, left_tile), right, added, c, nothing = addresses
     of_a, of_b = ahead
     tiles, height, taller = _division(rows)
@@ -249,7 +260,7 @@ def _column_of_tiles(numbers, addresses, ahead, dtype, itemsize):
         tall = height + 1 if tile < taller else height
         offset = tile * left_tile if left_tile > 0 else i * left_row
         multiply_tile(
-            (tall, width, depth, left_row, left_step, right_row, adds, added_row, c_row, *sums),
+            (tall, width, depth, left_row, left_step, right_row, adds, added_row, c_row, rectifies, *sums),
             (
                 left + offset * itemsize,
                 right,

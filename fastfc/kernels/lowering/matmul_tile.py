@@ -6,6 +6,7 @@ lie transposed.
 """
 
 import itertools
+import math
 
 from llvmlite import ir
 from numba.core import cgutils, types
@@ -36,7 +37,7 @@ PIECE = 256
 
 @intrinsic
 def multiply_tile(typingctx, numbers, addresses, dtype):
-    """A tile: (height, width, depth, a_row, a_step, b_row, adds, added_row, c_row, part_depth, pieces,
+    """A tile: (height, width, depth, a_row, a_step, b_row, adds, added_row, c_row, rectifies, part_depth, pieces,
     ahead_row), and where a, b, added, c and what comes next are.
 
     The sums are made in parts of `part_depth` terms; with each come so many pieces of what comes next.
@@ -75,9 +76,9 @@ def _tile_routine(module, real, height, vectors, masked):
     if name in module.globals:
         return module.globals[name]
     kind, pointer = vector_type(real), real.as_pointer()
-    function, builder = routine(module, name, [WORD] * 11 + [pointer] * 5)
-    last, depth, a_row, a_step, b_row, adds, added_row, c_row, part_depth, pieces, ahead_row, *rest = function.args
-    a, b, added, c, ahead = rest
+    function, builder = routine(module, name, [WORD] * 12 + [pointer] * 5)
+    last, depth, a_row, a_step, b_row, adds, added_row, c_row, rectifies, *rest = function.args
+    part_depth, pieces, ahead_row, a, b, added, c, ahead = rest
     ahead = builder.bitcast(ahead, BYTE.as_pointer())
     entry = builder.block
     labels = "part", "loop", "part_end", "end", "added", "done"
@@ -127,7 +128,7 @@ def _tile_routine(module, real, height, vectors, masked):
     builder.cbranch(builder.icmp_signed("<", next_step, depth), part, end)
 
     builder.position_at_end(end)
-    _add_and_store(builder, sums, adds, (added, added_row), (c, c_row), masks, (with_added, done))
+    _add_and_store(builder, sums, (adds, rectifies), (added, added_row), (c, c_row), masks, (with_added, done))
     return function
 
 
@@ -150,12 +151,13 @@ def _multiplied(builder, a, row, sums):
     return [builder.call(fma, [value, vector, before]) for vector, before in zip(row, sums, strict=True)]
 
 
-def _add_and_store(builder, sums, adds, terms, target, masks, blocks):
-    """The end of a tile's function: if `adds` is not 0, what is to be added to the sums; they are stored in C.
+def _add_and_store(builder, sums, choices, terms, target, masks, blocks):
+    """The end of a tile's function: what is to be added to the sums; they are stored in C, or zeros for negative ones.
 
-    Both matrices are given by their address and the distance of their rows.
+    The choices are words, 0 for what is not to be done. Both matrices are given by their address and the distance of
+    their rows.
     """
-    (added, added_row), (c, c_row), (with_added, done) = terms, target, blocks
+    (adds, rectifies), (added, added_row), (c, c_row), (with_added, done) = choices, terms, target, blocks
     kind, end = sums[0][0].type, builder.block
     builder.cbranch(builder.icmp_signed("!=", adds, WORD(0)), with_added, done)
     builder.position_at_end(with_added)
@@ -170,8 +172,12 @@ def _add_and_store(builder, sums, adds, terms, target, masks, blocks):
         for v, result in enumerate(row):
             result.add_incoming(sums[i][v], end)
             result.add_incoming(totals[i][v], with_added)
+    is_rectified = builder.icmp_signed("!=", rectifies, WORD(0))
+    least = builder.select(is_rectified, ir.Constant(kind, None), ir.Constant(kind, [-math.inf] * kind.count))
     for i, row in enumerate(results):
         for v, result in enumerate(row):
+            # In this order NaN stays.
+            result = builder.select(builder.fcmp_ordered(">", least, result), least, result)
             store(builder, result, builder.gep(_row_of(builder, c, c_row, i), [WORD(v * kind.count)]), masks[v])
     builder.ret_void()
 

@@ -3,8 +3,9 @@
 They are those of layers with one output, and of one row of examples.
 """
 
-from fastfc.kernels.compiler.jit import inline, reassociated
-from fastfc.kernels.lowering.math import add, clear
+from fastfc.kernels.compiler.jit import inline
+from fastfc.kernels.lowering.math import add, clear, rectify
+from fastfc.kernels.lowering.matmul_dots import multiply_rows
 from fastfc.kernels.lowering.vectors import VECTORS
 from fastfc.kernels.lowering.views import vector
 
@@ -23,15 +24,13 @@ def is_with_vectors(m, n, k, a_step, b_row, b_step, has_bias):
 
 
 @inline
-def multiply_vectors(m, n, k, a, a_row, a_step, b, b_row, has_bias, bias, c, c_row):
+def multiply_vectors(m, n, k, a, a_row, a_step, b, b_row, has_bias, bias, c, c_row, rectifies):
     """:func:`~fastfc.kernels.lowering.matmul.multiply` for flat arrays; the values of B's rows are adjacent.
 
     Of one row, and of one term, to the same bits as the tiles.
     """
     if n == 1:
-        terms, first = vector(b, 0, k), bias[0] if has_bias != 0 else c.dtype.type(0)
-        for i in range(m):
-            c[i * c_row] = _dot(vector(a, i * a_row, k), terms) + first
+        multiply_rows((m, k, a_row, c_row), a, b, bias[0] if has_bias != 0 else c.dtype.type(0), c)
     elif m == 1:
         _sum_of_rows(n, k, a, a_step, b, b_row, c)
         if has_bias != 0:
@@ -39,6 +38,9 @@ def multiply_vectors(m, n, k, a, a_row, a_step, b, b_row, has_bias, bias, c, c_r
     else:
         for i in range(m):
             _multiplied(vector(c, i * c_row, n), b, a[i * a_row])
+    if rectifies:
+        for i in range(m):
+            rectify(vector(c, i * c_row, n))
 
 
 @inline
@@ -46,14 +48,6 @@ def _multiplied(out, x, factor):
     """Overwrites out (n,) with factor * x."""
     for i in range(out.size):
         out[i] = factor * x[i]
-
-
-@reassociated
-def _dot(x, y):
-    total = x.dtype.type(0)
-    for i in range(x.size):
-        total += x[i] * y[i]
-    return total
 
 
 @inline

@@ -153,52 +153,63 @@ def skip_words(state, count):
 
 
 @inline
+def _mask(largest):
+    """As many lower bits as `largest` has: NumPy takes words, masked by it, until one is at most `largest`."""
+    mask = largest
+    for shift in (1, 2, 4, 8, 16):
+        mask |= mask >> np.uint32(shift)
+    return mask
+
+
+# Whether a word is taken is no branch in the two below: a processor would guess it wrong every third time, and wait
+# for longer than it takes to do what follows in vain.
+
+
+@inline
 def shuffle(x, state):
     """Shuffles x (n,) as ``np.random.shuffle`` does, n <= 2**32: Fisher and Yates, from the last place on."""
     key = state[:_LENGTH]
     position = np.int64(state[_LENGTH])
-    for i in range(x.size - 1, 0, -1):
-        largest = np.uint32(i)
-        mask = largest
-        for shift in (1, 2, 4, 8, 16):
-            mask |= mask >> np.uint32(shift)
-        word = np.uint32(0)
-        while True:
+    i = np.int64(x.size - 1)
+    while i > 0:
+        mask = _mask(np.uint32(i))
+        # down to the last place with the same mask
+        least = np.int64(mask >> np.uint32(1)) + 1
+        while i >= least:
             if position == _LENGTH:
                 twist(key)
                 position = 0
-            word = tempered(key[position]) & mask
+            word = np.int64(tempered(key[position]) & mask)
             position += 1
-            if word <= largest:
-                break
-        x[i], x[word] = x[word], x[i]
+            taken = word <= i
+            # A word that is not taken exchanges the place with itself.
+            other = word if taken else i
+            x[i], x[other] = x[other], x[i]
+            i -= np.int64(taken)
     state[_LENGTH] = position
 
 
 @inline
 def choose(out, state, n):
-    """Overwrites out (k,) with what ``np.random.choice(n, k)`` draws, 1 <= n <= 2**32.
-
-    NumPy takes words, masked to as many bits as n - 1 has, until one is below n.
-    """
+    """Overwrites out (k,) with what ``np.random.choice(n, k)`` draws, 1 <= n <= 2**32."""
     key = state[:_LENGTH]
     position = np.int64(state[_LENGTH])
-    largest = np.uint32(n - 1)
-    mask = largest
-    for shift in (1, 2, 4, 8, 16):
-        mask |= mask >> np.uint32(shift)
-    for i in range(out.size):
-        word = np.uint32(0)
+    largest = np.int64(n - 1)
+    mask = _mask(np.uint32(largest))
+    i = 0
+    if largest == 0:
         # A choice of one takes no words.
-        while largest > 0:
-            if position == _LENGTH:
-                twist(key)
-                position = 0
-            word = tempered(key[position]) & mask
-            position += 1
-            if word <= largest:
-                break
+        out[:] = 0
+        i = out.size
+    while i < out.size:
+        if position == _LENGTH:
+            twist(key)
+            position = 0
+        word = np.int64(tempered(key[position]) & mask)
+        position += 1
+        # The next word takes the place of one that is not taken.
         out[i] = word
+        i += np.int64(word <= largest)
     state[_LENGTH] = position
 
 
