@@ -112,6 +112,21 @@ def test_a_modules_weights_are_the_networks_file():
     assert_same_network(load_model("model.npz"), net)
 
 
+def test_weights_that_take_a_modules_place():
+    export(FullyConnectedNet([5], FEATURES, CLASSES, normalization="batchnorm"), "small.py")
+    trained, X = make_net("batchnorm", hidden=(5,), standardize=False, names=False), examples()
+    trained.save("small.npz")
+    np.testing.assert_array_equal(imported("small.py").predict(X), trained.predict(X))
+    for other in (
+        make_net("batchnorm", hidden=(5,)),
+        make_net("batchnorm", hidden=(5, 5), standardize=False),
+        make_net(hidden=(5,), standardize=False),
+    ):
+        other.save("small.npz")
+        with pytest.raises(ValueError, match=r"small\.py: expected \['W1', .* in its \.npz file, got \["):
+            imported("small.py")
+
+
 @pytest.mark.parametrize("shape", [(0, FEATURES), (1, FEATURES), (3, 2, 3)])
 def test_shapes_that_a_module_takes(shape):
     net = make_net("layernorm", names=False)
@@ -365,6 +380,34 @@ def test_formats_that_are_not_read():
 
 
 # ------------------------------------------------------------------------------------------- command line
+
+
+@pytest.mark.parametrize("end", [".npz", ".pt-names.npz"])
+def test_predict_tells_no_and_yes_of_a_logistic_output(end, capsys):
+    net = make_net(outputs=1, names=False, loss="logistic")
+    export(net, f"model{end}")
+    X = examples()
+    y = net.predict(X)
+    assert set(y.tolist()) == {0, 1}
+    np.savez("data.npz", X_test=X, y_test=y)
+    assert main(["predict", f"model{end}", "data.npz"]) == 0
+    out, err = capsys.readouterr()
+    assert out.split() == [str(label) for label in y]
+    assert err == f"accuracy: 100.0 % ({len(y)} examples)\n"
+    assert main(["predict", f"model{end}", "data.npz", "--proba"]) == 0
+    first, *rows = capsys.readouterr().out.split()
+    assert first == "0,1"
+    assert rows == [",".join(f"{p:.6g}" for p in row) for row in net.predict_proba(X).tolist()]
+
+
+def test_predict_gives_the_probabilities_of_several_logistic_outputs(capsys):
+    net, X = make_net(outputs=3, names=False, loss="logistic"), examples()
+    net.save("model.npz")
+    np.savez("data.npz", X_test=X)
+    assert main(["predict", "model.npz", "data.npz", "--proba"]) == 0
+    first, *rows = capsys.readouterr().out.split()
+    assert first == "0,1,2"
+    assert rows == [",".join(f"{p:.6g}" for p in row) for row in net.predict_proba(X).tolist()]
 
 
 def test_the_command(capsys):

@@ -5,6 +5,7 @@ import pytest
 
 import fastfc
 from fastfc import export, load_model
+from fastfc.cli import main
 
 pytest.importorskip("sklearn")
 
@@ -83,6 +84,26 @@ def test_regressors(kind, loss):
         assert found.shape == expected.shape
         bound = fastfc.tolerance(np.float64, 60) * (1 + np.abs(expected).max())
         np.testing.assert_allclose(found, expected, rtol=0, atol=bound)
+
+
+@pytest.mark.parametrize("kind", [*BOTH, MLPRegressor, neural_network.MLPRegressor])
+def test_names_of_columns(kind, capsys):
+    """A table with its columns in another order is predicted by their names, as the estimator would have it."""
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame(X, columns=["b", "a", "d", "c"])
+    of_classes = "Classifier" in kind.__name__
+    model = kind(**small).fit(table, np.array(["no", "yes"])[THREE // 2] if of_classes else X[:, 0])
+    export(model, "net.npz")
+    assert load_model("net.npz").feature_names == ["b", "a", "d", "c"]
+    table[["a", "b", "c", "d"]].to_csv("new.csv", index=False)
+    assert main(["predict", "net.npz", "new.csv"]) == 0
+    found, expected = capsys.readouterr().out.split(), model.predict(table)
+    if of_classes:
+        assert found == expected.tolist()
+    else:
+        bound = fastfc.tolerance(np.float64, 60) * (1 + np.abs(expected).max())
+        np.testing.assert_allclose(np.array(found, float), expected, rtol=0, atol=bound)
+    assert getattr(getattr(model, "network_", None), "feature_names", None) is None
 
 
 def test_estimators_without_one_network():

@@ -85,16 +85,20 @@ def _predict(args: argparse.Namespace) -> int:
 
     with reported(ImportError, OSError, ValueError, MemoryError):
         model = load_exported(args.model)
-    of_classes = LOSSES[model.loss_name].labels
-    if args.proba and not of_classes:
+    loss, outputs = LOSSES[model.loss_name], model.dims[-1]
+    if args.proba and not loss.labels and loss.link != "logistic":
         raise CommandError(f"--proba: {args.model} predicts numbers and knows no classes that could have probabilities")
     names = model.class_names
-    if names is None and of_classes:
-        names = [str(i) for i in range(model.dims[-1])]
+    numbers = [str(i) for i in range(outputs if loss.labels else max(outputs, 2))]
+    if names is None and (loss.labels or (loss.link == "logistic" and outputs == 1)):
+        # A single logistic output is no or yes.
+        names = numbers
     predictor, X, y = _features(args) if _has_table(args.model) else (model, *_examples(args, model, names))
     with reported(MemoryError, ValueError):
         predicted = predictor.predict(X)
-        lines = _probability_lines(names or [], predictor.predict_proba(X)) if args.proba else _lines(names, predicted)
+        lines = (
+            _probability_lines(names or numbers, predictor.predict_proba(X)) if args.proba else _lines(names, predicted)
+        )
     with writing_results():
         print("\n".join(lines))
     if y is None:

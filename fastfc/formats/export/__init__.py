@@ -48,7 +48,8 @@ def export(
     Parameters
     ----------
     net : FullyConnectedNet, Network, or a fitted MLPClassifier or MLPRegressor
-        Estimators are those of :mod:`fastfc.sklearn` or scikit-learn's own; their classes become names.
+        Estimators are those of :mod:`fastfc.sklearn` or scikit-learn's own; their classes become names, and
+        the columns of a table they were fitted on keep theirs.
     path : path-like
     input_dtype : {np.float32, np.float64}, optional
         Of ``.c`` and ``.onnx``: the dtype of the examples, in which they are standardized too; by default the

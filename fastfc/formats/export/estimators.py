@@ -16,7 +16,9 @@ _LOSSES = {"softmax": "softmax", "logistic": "logistic", "identity": "squared", 
 
 
 def network_of(model: Any) -> Any:
-    """A copy of the network of an estimator, with names for its classes, or of a Network; anything else as it is.
+    """A copy of the network of an estimator, with names for its classes and columns, or of a Network.
+
+    Anything else is returned as it is.
 
     A logistic output for two classes that have names becomes the softmax of two outputs, which predicts the same: only
     those can have names.
@@ -34,6 +36,8 @@ def network_of(model: Any) -> Any:
         raise ValueError(f"net: expected one network, got an estimator with {len(model.members_)} members")
     own = getattr(model, "network_", None)
     net = unpacked(packed(own), FullyConnectedNet) if isinstance(own, FullyConnectedNet) else _of_arrays(model)
+    if getattr(model, "feature_names_in_", None) is not None:
+        net.feature_names = [str(name) for name in model.feature_names_in_]
     classes = getattr(model, "classes_", None)
     if classes is None or (net.loss_name == "logistic" and net.dims[-1] > 1):
         # Of several labels each is yes or no.
@@ -72,7 +76,8 @@ def _of_two_classes(net: FullyConnectedNet) -> FullyConnectedNet:
     )
     for mine, theirs in zip(made.bn_params, net.bn_params, strict=True):
         mine.update({key: theirs[key] for key in ("eps", "momentum") if key in theirs})
-    made.reg, made.input_mean, made.input_scale = net.reg, net.input_mean, net.input_scale
+    for name in ("reg", "input_mean", "input_scale", "feature_names", "target_name"):
+        setattr(made, name, getattr(net, name))
     return made
 
 

@@ -96,8 +96,17 @@ def _head(d: Description) -> str:
         "",
         'with np.load(Path(__file__).with_suffix(".npz"), allow_pickle=False) as _file:',
         '    W = {name.removeprefix("params."): _file[name] for name in _file.files}',
+        "",
+        f"_names = {_names(d)!r}",
+        'if sorted(name for name in W if not name.startswith("running_")) != _names:',
+        '    raise ValueError(f"{__file__}: expected {_names} in its .npz file, got {sorted(W)}")',
     ]
     return "\n".join(lines) + "\n"
+
+
+def _names(d: Description) -> list[str]:
+    """The arrays of the weights' file but for running statistics, which an untrained network does not have."""
+    return sorted(name.removeprefix("params.") for name in d.packed if not name.startswith("running_"))
 
 
 def _functions(d: Description) -> str:
