@@ -409,8 +409,9 @@ def test_arguments_of_the_grid():
         plots.plot_grid(result(), "learning_rate", "learning_rate")
     with pytest.raises(ValueError, match="over learning_rate and num_epochs alone, but weight_scale vary too"):
         plots.plot_grid(result(), y="num_epochs")
-    with pytest.raises(ValueError, match="value: expected a number that trainings have"):
-        plots.plot_grid(result(), value="accuracy")
+    for value in ("accuracy", "losses", "text"):
+        with pytest.raises(ValueError, match=f"value: expected a number .* one of loss, score; got '{value}'"):
+            plots.plot_grid(result(losses=[1.0, 2.0], text="a"), value=value)
 
 
 # Where they are drawn.

@@ -119,6 +119,9 @@ def _means(result: Any, x: str, y: str, value: str) -> tuple[np.ndarray, list[An
     if varying:
         raise ValueError(f"result: expected a sweep over {x} and {y} alone, but {', '.join(varying)} vary too")
     columns, rows = (_ordered([trial.options[name] for trial in trials]) for name in (x, y))
+    known = _numbers(trials)
+    if value not in known:
+        raise ValueError(f"value: expected a number that trainings have, one of {', '.join(known)}; got {value!r:.80}")
     sums, counts = np.zeros((2, len(rows), len(columns)))
     for trial in trials:
         place = _place(rows, trial.options[y]), _place(columns, trial.options[x])
@@ -127,8 +130,18 @@ def _means(result: Any, x: str, y: str, value: str) -> tuple[np.ndarray, list[An
         counts[place] += 1
     table = np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
     if not np.isfinite(table).any():
-        raise ValueError(f"value: expected a number that trainings have, but all seeds of none have {value!r}")
+        raise ValueError(f"value: expected a number that trainings have, but {value!r} is finite for all seeds of none")
     return table, columns, rows
+
+
+def _numbers(trials: Sequence[Any]) -> list[str]:
+    """The names under which results have numbers; a number that is missing in one of them is None there."""
+    found: dict[str, bool] = {}
+    for trial in trials:
+        for name, value in (trial.result or {}).items():
+            number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+            found[name] = found.get(name, True) and (number or value is None)
+    return [name for name, number in found.items() if number]
 
 
 def _ordered(values: Sequence[Any]) -> list[Any]:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastfc import __version__
+from fastfc.classifiers._network import one_of
 from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.formats.atomic import replaced_file
 from fastfc.formats.export.description import (
@@ -27,6 +28,7 @@ from fastfc.formats.export.description import (
     unpack,
 )
 from fastfc.formats.export.onnx_graphs import array_of, network_of
+from fastfc.ops.losses import LOSSES
 
 __all__ = ["Graph", "add_scores", "from_onnx", "model_of", "read", "write"]
 
@@ -268,6 +270,8 @@ def from_onnx(path: str | os.PathLike[str], *, loss: str | None = None) -> Fully
     >>> fastfc.from_onnx("model.onnx", loss="softmax").dims  # doctest: +SKIP
     [4, 32, 3]
     """
+    if loss is not None:
+        one_of("loss", loss, LOSSES)
     onnx, name = _library(), os.fsdecode(path)
     with open(name, "rb") as file:
         content = file.read()
@@ -276,9 +280,10 @@ def from_onnx(path: str | os.PathLike[str], *, loss: str | None = None) -> Fully
         metadata = {entry.key: entry.value for entry in model.metadata_props}
         if "fastfc" not in metadata:
             return network_of(onnx, model, loss)
-        if loss is not None:
-            raise ValueError(f"loss: expected None, as the file says what network it is, got {loss!r}")
-        return _written(onnx, model, metadata)
+        net = _written(onnx, model, metadata)
+    if loss is not None:
+        raise ValueError(f"loss: expected None, as {name} says what network it is, got {loss!r}")
+    return net
 
 
 def read(path: str) -> FullyConnectedNet:
