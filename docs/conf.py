@@ -1,5 +1,6 @@
 """Configuration of the documentation: python -m sphinx -W --keep-going -b html docs docs/_build/html"""
 
+import re
 import sys
 from pathlib import Path
 
@@ -65,3 +66,15 @@ html_theme = "furo"
 html_title = f"fastfc {release}"
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
+
+
+def with_names(app, what, name, value, options, signature, annotation):
+    """Defaults that are classes or functions by their names: np.float32, not <class 'numpy.float32'>."""
+    if signature is not None:
+        signature = re.sub(r"<class 'numpy\.(\w+)'>", r"np.\1", signature)
+        signature = re.sub(r"<function (\w+)>", r"\1", signature)
+    return signature, annotation
+
+
+def setup(app):
+    app.connect("autodoc-process-signature", with_names)

@@ -122,7 +122,7 @@ class Solver:
     callback : callable, Callback, list of Callback, or None
         Callbacks of :mod:`fastfc.callbacks`, which may end the training; or a function, called
         with the solver after each accuracy check, and in between after one or more iterations, about
-        every 0.1 seconds or less. What they change in the solver, the model, the data or their
+        every 0.06 seconds. What they change in the solver, the model, the data or their
         dictionaries counts from the next iteration on; the number of iterations is fixed when
         :meth:`train` begins, and so are `sampler` and, unless it is ``"replacement"``, `batch_size` and the number of
         examples. Default None.

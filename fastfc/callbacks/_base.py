@@ -73,7 +73,7 @@ class Callback:
     every : int or None
         :meth:`on_step` is called after each step whose number is a multiple of it. A small number costs time: a
         compiled run comes back to Python for it. None, the default: whenever the run comes back anyway, which is at
-        the end of an epoch and about every 0.1 seconds (a generic training: after each step).
+        the end of an epoch and about every 0.06 seconds (a generic training: after each step).
 
     Examples
     --------

@@ -41,7 +41,7 @@ examples:
   fastfc sweep --grid learning_rate=1e-3,1e-2 --grid hidden=64,256x128 --seeds 3 --epochs 5
   fastfc sweep flowers.csv --grid rule=adam,sgd_momentum --grid keep=1,0.8 --plot sweep.png
 
-A name of a grid is an option below or one of fastfc.sweep's, such as momentum; widths of several
+A name of a grid is an option above or one of fastfc.sweep's, such as momentum; widths of several
 layers have an x between them. Each training is a line of JSON in FILE as soon as it has ended,
 and the best network is in FILE.best.npz, which fastfc predict reads. The same command goes on
 from there. The progress goes to stderr, the results to stdout.

@@ -3,6 +3,7 @@
 Needs the folder cifar-10-batches-py; see :func:`fastfc.data_utils.get_CIFAR10_data` for where.
 """
 
+import argparse
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,13 @@ def search(data: dict[str, Any]) -> Solver:
 
 
 def main() -> None:
-    data = get_CIFAR10_data()
+    text = (__doc__ or "").split("\n")[0]
+    parser = argparse.ArgumentParser("python -m fastfc.examples.cifar10_search", description=text)
+    parser.parse_args()
+    try:
+        data = get_CIFAR10_data()
+    except FileNotFoundError as error:
+        parser.error(str(error))
     np.random.seed(0)
     model = search(data).model
     print(f"test accuracy {100 * np.mean(model.predict(data['X_test']) == data['y_test']):.1f} %")

@@ -4,6 +4,7 @@ A net with batch normalization, dropout and Adam is trained once per learning ra
 with the best validation accuracy is the result.
 """
 
+import argparse
 from collections.abc import Iterable, Sequence
 from time import perf_counter
 from typing import Any
@@ -113,6 +114,8 @@ def pictures(num_validation: int = 1000) -> dict[str, Any]:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser("python -m fastfc.examples.search", description=(__doc__ or "").split("\n")[0])
+    parser.parse_args()
     np.random.seed(0)
     best = grid_search(pictures(), [64, 64, 64], [5e-4, 1e-3, 2e-3, 4e-3], reg=0.0, num_epochs=10)
     print(f"best learning rate: {best.optim_config['learning_rate']:g}")
