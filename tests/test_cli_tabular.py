@@ -1,5 +1,6 @@
 """Tables of mixed columns on the command line."""
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -66,6 +67,10 @@ def test_new_rows(capsys, shop):
     assert run(capsys, "predict", "model.npz", "new.csv")[0] == expected
     shop.to_parquet("new.parquet")
     assert run(capsys, "predict", "model.npz", "new.parquet")[0] == expected
+    # By its contents, whatever it is called.
+    os.rename("model.npz", "model.bin")
+    assert run(capsys, "predict", "model.bin", "new.csv")[0] == expected
+    os.rename("model.bin", "model.npz")
     proba, _ = run(capsys, "predict", "--proba", "model.npz", "new.csv")
     assert proba.startswith("no,yes\n")
     shop.assign(city="Oslo").to_csv("oslo.csv", index=False)

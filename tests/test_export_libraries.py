@@ -95,6 +95,17 @@ def test_modules_by_number_or_in_order():
     assert_same_network(from_torch_state(named, eps=2e-3), net)
 
 
+def test_modules_in_alphabetical_order():
+    """As safetensors gives them: 10 comes after 9 all the same."""
+    net = make_net(hidden=(4,) * 11, features=4, standardize=False, names=False)
+    named = {}
+    for name, array in to_torch_state(net).items():
+        number, kind = name.split(".")
+        named["out." + kind if number == "22" else f"layers.fc{int(number) // 2 + 1}.{kind}"] = array
+    for state in (named, dict(sorted(named.items()))):
+        assert_same_network(from_torch_state(state, activation=net.activation), net)
+
+
 def test_modules_without_bias_or_scale():
     W1, W2, ones = np.ones((3, 2)), np.ones((4, 3)), np.ones(3)
     net = from_torch_state({"0.weight": W1, "1.running_mean": ones, "1.running_var": 2 * ones, "3.weight": W2})

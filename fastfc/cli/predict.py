@@ -82,9 +82,10 @@ def _predict(args: argparse.Namespace) -> int:
 
     from fastfc.formats.export import load_exported
     from fastfc.ops.losses import LOSSES
+    from fastfc.tabular._model import has_table
 
     with reported(ImportError, OSError, ValueError, MemoryError):
-        model = load_exported(args.model)
+        model, of_table = load_exported(args.model), has_table(args.model)
     loss, outputs = LOSSES[model.loss_name], model.dims[-1]
     if args.proba and not loss.labels and loss.link != "logistic":
         raise CommandError(f"--proba: {args.model} predicts numbers and knows no classes that could have probabilities")
@@ -93,7 +94,7 @@ def _predict(args: argparse.Namespace) -> int:
     if names is None and (loss.labels or (loss.link == "logistic" and outputs == 1)):
         # A single logistic output is no or yes.
         names = numbers
-    predictor, X, y = _features(args) if _has_table(args.model) else (model, *_examples(args, model, names))
+    predictor, X, y = _features(args) if of_table else (model, *_examples(args, model, names))
     with reported(MemoryError, ValueError):
         predicted = predictor.predict(X)
         lines = (
@@ -108,15 +109,6 @@ def _predict(args: argparse.Namespace) -> int:
     if known.any():
         print(f"{score}: {shown(predicted[known], y[known])}", file=sys.stderr)
     return 0
-
-
-def _has_table(path: str) -> bool:
-    from fastfc.formats.npz import npz_names
-
-    if not path.lower().endswith(".npz"):
-        return False
-    with reported(OSError, ValueError), open(path, "rb") as file:
-        return "table" in npz_names(file, path)
 
 
 def _features(args: argparse.Namespace) -> tuple[Any, np.ndarray, np.ndarray | None]:

@@ -101,8 +101,9 @@ def load_exported(path: str | os.PathLike[str]) -> FullyConnectedNet:
     """Make a network of a file, in the format that the end of its name says.
 
     These are ``.onnx``, ``.safetensors`` and ``.pt-names.npz`` files that :func:`export` wrote; any other is taken
-    for fastfc's own format. ONNX files of other programs are read as by :func:`fastfc.from_onnx`. Nothing in a file is
-    executed.
+    for fastfc's own format. ONNX files of other programs are read as by :func:`fastfc.from_onnx`. Of a table's model
+    it is the network alone, which takes the features that :meth:`fastfc.tabular.TableModel.features` makes of columns.
+    Nothing in a file is executed.
 
     Parameters
     ----------

@@ -104,7 +104,7 @@ def from_torch_state(
 
     The model is a stack of ``Linear`` modules, each but the last one followed by one ``BatchNorm1d``, or each by one
     ``LayerNorm``, or none by any, and by the same activation. If the modules are numbered, that is their order, else it
-    is the dictionary's.
+    is the dictionary's. Files of safetensors have names in alphabetical order: see that it is the model's too.
 
     Parameters
     ----------
@@ -223,11 +223,21 @@ def _normalization(module: str, found: Mapping[str, NDArray[Any]], layer: int) -
 
 
 def _in_order(modules: list[str]) -> list[str]:
-    """Modules by their numbers, if that is what they are called below a common name; else as they come."""
+    """Modules by their numbers, if that is what they are called below a common name; else as they come.
+
+    Names in alphabetical order were sorted, as safetensors does: there, too, fc2 comes before fc10.
+    """
     matches = [re.fullmatch(r"(.*\.|)(\d{1,9})", module) for module in modules]
     if all(matches) and len({match[1] for match in matches if match}) == 1:
         return sorted(modules, key=lambda module: int(module.rpartition(".")[2]))
+    if modules == sorted(modules):
+        return sorted(modules, key=_by_numbers)
     return modules
+
+
+def _by_numbers(name: str) -> list[str | int]:
+    """A key that sorts names, and numbers within them by their values."""
+    return [int(part) if part.isascii() and part.isdecimal() else part for part in re.split(r"([0-9]{1,9})", name)]
 
 
 def write(description: Description, path: str) -> list[str]:
