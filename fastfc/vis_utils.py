@@ -7,13 +7,14 @@ functions' behaviour: Stanford CS231n, assignment 2.
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastfc._arguments import require_unmasked
+from fastfc._ranges import require_count, require_range
 from fastfc.plots import plot_history
 
 __all__ = ["plot_history", "vis_grid", "vis_nn", "visualize_grid"]
@@ -23,6 +24,7 @@ Array = NDArray[Any]
 
 def _pictures(name: str, value: Any, layout: str) -> Array:
     """Check a stack of pictures and give it as floating point, which differences of integers need."""
+    require_unmasked(name, value)
     try:
         pictures = np.asarray(value)
     except ValueError as error:
@@ -75,9 +77,9 @@ def visualize_grid(Xs: ArrayLike, ubound: float = 255.0, padding: int = 1) -> Ar
     Raises
     ------
     ValueError
-        Xs has another number of axes or no elements; padding is negative.
+        Xs has another number of axes, no elements or masked values; padding or ubound is negative.
     TypeError
-        Xs is not real; padding is not an integer.
+        Xs is not real; padding is not an integer; ubound is not a number.
 
     Examples
     --------
@@ -86,9 +88,8 @@ def visualize_grid(Xs: ArrayLike, ubound: float = 255.0, padding: int = 1) -> Ar
     (8, 8, 1)
     """
     pictures = _pictures("Xs", Xs, "(N, H, W, C)").astype(np.float64)
-    padding = operator.index(padding)
-    if padding < 0:
-        raise ValueError(f"padding must not be negative, got {padding}")
+    require_count("padding", padding, 0)
+    require_range("ubound", ubound, 0)
     n, height, width, channels = pictures.shape
     side = _square(n)
     grid = np.zeros((side * (height + padding) - padding, side * (width + padding) - padding, channels))
@@ -114,7 +115,7 @@ def vis_grid(Xs: ArrayLike) -> Array:
     Raises
     ------
     ValueError
-        Xs has another number of axes or no elements.
+        Xs has another number of axes, no elements or masked values.
     TypeError
         Xs is not real.
 

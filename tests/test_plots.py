@@ -366,6 +366,31 @@ def test_grid_of_losses():
     assert axes.get_title(loc="left") == "loss, mean of 2 seeds"
 
 
+def test_cells_without_a_mean_say_why():
+    """One whose training failed, one whose training diverged, and one without any."""
+    trials = [
+        Trial({"learning_rate": 0.1, "normalization": None}, 0, {"loss": 1.0}),
+        Trial({"learning_rate": 0.1, "normalization": "$a$"}, 0, {"loss": None}),
+        Trial({"learning_rate": 0.2, "normalization": None}, 0, None, "ValueError: no"),
+    ]
+    axes = plots.plot_grid(SweepResult(trials, True), y="normalization")
+    assert [text.get_text() for text in axes.texts] == ["1", "failed", "diverged", ""]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["None", "$a$"]
+    assert not any(label.get_parse_math() for label in axes.get_yticklabels())
+
+
+@pytest.mark.parametrize(
+    ("scores", "title"),
+    [([0.5], "1 training"), ([0.5, 0.6], "2 trainings"), ([0.5, None], "1 with a score of 2 trainings")],
+)
+def test_a_sweep_of_one_epoch_is_seen(scores, title):
+    trials = [Trial({"reg": i, "b": "$x"}, 0, {"score": score, "losses": [1.0]}) for i, score in enumerate(scores)]
+    figure = SweepResult(trials, True).plot()
+    assert figure.axes[0].get_title() == title
+    assert [line.get_marker() for line in figure.axes[1].lines] == ["o"] * len(scores)
+    figure.canvas.draw()
+
+
 def test_the_best_score_is_framed():
     scores = np.array([[1 / scale + rate for rate in (0.01, 0.1)] for scale in (1.0, 2.0, 3.0)])
     assert framed(plots.plot_grid(result(), value="score")) == np.unravel_index(scores.argmax(), scores.shape)

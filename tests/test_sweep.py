@@ -591,3 +591,11 @@ def test_progress(capsys):
     shown = capsys.readouterr().err
     assert "8/8" in shown
     assert "best" in shown
+
+
+def test_options_that_a_sweep_has_itself_are_no_options_of_its_trainings():
+    """The streams of a training begin at its seed."""
+    for name in ("rng", "seed"):
+        with pytest.raises(ValueError, match=f"trainings: expected options among .*, got '{name}'") as raised:
+            fastfc.sweep({name: [1, 2], "num_epochs": 1}, DATA)
+        assert f" {name}," not in str(raised.value)

@@ -152,6 +152,13 @@ def test_bad_pictures(function, name):
             function(np.zeros((1, 2, 2, 1)).astype(dtype))
 
 
+@pytest.mark.parametrize(("function", "name"), [(visualize_grid, "Xs"), (vis_grid, "Xs"), (vis_nn, "rows")])
+def test_masked_pictures(function, name):
+    shape = (1, 1, 2, 2, 1) if function is vis_nn else (1, 2, 2, 1)
+    with pytest.raises(ValueError, match=f"{name}: expected an array without masked values"):
+        function(np.ma.masked_array(np.zeros(shape), True))
+
+
 def test_rows_of_different_length():
     picture = np.zeros((2, 2, 1))
     with pytest.raises(ValueError, match=r"rows must have shape .* parts differ in shape"):
@@ -159,10 +166,15 @@ def test_rows_of_different_length():
 
 
 def test_bad_padding():
-    with pytest.raises(ValueError, match="padding must not be negative, got -1"):
+    with pytest.raises(ValueError, match="padding: expected 0 or more, got -1"):
         visualize_grid(pictures(1), padding=-1)
-    with pytest.raises(TypeError, match="float"):
+    with pytest.raises(TypeError, match="padding: expected an integer"):
         visualize_grid(pictures(1), padding=0.5)
+    for ubound in (-1, np.nan, np.inf):
+        with pytest.raises(ValueError, match="ubound: expected a finite number of at least 0"):
+            visualize_grid(pictures(1), ubound=ubound)
+    with pytest.raises(TypeError, match="ubound: expected a number"):
+        visualize_grid(pictures(1), ubound="255")
 
 
 def history(epochs, iterations=40):

@@ -31,7 +31,8 @@ def plot_grid(
 ) -> Axes:
     """A heat map of a sweep over two options: the loss, say, over learning rates and scales of the initial weights.
 
-    Each cell has the mean over the seeds; one of whose trainings at least one diverged or failed is gray and says so.
+    Each cell has the mean over the seeds; one of whose trainings at least one diverged or failed is gray and says so,
+    and one without trainings is gray.
     A frame marks the best cell: the greatest for ``"score"`` (the smallest, if the sweep's scores are better small),
     else the smallest. Positive values that span a factor of 10 are coloured by their logarithms.
 
@@ -74,7 +75,7 @@ def plot_grid(
     (3, 2)
     >>> axes.figure.savefig("grid.png")
     """
-    table, columns, rows = _means(result, x, y, value)
+    table, columns, rows, words = _means(result, x, y, value)
     axes = axes_of(ax, figsize, (max(5.0, 0.8 * len(columns) + 2.5), max(3.5, 0.6 * len(rows) + 1.5)))
     from matplotlib import colormaps
     from matplotlib.colors import LogNorm, Normalize
@@ -90,12 +91,12 @@ def plot_grid(
     if table.size <= MOST_NUMBERS:
         for (row, column), number in np.ndenumerate(table):
             dark = math.isfinite(number) and (norm(number) > 0.5) == small
-            text = f"{number:.3g}" if math.isfinite(number) else "diverged"
+            text = f"{number:.3g}" if math.isfinite(number) else words.get((row, column), "")
             axes.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
     row, column = np.unravel_index((np.nanargmin if small else np.nanargmax)(table), table.shape)
     axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor="#d95f02", linewidth=2.5))
-    axes.set_xticks(range(len(columns)), [_text(each) for each in columns])
-    axes.set_yticks(range(len(rows)), [_text(each) for each in rows])
+    axes.set_xticks(range(len(columns)), [_text(each) for each in columns], parse_math=False)
+    axes.set_yticks(range(len(rows)), [_text(each) for each in rows], parse_math=False)
     axes.set_xlabel(x.replace("_", " "))
     axes.set_ylabel(y.replace("_", " "))
     seeds = len({trial.seed for trial in result.trials})
@@ -103,8 +104,13 @@ def plot_grid(
     return axes
 
 
-def _means(result: Any, x: str, y: str, value: str) -> tuple[np.ndarray, list[Any], list[Any]]:
-    """The means over the seeds, NaN where one is missing (rows, columns), and the values on both axes in order."""
+def _means(
+    result: Any, x: str, y: str, value: str
+) -> tuple[np.ndarray, list[Any], list[Any], dict[tuple[int, int], str]]:
+    """The means over the seeds, NaN where one is missing (rows, columns), the values on both axes in order, and why.
+
+    Why a place has no mean: one of its trainings diverged, or failed.
+    """
     trials = result.trials
     if not trials:
         raise ValueError("result: expected a sweep with trainings, got one without")
@@ -123,15 +129,19 @@ def _means(result: Any, x: str, y: str, value: str) -> tuple[np.ndarray, list[An
     if value not in known:
         raise ValueError(f"value: expected a number that trainings have, one of {', '.join(known)}; got {value!r:.80}")
     sums, counts = np.zeros((2, len(rows), len(columns)))
+    words: dict[tuple[int, int], str] = {}
     for trial in trials:
         place = _place(rows, trial.options[y]), _place(columns, trial.options[x])
         number = (trial.result or {}).get(value)
-        sums[place] += math.nan if number is None else float(number)
+        number = math.nan if number is None else float(number)
+        if not math.isfinite(number) and words.get(place) != "failed":
+            words[place] = "diverged" if trial.error is None else "failed"
+        sums[place] += number
         counts[place] += 1
     table = np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
     if not np.isfinite(table).any():
         raise ValueError(f"value: expected a number that trainings have, but {value!r} is finite for all seeds of none")
-    return table, columns, rows
+    return table, columns, rows, words
 
 
 def _numbers(trials: Sequence[Any]) -> list[str]:
@@ -169,4 +179,4 @@ def _plain(value: Any) -> Any:
 def _text(value: Any) -> str:
     if isinstance(value, float | np.floating):
         return f"{value:.3g}"
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    return str(value) if value is None or isinstance(value, str | bool) else json.dumps(value, default=str)

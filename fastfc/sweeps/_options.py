@@ -23,7 +23,7 @@ from fastfc.training.options import OPTIONS, check_options
 __all__ = ["Job", "expanded", "jobs_of", "key_of", "plain", "split"]
 
 # Their names until 2020, and what a sweep does itself.
-_NOT_OF_THE_NETWORK = {"self", "seed", "dropout", "use_batchnorm", "legacy"}
+_NOT_OF_THE_NETWORK = {"self", "seed", "rng", "dropout", "use_batchnorm", "legacy"}
 _NETWORK = {
     name: parameter.default
     for name, parameter in inspect.signature(FullyConnectedNet).parameters.items()

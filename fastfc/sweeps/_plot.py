@@ -46,10 +46,12 @@ def _draw_coordinates(axes: Any, result: Any) -> None:
     for x, (_, (_, ticks)) in enumerate(shown):
         axes.axvline(x, color="0.8", zorder=0)
         for text, y in ticks.items():
-            axes.annotate(text, (x, y), fontsize=8, ha="center", va="center", backgroundcolor="white")
+            place = {"ha": "center", "va": "center", "backgroundcolor": "white"}
+            axes.annotate(text, (x, y), fontsize=8, parse_math=False, **place)
     axes.set_xticks(range(len(shown)), [name for name, _ in shown])
     axes.set_yticks([])
-    axes.set_title(f"{len(trials)} trainings")
+    shown_of = "" if len(trials) == len(result.trials) else f"{len(trials)} with a score of "
+    axes.set_title(f"{shown_of}{len(result.trials)} training{'s' if len(result.trials) != 1 else ''}")
 
 
 def _places(values: list[Any]) -> tuple[list[float], dict[str, float]]:
@@ -65,7 +67,7 @@ def _places(values: list[Any]) -> tuple[list[float], dict[str, float]]:
             low, high = int(np.argmin(numbers)), int(np.argmax(numbers))
             labels = {f"{values[i]:.4g}": places[i] for i in (low, high)}
         return places, labels
-    texts = [value if isinstance(value, str) else json.dumps(value) for value in values]
+    texts = list(map(_text, values))
     order = {text: i for i, text in enumerate(sorted(set(texts)))}
     most = max(len(order) - 1, 1)
     return [order[text] / most for text in texts], {text: i / most for text, i in order.items()}
@@ -91,18 +93,26 @@ def _draw_losses(axes: Any, result: Any) -> None:
         if not shown.any():
             continue
         low, middle, high = np.nanquantile(table[:, shown], (0.25, 0.5, 0.75), axis=0)
-        (line,) = axes.plot(epochs[shown], middle, label=label)
+        # A line of one point is none.
+        (line,) = axes.plot(epochs[shown], middle, "o-" if len(middle) == 1 else "-", label=label)
         axes.fill_between(epochs[shown], low, high, color=line.get_color(), alpha=0.2, linewidth=0)
     axes.set_xlabel("epoch")
     axes.set_ylabel("training loss")
     if axes.lines:
-        axes.legend(fontsize=7)
+        for text in axes.legend(fontsize=7).get_texts():
+            text.set_parse_math(False)
+    axes.locator_params(axis="x", integer=True)
 
 
 def _texts(options: list[dict[str, Any]], name: str) -> set[str]:
     """The values of an option, as texts."""
-    return {json.dumps(each.get(name)) for each in options}
+    return {_text(each.get(name)) for each in options}
+
+
+def _text(value: Any) -> str:
+    """A value as Python or a command line writes it, words without quotation marks."""
+    return str(value) if value is None or isinstance(value, (str, bool)) else json.dumps(value)
 
 
 def _label(options: dict[str, Any], names: list[str]) -> str:
-    return ", ".join(f"{name}={json.dumps(options.get(name))}" for name in names) or "all seeds"
+    return ", ".join(f"{name}={_text(options.get(name))}" for name in names) or "all seeds"
