@@ -125,9 +125,9 @@ def _means(
     if varying:
         raise ValueError(f"result: expected a sweep over {x} and {y} alone, but {', '.join(varying)} vary too")
     columns, rows = (_ordered([trial.options[name] for trial in trials]) for name in (x, y))
-    known = _numbers(trials)
-    if value not in known:
-        raise ValueError(f"value: expected a number that trainings have, one of {', '.join(known)}; got {value!r:.80}")
+    numbers = _numbers(trials)
+    if value not in numbers:
+        raise ValueError(f"value: expected a number that trainings have, one of {', '.join(numbers)}; got {value!r:.80}")
     sums, counts = np.zeros((2, len(rows), len(columns)))
     words: dict[tuple[int, int], str] = {}
     for trial in trials:
