@@ -127,7 +127,8 @@ def _means(
     columns, rows = (_ordered([trial.options[name] for trial in trials]) for name in (x, y))
     numbers = _numbers(trials)
     if value not in numbers:
-        raise ValueError(f"value: expected a number that trainings have, one of {', '.join(numbers)}; got {value!r:.80}")
+        known = ", ".join(numbers)
+        raise ValueError(f"value: expected a number that trainings have, one of {known}; got {value!r:.80}")
     sums, counts = np.zeros((2, len(rows), len(columns)))
     words: dict[tuple[int, int], str] = {}
     for trial in trials:
