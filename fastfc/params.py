@@ -150,6 +150,14 @@ def _rebuild(
 
 def aligned_zeros(size: int, dtype: np.dtype) -> np.ndarray:
     """Zeros (size,) that start on a cache line."""
-    memory = np.zeros(size * dtype.itemsize + _ALIGNMENT, np.uint8)
+    return _aligned(np.zeros(size * dtype.itemsize + _ALIGNMENT, np.uint8), size, dtype)
+
+
+def aligned_empty(size: int, dtype: np.dtype) -> np.ndarray:
+    """The same with any values."""
+    return _aligned(np.empty(size * dtype.itemsize + _ALIGNMENT, np.uint8), size, dtype)
+
+
+def _aligned(memory: np.ndarray, size: int, dtype: np.dtype) -> np.ndarray:
     start = -memory.__array_interface__["data"][0] % _ALIGNMENT
     return memory[start : start + size * dtype.itemsize].view(dtype)

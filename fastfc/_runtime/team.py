@@ -73,12 +73,18 @@ class _Worker:
                 return
             silent = 0
             job(self)
+            # It holds the memory of a run.
+            job = None
 
-    def leave(self, team: "Team", left: SimpleQueue) -> None:
+    def leave(self, team: "Team") -> None:
         """Work for others from now on, if it still works for the team."""
         if self.team is team:
             self.team = None
             _idle.append(self)
+
+    def leave_and_tell(self, team: "Team", left: SimpleQueue) -> None:
+        """The same as a job, which comes after the one that the thread has."""
+        self.leave(team)
         left.put(None)
 
 
@@ -119,6 +125,8 @@ class Team:
         self.barrier = new_barrier()
         self._workers: list[_Worker] = []
         self._done: SimpleQueue = SimpleQueue()
+        # Whether a thread may have something to do, or not be there.
+        self._busy = False
         self._process = os.getpid()
 
     def __enter__(self) -> "Team":
@@ -130,7 +138,7 @@ class Team:
             raise
 
     def _start(self) -> None:
-        self._workers, self._done, self._process = [], SimpleQueue(), os.getpid()
+        self._workers, self._done, self._process, self._busy = [], SimpleQueue(), os.getpid(), True
         new = []
         for index in range(1, self.threads):
             if not self._hire():
@@ -143,6 +151,7 @@ class Team:
             error = launched.get()
             if error is not None:
                 raise error
+        self._busy = False
 
     def _hire(self) -> bool:
         """Take an idle thread, if there is one; interrupted half way, it would neither be idle nor have a team."""
@@ -170,9 +179,14 @@ class Team:
     def __exit__(self, *_: object) -> None:
         """Dismiss the threads and wait until they have left; doing it twice is doing it once."""
         dismiss(self.barrier)
+        if not self._busy and self._process == os.getpid():
+            # They wait for a job: to wake each of them, and wait for it, takes as long as many steps.
+            for worker in self._workers:
+                worker.leave(self)
+            return
         leaving: list[tuple[_Worker, SimpleQueue]] = [(worker, SimpleQueue()) for worker in self._workers]
         for worker, left in leaving:
-            worker.jobs.put(functools.partial(_Worker.leave, team=self, left=left))
+            worker.jobs.put(functools.partial(_Worker.leave_and_tell, team=self, left=left))
         for worker, left in leaving:
             # After an interrupt a thread may be about to start; it finds the job and leaves.
             while worker.thread.is_alive():
@@ -185,10 +199,12 @@ class Team:
         if self._process != os.getpid():
             # A child process has the caller only, not the threads that it was forked beside.
             self._start()
+        self._busy = True
         for index, worker in enumerate(self._workers, start=1):
             worker.jobs.put(functools.partial(self._run, function, index, self._done))
         function(0)
         errors = [self._done.get() for _ in self._workers]
+        self._busy = False
         for error in errors:
             if error is not None:
                 raise error

@@ -101,9 +101,9 @@ def _pass_routine(module, real, described, scalars):
     function, builder = routine(module, name, [WORD] * 2 + [real.as_pointer()] * pointers + [real] * scalars)
     rows, d, *arrays = function.args[: 2 + pointers]
     following = iter(arrays)
-    grouped_arrays = [list(itertools.islice(following, size)) for size in groups]
+    columns, sums, factors, matrices = (list(itertools.islice(following, size)) for size in groups)
     reals = [splat(builder, value, lanes) for value in function.args[2 + pointers :]]
-    operands = _Operands(kind, d, *grouped_arrays, reals)
+    operands = _Operands(kind, d, columns, sums, factors, matrices, reals)
     whole = ir.Constant(ir.VectorType(FLAG, lanes), [1] * lanes)
     group = VECTORS.max_vectors * lanes
     grouped = builder.sub(d, builder.srem(d, WORD(group)))

@@ -1,7 +1,6 @@
 """Making the memory of a run: from a network, its rule and its data to records and buffers."""
 
 from collections.abc import Callable, Iterator, Mapping
-from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -10,25 +9,22 @@ import numpy as np
 from fastfc import optim
 from fastfc._arguments import checked_reg
 from fastfc._layer_arguments import checked_dropout_param
-from fastfc._runtime.constants import PACKING_SIZE, keep_threshold
-from fastfc._runtime.record import Buffer, Part, Table
+from fastfc._runtime.constants import keep_threshold
+from fastfc._runtime.record import Buffer, Table
 from fastfc._runtime.team import new_barrier
 from fastfc.ops import rules
 from fastfc.ops.activations import ACTIVATIONS
 from fastfc.ops.losses import LOSSES
-from fastfc.ops.rules import MOST_HYPERPARAMETERS, NOTES, Rule
+from fastfc.ops.rules import MOST_HYPERPARAMETERS, Rule
 from fastfc.params import aligned_zeros
 from fastfc.training.compiling import address
+from fastfc.training.layout import layout, parts_of
 from fastfc.training.memory import (
     DROPOUT,
-    GRADIENTS,
     KINDS,
     NORMS,
     PARAMETERS,
     RELU,
-    STREAM,
-    STREAM_ROOM,
-    SUMS,
     Examples,
     Layer,
     Parameter,
@@ -37,33 +33,12 @@ from fastfc.training.memory import (
     Thread,
 )
 from fastfc.training.network import Network
-from fastfc.training.splitting import row_size, rows_of_chunk, splits_features, sums_gradients_by_rows
+from fastfc.training.splitting import splits_features, sums_gradients_by_rows
 
 #: The functions by which Solvers know the package's rules -> their records.
 RULES: dict[Callable, Rule] = {getattr(optim, name): rule for name, rule in rules.RULES.items()}
 
 _ADJACENT = _NO_ORDER = np.zeros(0, np.int64)
-
-
-class _Sizes:
-    """The sizes of the parts of a buffer, each on cache lines of its own."""
-
-    def __init__(self, dtype: np.dtype) -> None:
-        self._line = 64 // dtype.itemsize
-        self._dtype = dtype
-        self._parts: list[tuple[int, int]] = []
-        self._end = 0
-
-    def reserve(self, size: int, space: int = 0) -> int:
-        """The number of a new part of `size` values, which takes `space` values if that is more."""
-        self._parts.append((self._end, size))
-        self._end += -(-max(size, space) // self._line) * self._line
-        return len(self._parts) - 1
-
-    def parts(self) -> list[Part]:
-        """All parts, zeros."""
-        part = Buffer(aligned_zeros(self._end, self._dtype)).part
-        return [part(start, size) for start, size in self._parts]
 
 
 def make_plan(
@@ -83,52 +58,18 @@ def make_plan(
     random stream are zeros, to be filled in. There is neither dropout nor an L2 penalty before
     :func:`set_training_options`, and nothing may run it before :func:`set_kernels`. Without a rule it cannot update.
     """
-    dtype, dims = np.dtype(model.dtype), model.dims
+    dtype, dims = np.dtype(model.dtype), tuple(model.dims)
     depth, widths = len(dims) - 1, dims[1:]
-    chunk_rows = [rows_of_chunk(-(-d // threads), d_out) for d, d_out in pairwise(dims)]
     by_features = splits_features(batch, dims, threads)
     by_rows = sums_gradients_by_rows(model, batch, threads) and not by_features
-    computed = dims[:-1] if by_rows else chunk_rows
-    chunk = max(rows * d_out for rows, d_out in zip(computed, widths, strict=True))
-    x_row = row_size(dims[0], dtype.itemsize)
-    normalized = [model.normalization is not None and i < depth - 1 for i in range(depth)]
-    sloped = [model.activation != "relu" and i < depth - 1 for i in range(depth)]
-
-    # The order is that in which a step comes across the parts.
-    reals = _Sizes(dtype)
-    x, mean, rest, scale = (reals.reserve(size) for size in (batch * x_row, dims[0], dims[0], dims[0]))
-    # Threads that do not meet at each layer may be at any two of them.
-    gradients = [reals.reserve(batch * max(widths)) for _ in range(depth if by_rows else GRADIENTS)]
-    first_sums = [reals.reserve(batch * dims[1] if by_features else 0) for _ in range(threads)]
-    row_inv_std = [reals.reserve(batch) for _ in range(depth)]
-    chunks = [reals.reserve(chunk) for _ in range(threads)]
-    packing = [reals.reserve(PACKING_SIZE) for _ in range(threads)]
-    shares = [
-        [
-            {name: reals.reserve(d if name != "dW" else d_in * d if by_rows or d == 1 else 0) for name in Share.fields}
-            for d_in, d in pairwise(dims)
-        ]
-        for _ in range(threads)
-    ]
-    x_hat = [reals.reserve(batch * d if normal else 0) for d, normal in zip(widths, normalized, strict=True)]
-    out = [reals.reserve(batch * d) for d in widths]
-    slope = [reals.reserve(batch * d if kept else 0) for d, kept in zip(widths, sloped, strict=True)]
-    running = [(reals.reserve(d), reals.reserve(d)) for d in widths]
-    words, numbers, integers = (_Sizes(np.dtype(kind)) for kind in (np.uint32, np.float64, np.int64))
-    kinds = depth * len(PARAMETERS)
-    streams = [words.reserve(STREAM, STREAM_ROOM) for _ in range(threads)]
-    seeded_stream = words.reserve(STREAM)
-    sums = [
-        [numbers.reserve(size) for size in (3 * SUMS, NOTES, kinds * MOST_HYPERPARAMETERS, kinds)]
-        for _ in range(threads)
-    ]
-    indices = [integers.reserve(batch) for _ in range(threads)]
-    real, word, float64, integer = reals.parts(), words.parts(), numbers.parts(), integers.parts()
+    normalized, sloped = model.normalization is not None, model.activation != "relu"
+    of = layout(dims, dtype, batch, threads, normalized, sloped, by_features, by_rows)
+    real, scratch, word, float64, integer = (parts_of(space) for space in of.spaces)
 
     stores_gradients = stores_gradients or accumulates
     gradients_of_all = aligned_zeros(model.params.flat.size if stores_gradients else 0, dtype)
     parameters = _parameters(model, rule, gradients_of_all)
-    outputs = [real[i] for i in out]
+    outputs = [real[i] for i in of.out]
     layers = Table(
         Layer,
         dtype,
@@ -136,17 +77,17 @@ def make_plan(
             {
                 "d_in": dims[i],
                 "d_out": d,
-                "in_row": x_row if i == 0 else dims[i],
-                "chunk_rows": chunk_rows[i],
+                "in_row": of.x_row if i == 0 else dims[i],
+                "chunk_rows": of.chunk_rows[i],
                 **parameters[i],
-                "x": real[x] if i == 0 else outputs[i - 1],
-                "x_hat": real[x_hat[i]] if normalized[i] else outputs[i],
+                "x": real[of.x] if i == 0 else outputs[i - 1],
+                "x_hat": real[of.x_hat[i]] if normalized and i < depth - 1 else outputs[i],
                 "out": outputs[i],
-                "slope": real[slope[i]],
-                "dout": (*real[gradients[i % len(gradients)]][:3], batch * d),
-                "row_inv_std": real[row_inv_std[i]],
-                "running_mean": real[running[i][0]],
-                "running_var": real[running[i][1]],
+                "slope": real[of.slope[i]],
+                "dout": (*real[of.gradients[i % len(of.gradients)]][:3], batch * d),
+                "row_inv_std": real[of.row_inv_std[i]],
+                "running_mean": real[of.running[i][0]],
+                "running_var": real[of.running[i][1]],
                 "eps": 0,
                 "momentum": 0,
             }
@@ -162,17 +103,17 @@ def make_plan(
                 "index": t,
                 "first": rows[t],
                 "end": rows[t + 1],
-                "indices": integer[indices[t]],
-                "stream": word[streams[t]],
-                "sums": float64[sums[t][0]],
-                "notes": float64[sums[t][1]],
-                "hyperparameters": float64[sums[t][2]],
-                "rates": float64[sums[t][3]],
+                "indices": integer[of.indices[t]],
+                "stream": word[of.streams[t]],
+                "sums": float64[of.sums[t][0]],
+                "notes": float64[of.sums[t][1]],
+                "hyperparameters": float64[of.sums[t][2]],
+                "rates": float64[of.sums[t][3]],
                 "order": _NO_ORDER,
-                "first_sums": real[first_sums[t]],
-                "gradient_chunk": real[chunks[t]],
-                "packing_buffer": real[packing[t]],
-                "shares": Table(Share, dtype, [{name: real[k] for name, k in of.items()} for of in shares[t]]),
+                "first_sums": real[of.first_sums[t]],
+                "gradient_chunk": real[of.chunks[t]],
+                "packing_buffer": scratch[of.packing[t]],
+                "shares": Table(Share, dtype, [{name: real[k] for name, k in share} for share in of.shares[t]]),
             }
             for t in range(threads)
         ],
@@ -205,10 +146,10 @@ def make_plan(
         loss_scale=1,
         max_value=0,
         max_norm=0,
-        input_mean=real[mean],
-        input_mean_rest=real[rest],
-        input_scale=real[scale],
-        seeded_stream=word[seeded_stream],
+        input_mean=real[of.mean],
+        input_mean_rest=real[of.rest],
+        input_scale=real[of.scale],
+        seeded_stream=word[of.seeded_stream],
         layers=layers,
         threads=of_threads,
         barrier=new_barrier() if barrier is None else barrier,
