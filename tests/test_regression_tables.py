@@ -120,6 +120,14 @@ def test_a_target_without_variation(capsys):
     assert "column 'price' is 2.5 in each row" in error_of(capsys, "train", "--data", path)
 
 
+@pytest.mark.parametrize("size", [1e300, 1e-300])
+def test_a_target_whose_squares_are_beyond_float64(size, capsys):
+    X = np.random.RandomState(0).standard_normal((40, 2))
+    path = write("beyond.csv", X, size * (1 + np.arange(40) / 4))
+    expected = "target: expected numbers that differ, with squares within float64, got "
+    assert expected in error_of(capsys, "train", "--data", path)
+
+
 def test_task_is_for_tables(capsys):
     assert "task='regression'" in error_of(capsys, "train", "--task", "regression")
 

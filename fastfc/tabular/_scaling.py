@@ -29,13 +29,15 @@ class TargetScale:
 
     @classmethod
     def of(cls, data: dict[str, Any]) -> "TargetScale":
-        """The scale of a data set's targets; ValueError if they are all the same, or too large."""
+        """The scale of a data set's targets; ValueError if they have no deviation in float64."""
         if "class_names" in data:
             return cls()
         y = data["y_train"]
-        scale = cls(float(y.mean()), float(y.std()))
+        with np.errstate(over="ignore", invalid="ignore"):
+            scale = cls(float(y.mean()), float(y.std()))
         if not 0 < scale.deviation < np.inf:
-            raise ValueError("the numbers to predict are all the same, or too large")
+            got = f"{y.min():g} to {y.max():g}"
+            raise ValueError(f"target: expected numbers that differ, with squares within float64, got {got}")
         return scale
 
     def warning(self, dtype: Any) -> str | None:
