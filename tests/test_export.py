@@ -286,6 +286,8 @@ def test_errors():
         export(net, "net.py", input_dtype="float32")
     with pytest.raises(ValueError, match="path: expected a name of letters"):
         export(net, 'a"b.c')
+    with pytest.raises(ValueError, match=r"path: expected another name than 'math', as the C library has .* math\.h"):
+        export(net, "math.c")
     with pytest.raises(FileNotFoundError):
         export(net, "absent/net.py")
     net.params["W2"][1, 1] = np.nan

@@ -353,6 +353,15 @@ def test_a_file_is_the_same_network(file, normalization, dtype):
 
 
 @pytest.mark.parametrize("file", FILES)
+def test_a_standardization_of_longer_numbers(file):
+    net = make_net()
+    net.input_mean = np.asarray(net.input_mean, np.longdouble)
+    export(net, needed(file))
+    assert load_exported(file).input_mean.dtype == np.float64
+    np.testing.assert_array_equal(load_exported(file).input_mean, net.input_mean)
+
+
+@pytest.mark.parametrize("file", FILES)
 def test_files_of_other_networks(file):
     untrained = FullyConnectedNet([3], 4, 2, normalization="batchnorm", seed=3, dropout_keep_ratio=0.5, reg=0.1)
     untrained.input_scale, untrained.input_mean = 0.5, np.arange(4).reshape(2, 2)

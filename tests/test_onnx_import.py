@@ -238,6 +238,28 @@ def test_means_of_zero():
 
 
 @pytest.mark.parametrize("link", [None, "Sigmoid"])
+def test_names_of_yes_and_no(link):
+    writer = Writer().affine(4, 5).add("Tanh").affine(5, 1, 1)
+    if link is not None:
+        writer.add(link)
+    writer.add("Greater", np.float32(0 if link is None else 0.5)).add("Cast", to=onnx.TensorProto.INT64)
+    writer.add("Squeeze", np.array([1]))
+    writer.constants.append(helper.make_tensor("classes", onnx.TensorProto.STRING, [2], [b"no", b"yes"]))
+    net = from_onnx(writer.add("Gather", before=["classes"]).save())
+    assert net.class_names == ["no", "yes"]
+    (label,) = run("other.onnx")
+    assert [net.class_names[i] for i in net.predict(X())] == [str(name) for name in label]
+
+
+@pytest.mark.parametrize(
+    ("link", "outputs", "classes"), [("Softmax", 3, [3, 4]), (None, 2, [3, 4, 5]), ("Sigmoid", 1, [1])]
+)
+def test_another_number_of_labels_than_of_classes(link, outputs, classes):
+    with pytest.raises(ValueError, match=f"expected {max(outputs, 2)} labels, one for each class, got {len(classes)}"):
+        from_onnx(labelled(link, outputs, classes))
+
+
+@pytest.mark.parametrize("link", [None, "Sigmoid"])
 def test_yes_and_no(link):
     """A single output says yes above 0, or above a probability of a half."""
     writer = Writer().affine(4, 5).add("Tanh").affine(5, 1, 1)
@@ -262,6 +284,17 @@ def test_one_output_is_no_softmax_of_one():
     for loss in ("softmax", "svm"):
         with pytest.raises(ValueError, match=f"loss: expected one for a single output, .* got '{loss}'"):
             from_onnx(path, loss=loss)
+
+
+@pytest.mark.parametrize(("first", "second"), [("Softmax", "Greater"), ("Exp", "Greater"), ("Sigmoid", "ArgMax")])
+def test_labels_that_contradict_the_function_of_the_scores(first, second):
+    writer = Writer().affine(4, 3)
+    scores = writer.current
+    outputs = [writer.add(first).current]
+    writer.current = scores
+    writer.add("Greater", np.float32(0)) if second == "Greater" else writer.add("ArgMax", axis=1)
+    with pytest.raises(ValueError, match=f"labels by the function [a-z]+ of 3 scores, got {second}"):
+        from_onnx(writer.save(outputs=[*outputs, writer.current]))
 
 
 def test_two_functions_of_the_scores():
@@ -314,6 +347,7 @@ ONES = np.ones(5, np.float32)
         (lambda w: w.affine(4, 3).add("Sigmoid").add("ArgMax", axis=1), "got another 'ArgMax'"),
         (lambda w: w.affine(4, 1).add("ArgMax", axis=1), "got another 'ArgMax'"),
         (lambda w: w.affine(4, 3).add("Gather", np.array([2, 0]), axis=1), "got another 'Gather'"),
+        (lambda w: w.affine(4, 3).add("Greater", np.float32(0)).add("Gather", before=["c0"]), "got another 'Gather'"),
         (lambda w: w.affine(4, 3).add("Reshape", np.array([3, -1])), "got another 'Reshape'"),
         (lambda w: w.affine(4, 3).add("Reshape", np.array([-1])), "got another 'Reshape'"),
         (lambda w: w.affine(4, 3).add("Cast", to=onnx.TensorProto.INT64), "got another 'Cast'"),

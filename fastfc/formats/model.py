@@ -59,7 +59,9 @@ def packed(model: DescribedNetwork) -> dict[str, np.ndarray]:
     for key in ("input_mean", "input_scale"):
         if getattr(model, key) is not None:
             model.per_feature(key, (model.dims[0],))
-            arrays[key] = np.asarray(getattr(model, key))
+            array = np.asarray(getattr(model, key))
+            # No file holds longer numbers, and none are computed with.
+            arrays[key] = array if array.dtype.itemsize <= 8 else array.astype(np.float64)
     options["arrays"] = list(arrays)
     return {"options": np.array(json.dumps(options, default=int)), **arrays}
 

@@ -215,7 +215,9 @@ def _head(d: Description, name: str) -> str:
 
 
 def _included(name: str) -> str:
-    """A header's name is no string literal: it has no escapes."""
+    """A header's name is no string literal: it has no escapes. Where one is called math.h, <math.h> may be it."""
+    if name.lower() in ("math", "stddef"):
+        raise ValueError(f"path: expected another name than {name!r}, as the C library has a header {name.lower()}.h")
     if not re.fullmatch(r"[\w .+@=,-]+", name, re.ASCII):
         raise ValueError(f"path: expected a name of letters, digits and ._-+, which C can include, got {name!r}")
     return f'"{name}.h"'

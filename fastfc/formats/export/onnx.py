@@ -247,8 +247,9 @@ def from_onnx(path: str | os.PathLike[str], *, loss: str | None = None) -> Fully
     path : path-like
     loss : str, optional
         As for :class:`fastfc.FullyConnectedNet`. By default that of the operator after the last layer: ``"softmax"``,
-        ``"logistic"`` for Sigmoid, ``"poisson"`` for Exp; ``"svm"`` where labels are made of the scores alone, and
-        ``"squared"`` where the scores are the output. A classifier that gives scores only needs ``loss="softmax"``.
+        ``"logistic"`` for Sigmoid, ``"poisson"`` for Exp; where labels are made of the scores alone, ``"svm"`` for
+        ArgMax and ``"logistic"`` for Greater; and ``"squared"`` where the scores are the output. A classifier that
+        gives scores only needs ``loss="softmax"``.
 
     Returns
     -------

@@ -40,8 +40,6 @@ _LONGEST_WAY = max(map(len, _PRODUCTS))
 _MOST_NODES = 5_000
 #: Function of the last layer -> the loss of networks that predict by it.
 _LOSSES = {"softmax": "softmax", "logistic": "logistic", "exp": "poisson"}
-#: Operator that makes labels of scores alone -> the same.
-_LOSSES_OF_LABELS = {"ArgMax": "svm", "Greater": "logistic", None: "squared"}
 
 
 @dataclass
@@ -183,8 +181,12 @@ class _Chain:
             )
         if not self.put_out & {*self.scores, *made.found}:
             raise ValueError(f"expected an output made of the last layer's scores, got {sorted(self.put_out)!r:.80}")
-        if made.labels == "ArgMax" and (made.link == "exp" or (made.link == "logistic" and columns > 1)):
-            raise ValueError(f"expected no ArgMax beside {columns} outputs of which each is {made.link}")
+        contradiction = made.contradiction(columns)
+        if contradiction is not None:
+            raise ValueError(f"expected labels by the function {made.link} of {columns} scores, got {contradiction}")
+        if "Greater" in made.labels:
+            # Yes is a probability above a half.
+            made.link = "logistic"
         return made
 
     def _refuse(self, node: Any) -> NoReturn:
@@ -353,7 +355,7 @@ def _made(chain: _Chain, outputs: Outputs, loss: str | None) -> FullyConnectedNe
     if loss is None and link is not None:
         loss = _LOSSES[link]
     if loss is None:
-        loss = _LOSSES_OF_LABELS[outputs.labels]
+        loss = "svm" if outputs.labels else "squared"
     kinds = {(layer.normalization, layer.activation or "identity") for layer in hidden} or {(None, "relu")}
     if len(kinds) > 1:
         raise ValueError(
@@ -370,7 +372,9 @@ def _made(chain: _Chain, outputs: Outputs, loss: str | None) -> FullyConnectedNe
     for layer, param in zip(hidden, net.bn_params, strict=False):
         param.update({name: float(value) for name, value in layer.numbers.items()})
     net.input_mean, net.input_scale = (_entrance(array, net.dims[0]) for array in (chain.mean, chain.scale))
-    if classes is not None and len(classes) == net.dims[-1]:
+    if classes is not None and net.dims[-1] > 1:
+        if len(classes) != net.dims[-1]:
+            raise ValueError(f"expected {net.dims[-1]} labels, one for each class, got {len(classes)}")
         net.class_names = [str(name) for name in classes]
     return net
 

@@ -29,14 +29,14 @@ class Outputs:
     ----------
     link : str or None
         The function of the scores, ``"softmax"``, ``"logistic"`` or ``"exp"``.
-    labels : str or None
-        The operator that makes labels, ``"ArgMax"`` or ``"Greater"``.
+    labels : set of str
+        The operators that make labels, ``"ArgMax"`` and ``"Greater"``.
     """
 
     constants: dict[str, NDArray[Any]]
     kinds: Any
     link: str | None
-    labels: str | None = None
+    labels: set[str] = field(default_factory=set)
     found: dict[str, tuple[str, int]] = field(default_factory=dict)
 
     def take(self, node: Any, attributes: dict[str, Any]) -> bool:
@@ -51,6 +51,13 @@ class Outputs:
         if made is not None:
             self.found[node.output[0]] = made
         return made is not None
+
+    def contradiction(self, columns: int) -> str | None:
+        """The operator that makes labels as a network with this function of its scores does not."""
+        several = self.link == "exp" or (self.link == "logistic" and columns > 1)
+        if "ArgMax" in self.labels and (several or (self.link is None and "Greater" in self.labels)):
+            return "ArgMax"
+        return "Greater" if "Greater" in self.labels and self.link in ("softmax", "exp") else None
 
     def _constant(self, node: Any, place: int) -> NDArray[Any] | None:
         return self.constants.get(node.input[place]) if place < len(node.input) else None
@@ -81,7 +88,7 @@ def _argmax(o: Outputs, node: Any, attributes: dict[str, Any], kind: str, column
         return None
     if attributes.get("axis", 0) not in (1, -1) or attributes.get("select_last_index", 0):
         return None
-    o.labels = "ArgMax"
+    o.labels.add("ArgMax")
     return "index", 1
 
 
@@ -89,7 +96,7 @@ def _greater(o: Outputs, node: Any, attributes: dict[str, Any], kind: str, colum
     threshold = o._constant(node, 1)
     if kind not in _THRESHOLDS or threshold is None or not np.all(threshold == _THRESHOLDS[kind]):
         return None
-    o.labels = "Greater"
+    o.labels.add("Greater")
     return "index", columns
 
 
@@ -105,7 +112,7 @@ def _both(o: Outputs, node: Any, attributes: dict[str, Any], kind: str, columns:
 
 def _chosen(o: Outputs, node: Any, attributes: dict[str, Any], kind: str, columns: int) -> _Made:
     """Labels by their indices; columns by theirs would be other scores."""
-    return ("label", columns) if kind == "index" and o._constant(node, 0) is not None else None
+    return ("label", 1) if kind == "index" and columns == 1 and o._constant(node, 0) is not None else None
 
 
 def _reshape(o: Outputs, node: Any, attributes: dict[str, Any], kind: str, columns: int) -> _Made:
