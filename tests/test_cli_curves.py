@@ -80,6 +80,14 @@ def test_columns_without_a_terminal(tmp_path):
     assert columns_of(object()) == 80
 
 
+def test_a_terminal_that_does_not_know_its_columns():
+    pty = pytest.importorskip("pty")
+    leader, follower = pty.openpty()
+    with open(leader, "rb"), open(follower, "w", encoding="utf-8") as stream:
+        assert os.get_terminal_size(follower).columns == 0
+        assert columns_of(stream) == 80
+
+
 @pytest.fixture
 def npz(tmp_path):
     rng = np.random.default_rng(0)

@@ -80,7 +80,8 @@ def levels_of(stream: Any) -> str:
 def columns_of(stream: Any) -> int:
     """The width of a stream's terminal in characters; 80 if it does not say."""
     try:
-        return os.get_terminal_size(stream.fileno()).columns
+        # Some terminals say 0 for what they do not know.
+        return os.get_terminal_size(stream.fileno()).columns or 80
     except (OSError, ValueError, AttributeError):
         return 80
 
