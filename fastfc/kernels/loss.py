@@ -8,8 +8,8 @@ from numba.core import types
 
 from fastfc.kernels.compiler.jit import glue, inline, kernel, reassociated
 from fastfc.kernels.compiler.standalone import Alternatives
-from fastfc.kernels.lowering.math import assign, exp, log1p
-from fastfc.kernels.lowering.views import array_at, flat, pointer_to, vector
+from fastfc.kernels.lowering.math import assign, exp, log1p, sum_of
+from fastfc.kernels.lowering.views import array_at, flat, matrix, pointer_to, vector
 from fastfc.ops.losses import LOSSES
 
 
@@ -60,34 +60,44 @@ def l2_penalty(w, dw, reg):
     return w.dtype.type(_l2(dw.reshape(-1), w.reshape(-1), reg))
 
 
+# Values of rows whose exponentials are taken at once: those of short rows fill vectors, all are in the nearest cache.
+_AT_ONCE = 1024
+
+
 @reassociated
-def _exponentials(out, x):
-    """Overwrites out (C,) with exp(x - max(x)); returns its sum and max(x)."""
+def _largest(x):
+    """The largest of x (C,). NaN never wins here, but a sum of exponentials becomes NaN by it."""
     largest = x[0]
     for j in range(1, x.size):
-        # NaN never wins here, but it makes the sum below NaN.
         largest = x[j] if x[j] > largest else largest
-    total = x.dtype.type(0)
-    for j in range(x.size):
-        out[j] = exp(x[j] - largest)
-        total += out[j]
-    return total, largest
+    return largest
 
 
 @inline
-def softmax_row(dx, x, label, share):
-    """Overwrites dx (C,) with share * (softmax(x) - onehot(label)); returns two parts of the row's loss, in float64.
-
-    The loss is ``rest + log(total)``, with a total of at least 1.
-    """
-    share = x.dtype.type(share)
-    total, largest = _exponentials(dx, x)
-    factor = share / total
+def _shift(out, x):
+    """Overwrites out (C,) with x - max(x)."""
+    largest = _largest(x)
     for j in range(x.size):
-        dx[j] *= factor
-    dx[label] -= share
-    # In this order: (log(total) + largest) - correct would lose the loss in a large score.
-    return np.float64(largest - x[label]), np.float64(total)
+        out[j] = x[j] - largest
+
+
+@inline
+def _exponentiate(x):
+    """Overwrites x (n,), at most 0, with its exponentials."""
+    for i in range(x.size):
+        x[i] = exp(x[i])
+
+
+@inline
+def softmax_scores(out, x):
+    """Overwrites rows out (rows, C) with softmax(x) of each."""
+    for i in range(x.shape[0]):
+        _shift(out[i], x[i])
+    _exponentiate(flat(out))
+    for i in range(x.shape[0]):
+        total = sum_of(out[i])
+        for j in range(x.shape[1]):
+            out[i, j] /= total
 
 
 @inline
@@ -100,14 +110,6 @@ def _smooth(dx, x, label, share, smoothing):
         dx[j] -= x.dtype.type(share * smoothing / x.size)
     dx[label] += x.dtype.type(share * smoothing)
     return smoothing * mean / x.size
-
-
-@inline
-def softmax_scores(out, x):
-    """Overwrites out (C,) with softmax(x)."""
-    total, _ = _exponentials(out, x)
-    for j in range(x.size):
-        out[j] /= total
 
 
 @inline
@@ -237,36 +239,54 @@ _LARGE = 1e200
 
 
 @glue
-def label_row(code, dx, x, label, share, parameter):
-    """Overwrites dx (C,) with share times the gradient of softmax's or the multiclass hinge's loss.
-
-    The loss is ``rest + log(total)`` of what it returns.
-    """
-    if code != _SOFTMAX:
-        return svm_row(dx, x, label, share), 1.0
-    rest, total = softmax_row(dx, x, label, share)
-    if parameter != 0:
-        rest += _smooth(dx, x, label, share, parameter)
-    return rest, total
-
-
-@glue
 def label_rows(code, dx, x, y, examples, weights, total, n, parameter):
     """The sum of the losses of rows x (rows, C), each times its weight, and its gradient in dx.
 
     Labels y (N,) and weights (N,), as :func:`weight_of_row` takes them, are of all examples, of which `examples`
-    (rows,) are the rows'. A sum of logarithms is the logarithm of a product: one takes as long as the rest of a short
-    row.
+    (rows,) are the rows'. The loss is softmax's, with `parameter` its label smoothing, or the multiclass hinge's.
+    """
+    loss, rows, classes = 0.0, x.shape[0], x.shape[1]
+    if code == _SOFTMAX:
+        at_once = max(1, _AT_ONCE // classes)
+        for first in range(0, rows, at_once):
+            count = min(at_once, rows - first)
+            of_dx = matrix(flat(dx), first * classes, count, classes)
+            of_x = matrix(flat(x), first * classes, count, classes)
+            of_examples = vector(examples, first, count)
+            loss += _softmax_rows(of_dx, of_x, y, of_examples, weights, total, n, parameter)
+        return loss
+    for i in range(rows):
+        weight = weight_of_row(weights, examples[i], total, n)
+        loss += weight * svm_row(dx[i], x[i], y[examples[i]], weight / n)
+    return loss
+
+
+@glue
+def _softmax_rows(dx, x, y, examples, weights, total, n, smoothing):
+    """:func:`label_rows` for the loss of softmax, and few rows.
+
+    A row's loss is ``max(x) - x[label] + log(sum of its exponentials)``: in another order a large score would lose it.
+    A sum of logarithms is the logarithm of a product: one takes as long as the rest of a short row.
     """
     loss, product = 0.0, 1.0
     for i in range(x.shape[0]):
-        weight = weight_of_row(weights, examples[i], total, n)
-        rest, factor = label_row(code, dx[i], x[i], y[examples[i]], weight / n, parameter)
-        loss += weight * rest
+        _shift(dx[i], x[i])
+        loss -= weight_of_row(weights, examples[i], total, n) * np.float64(dx[i, y[examples[i]]])
+    _exponentiate(flat(dx))
+    for i in range(x.shape[0]):
+        label, weight = y[examples[i]], weight_of_row(weights, examples[i], total, n)
+        share = x.dtype.type(weight / n)
+        exponentials = sum_of(dx[i])
+        factor = share / exponentials
+        for j in range(x.shape[1]):
+            dx[i, j] *= factor
+        dx[i, label] -= share
+        if smoothing != 0:
+            loss += weight * _smooth(dx[i], x[i], label, weight / n, smoothing)
         if weights.size > 0:
-            loss += weight * np.log(factor)
+            loss += weight * np.log(np.float64(exponentials))
             continue
-        product *= factor
+        product *= np.float64(exponentials)
         if product > _LARGE:
             loss += np.log(product)
             product = 1.0

@@ -43,15 +43,14 @@ def predict_rows(whole, thread, job):
             _hidden_test(plan, thread, index, rows)
         out = rows_of(output.out, thread.first, rows, output.d_out)
         affine_rows(thread, output, out, thread.first, rows, False)
-        for i in range(rows):
-            if predictions.size > 0:
-                predictions[start + i] = _argmax(out[i])
-            if scores.size > 0:
-                row = vector(scores, (start + i) * output.d_out, output.d_out)
-                if job.softmax:
-                    softmax_scores(row, out[i])
-                else:
-                    assign(row, out[i])
+        for i in range(rows if predictions.size > 0 else 0):
+            predictions[start + i] = _argmax(out[i])
+        if scores.size > 0:
+            of_rows = rows_of(scores, start, rows, output.d_out)
+            if job.softmax:
+                softmax_scores(of_rows, out)
+            else:
+                assign(flat(of_rows), flat(out))
     return True
 
 
