@@ -82,8 +82,8 @@ def from_keras_weights(
     ----------
     weights : sequence of arrays
         In the shapes that Keras gives them: a kernel is (inputs, outputs). A ``Dense`` may have no bias. A
-        normalization has its scale and its shift: made with ``center=False`` or ``scale=False``, its arrays cannot be
-        told from those of another.
+        normalization stands before the activation and has its scale and its shift: arrays of one after it, or made
+        with ``center=False`` or ``scale=False``, cannot be told from these and make another network.
     activation, loss : str
         As for :class:`fastfc.FullyConnectedNet`: weights do not say them. A model with one output needs
         ``loss="logistic"``, ``"squared"`` or another that does not tell classes apart.

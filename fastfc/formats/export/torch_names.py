@@ -111,8 +111,8 @@ def from_torch_state(
     state : mapping of str to array or tensor
         In PyTorch's shapes: a weight, ``"<module>.weight"``, is (outputs, inputs). Tensors may be on any device. A bias
         or scale that a module was made without is taken for zeros or ones. A state does not say which modules it is
-        of: PReLU and RMSNorm look like a LayerNorm without bias, and a BatchNorm1d without running statistics looks
-        like a LayerNorm.
+        of: a normalization after the activation looks like one before it, PReLU and RMSNorm like a LayerNorm without
+        bias, and a BatchNorm1d without running statistics like a LayerNorm.
     activation, loss : str
         As for :class:`fastfc.FullyConnectedNet`: a state does not say them. A model with one output needs
         ``loss="logistic"``, ``"squared"`` or another that does not tell classes apart.
