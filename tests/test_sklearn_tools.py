@@ -330,14 +330,41 @@ def test_classes_in_another_order_than_scikit_learns(names):
     np.testing.assert_allclose(theirs.predict_proba(RAW), net.predict_proba(RAW)[:, order], rtol=0, atol=bound)
 
 
-@pytest.mark.parametrize("names", [["a", "a", "b"], ["a", "b"], ["a", "b", "c", "d"]])
-def test_names_that_tell_no_classes_apart(names):
+@pytest.mark.parametrize(
+    ("names", "error"),
+    [
+        (["a", "a", "b"], "net: expected at least two classes, each with a name of its own, got 3"),
+        (["a", "b"], "class_names: expected 3 strings"),
+        (["a", "b", "c", "d"], "class_names: expected 3 strings"),
+    ],
+)
+def test_names_that_tell_no_classes_apart(names, error):
     net = FullyConnectedNet([3], 4, 3)
     net.class_names = names
-    with pytest.raises(ValueError, match="net: expected at least two classes, each with a name of its own, got 3"):
+    with pytest.raises(ValueError, match=error):
         to_sklearn(net)
     with pytest.raises(ValueError, match="net: expected at least two classes"):
         to_sklearn(FullyConnectedNet([3], 4, 1))
+
+
+@pytest.mark.parametrize("loss", ["softmax", "squared"])
+def test_networks_go_on_in_scikit_learn(loss):
+    net = FullyConnectedNet([6], 4, 3, loss=loss)
+    theirs = to_sklearn(net)
+    y = LABELS if loss == "softmax" else np.column_stack([NUMBERS, NUMBERS[:, :1]])
+    for _ in range(2):
+        theirs.partial_fit(X, y)
+    assert len(theirs.loss_curve_) == 2
+    assert theirs.loss_curve_[1] < theirs.loss_curve_[0]
+
+
+def test_networks_with_methods_of_their_own():
+    class Negated(FullyConnectedNet):
+        def loss(self, X, y=None):
+            return -super().loss(X, y)
+
+    with pytest.raises(TypeError, match="net: expected a FullyConnectedNet's own methods, got another loss"):
+        to_sklearn(Negated([3], 4, 3))
 
 
 def test_networks_that_scikit_learn_does_not_have():

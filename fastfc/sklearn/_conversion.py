@@ -11,6 +11,7 @@ from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.validation import check_is_fitted
 
 from fastfc.classifiers.fc_net import FullyConnectedNet
+from fastfc.formats.export.description import describe
 from fastfc.ops.losses import LOSSES
 from fastfc.sklearn._base import BaseMLP
 from fastfc.sklearn._estimators import MLPClassifier, MLPRegressor
@@ -86,7 +87,7 @@ def to_sklearn(net: Any) -> Any:
         If scikit-learn has no such network: with normalization, another activation or another loss, of several
         members, of one class, or with one name for two classes.
     TypeError
-        If `net` is something else.
+        If `net` is something else, or computes scores by methods of its own.
 
     Examples
     --------
@@ -139,7 +140,7 @@ def _in_order(net: FullyConnectedNet) -> tuple[NDArray[Any], NDArray[np.intp]]:
     """A network's classes in scikit-learn's order, which is sorted, and the output that each of them has."""
     names = np.array(range(net.dims[-1]) if net.class_names is None else net.class_names)
     classes, order = np.unique(names, return_index=True)
-    if len(names) != net.dims[-1] or len(classes) < max(len(names), 2):
+    if len(classes) < max(len(names), 2):
         raise ValueError(
             f"net: expected at least two classes, each with a name of its own, got {net.dims[-1]} with the names "
             f"{names.tolist()}"
@@ -149,6 +150,8 @@ def _in_order(net: FullyConnectedNet) -> tuple[NDArray[Any], NDArray[np.intp]]:
 
 def _of_network(net: FullyConnectedNet) -> Any:
     _require_known(net)
+    # An error for methods of its own, and for too few names.
+    describe(net)
     coefs, intercepts = ([array.copy() for array in arrays] for arrays in (weights_of(net), biases_of(net)))
     if net.input_mean is not None or net.input_scale is not None:
         scale = 1.0 if net.input_scale is None else net.per_feature("input_scale", (net.dims[0],))
@@ -182,4 +185,7 @@ def _of_network(net: FullyConnectedNet) -> Any:
     made.coefs_, made.intercepts_ = coefs, intercepts
     made.n_layers_, made.n_outputs_, made.n_features_in_ = len(net.dims), coefs[-1].shape[1], net.dims[0]
     made.out_activation_, made.n_iter_, made.t_ = link, 0, 0
+    # A training that goes on adds to these.
+    made.loss_curve_, made.best_loss_, made._no_improvement_count = [], np.inf, 0
+    made.validation_scores_ = made.best_validation_score_ = None
     return made
