@@ -10,7 +10,7 @@ import math
 import numbers
 import os
 import sys
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,11 +62,25 @@ def as_array(name: str, value: Any) -> np.ndarray:
 
 
 def require_unmasked(name: str, value: Any) -> None:
-    """ValueError for an array with masked values, which NumPy's functions would take for ordinary ones."""
-    # Not by its class, whose module NumPy may import only once it is asked for.
-    mask = getattr(value, "mask", False) if isinstance(value, np.ndarray) and type(value) is not np.ndarray else False
-    if np.any(mask):
+    """ValueError for an array, or a list of arrays, with masked values, which NumPy would take for ordinary ones."""
+    if _is_masked(value):
         raise ValueError(f"{name}: expected an array without masked values; {name}.filled(number) replaces them")
+    if isinstance(value, (list, tuple)) and _holds_masked(value):
+        raise ValueError(f"{name}: expected arrays without masked values; their filled(number) replaces them")
+
+
+def _is_masked(value: Any) -> bool:
+    # Not by its class, whose module NumPy may import only once it is asked for.
+    return isinstance(value, np.ndarray) and type(value) is not np.ndarray and bool(np.any(getattr(value, "mask", 0)))
+
+
+def _holds_masked(parts: Sequence[Any]) -> bool:
+    """Whether a list, or one within it, has an array with masked values."""
+    # By the few types first: most lists are long and hold numbers, or lists of numbers.
+    kinds = set(map(type, parts)) - {np.ndarray}
+    if not any(issubclass(kind, (np.ndarray, list, tuple)) for kind in kinds):
+        return False
+    return any(_holds_masked(part) if isinstance(part, (list, tuple)) else _is_masked(part) for part in parts)
 
 
 def _real_array(name: str, value: Any) -> np.ndarray:
@@ -83,16 +97,16 @@ def contiguous(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return np.array(array, dtype=dtype, order="C", subok=False)
 
 
-def labels(y: Any, n: int, classes: int) -> np.ndarray:
+def labels(y: Any, n: int, classes: int, name: str = "y") -> np.ndarray:
     """Class labels y (n,) as int64, each known to lie in [0, classes)."""
-    array = class_labels("y", y)
+    array = class_labels(name, y)
     if array.shape != (n,):
-        raise ValueError(f"y: expected shape {(n,)}, one label per row of x, got {array.shape}")
+        raise ValueError(f"{name}: expected shape {(n,)}, one label per row of x, got {array.shape}")
     if n > 0:
         low, high = array.min(), array.max()
         if low < 0 or high >= classes:
             raise ValueError(
-                f"y: expected labels from 0 to {classes - 1} for {classes} columns of scores, got {low} to {high}"
+                f"{name}: expected labels from 0 to {classes - 1} for {classes} columns of scores, got {low} to {high}"
             )
     return contiguous(array, np.dtype(np.int64))
 

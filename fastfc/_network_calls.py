@@ -42,8 +42,21 @@ def predictor_of(net: FullyConnectedNet, calls: Calls, rows: int) -> Callable[[A
     return predict
 
 
+def _require_same_inputs(net: FullyConnectedNet, other: FullyConnectedNet) -> None:
+    """ValueError unless both networks standardize their inputs alike: the weights are in these units."""
+    for key in ("input_mean", "input_scale"):
+        mine, theirs = (_per_feature(each, key) for each in (net, other))
+        if (mine is None) != (theirs is None) or (mine is not None and np.any(mine != theirs)):
+            raise ValueError(f"other: expected a network with this one's {key}, in whose units the weights are")
+
+
+def _per_feature(net: FullyConnectedNet, key: str) -> np.ndarray | None:
+    return None if getattr(net, key) is None else net.per_feature(key, (net.dims[0],))
+
+
 def move_towards(net: FullyConnectedNet, calls: Calls, other: FullyConnectedNet, tau: float) -> None:
     """Polyak averaging of parameters and running statistics; see :meth:`fastfc.network.Network.average`."""
+    _require_same_inputs(net, other)
     if get_backend() == "fast":
         calls.average(other.params.flat, tau)
     else:

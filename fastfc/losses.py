@@ -153,7 +153,7 @@ def checked_targets(record: Loss, name: str, y: Any, n: int, k: int, dtype: Any 
     Raises ValueError for shapes or numbers that do not fit, and TypeError for what is not numbers.
     """
     if record.labels:
-        return labels(y, n, k)
+        return labels(y, n, k, name)
     array = as_array(name, by_position(name, y))
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name}: expected real numbers, got dtype {array.dtype}")

@@ -268,8 +268,8 @@ class Network:
         -------
         predict : function
             ``predict(X)`` of X (features,) returns the scores (outputs,); for more rows than one X is
-            (rows, features) and the scores are (rows, outputs). They are the caller's own. It follows the network's
-            parameters and running statistics as they change.
+            (rows, features) and the scores are (rows, outputs). They are the caller's own. It follows this network's
+            parameters and running statistics as they change; a copy of the network makes a predictor of its own.
 
         Raises
         ------
@@ -292,7 +292,7 @@ class Network:
         Parameters
         ----------
         other : Network
-            With the same layers, activation, normalization and dtype.
+            With the same layers, activation, normalization, dtype and standardization of inputs.
         tau : float
             From 0 to 1, which makes a copy.
 

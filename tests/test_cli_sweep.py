@@ -127,6 +127,12 @@ def test_trainings_that_fail(table, capsys):
     assert "all have failed or diverged" in capsys.readouterr().out
 
 
+def test_words_are_read_as_python_or_the_command_line_writes_them(table):
+    assert main(["sweep", table, *SMALL, "--grid", "standardize=True,false", "--grid", "schedule=None,cosine"]) == 0
+    found = [(record["options"]["standardize"], record["options"]["schedule"]) for record in records()]
+    assert sorted(found, key=str) == [(False, "cosine"), (False, None), (True, "cosine"), (True, None)]
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
@@ -145,6 +151,11 @@ def test_trainings_that_fail(table, capsys):
         (["--backend", "reference"], "expected fast"),
         (["--plot", "a.xyz"], ".png"),
         (["--csv", "none/sweep.csv"], "none"),
+        (["--csv", "./table.csv"], "--csv ./table.csv: this would replace the data"),
+        (["--csv", "a.jsonl", "--out", "a.jsonl"], "--csv a.jsonl: this is where --out keeps the trainings"),
+        (["--csv", "sweep.jsonl.best.npz"], "this is where --out keeps the best network"),
+        (["--csv", "a.svg", "--plot", "a.svg"], "--plot a.svg: this is where --csv saves its file"),
+        (["--grid", "normalization=Batchnorm"], "--grid normalization: expected"),
         (["--out", "none/sweep.jsonl"], "none/sweep.jsonl"),
         (["--out", "table.csv"], "--out: expected the file of a sweep"),
         (["--seeds", "0"], "positive whole number"),

@@ -86,7 +86,13 @@ def test_executors():
         ({}, {"k": [([], [1])]}, ValueError, "row numbers"),
         ({}, {"k": [([0.5], [1])]}, ValueError, "row numbers"),
         ({}, {"k": [([0], [1], [2])]}, ValueError, "pairs"),
+        ({}, {"k": 3.0}, TypeError, "k: expected an integer, or pairs of row numbers .*, got 3.0"),
+        ({}, {"k": [1, 2]}, TypeError, "k: expected an integer, or pairs"),
+        ({}, {"k": "ab"}, TypeError, "k: expected an integer, or pairs"),
+        ([{}], {}, TypeError, "options: expected a dictionary"),
         ({}, {"seed": -1}, ValueError, "seed"),
+        ({}, {"seed": 2**32}, ValueError, "seed: expected an integer below"),
+        ({}, {"data_folder": 3}, TypeError, "data_folder: expected a path"),
         ({}, {"y": Y[:-1]}, ValueError, "as many targets"),
     ],
 )
@@ -100,6 +106,15 @@ def test_predictions_are_for_the_same_rows():
     for other in (X[:-1], np.concatenate([X, X[:1]]), X[0, 0]):
         with pytest.raises(ValueError, match=f"X: expected the {ROWS} rows"):
             found.predict(other)
+
+
+def test_predictions_are_for_the_same_columns():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(X, columns=[f"x{i}" for i in range(X.shape[1])])
+    found = fastfc.cross_validate({"num_epochs": 1}, frame, Y, k=2)
+    np.testing.assert_array_equal(found.predict(frame), found.predict(X))
+    with pytest.raises(ValueError, match="X: expected the columns of the data in their order"):
+        found.predict(frame[frame.columns[::-1]])
 
 
 def test_folds_that_cannot_be_judged_are_refused():

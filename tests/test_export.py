@@ -432,8 +432,8 @@ def test_the_command(capsys):
         (["short.npz", "out.py"], "short.npz is a truncated or damaged npz file"),
         (["model.npz", "out.exe"], "path: expected a name that ends in .py,"),
         (["model.npz", "absent/out.py"], "absent"),
+        (["model.npz", "out.py", "--input-dtype", "float32"], "input_dtype: out.py takes examples of any dtype"),
         (["model.npz", "out.c", "--input-dtype", "int8"], "--input-dtype"),
-        (["model.npz", "out.py", "--input-dtype", "float32"], "--input-dtype: out.py takes examples of any dtype"),
     ],
 )
 def test_mistakes_at_the_command_line(argv, words, capsys):

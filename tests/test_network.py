@@ -502,6 +502,23 @@ def test_average_of_networks_whose_parameters_mean_something_else(other, backend
     np.testing.assert_array_equal(net.params.flat, before)
 
 
+@pytest.mark.parametrize("other", [{}, {"input_mean": 1.0}, {"input_mean": [1.0, 2.0], "input_scale": 3.0}])
+def test_the_average_of_weights_in_different_units_is_refused(other):
+    mine = FullyConnectedNet([3], 2, 1)
+    mine.input_mean, mine.input_scale = np.ones(2), [2.0, 3.0]
+    theirs = FullyConnectedNet([3], 2, 1)
+    for key, value in other.items():
+        setattr(theirs, key, value)
+    net, before = Network.from_net(mine), np.array(mine.params.flat)
+    with pytest.raises(ValueError, match="other: expected a network with this one's input_"):
+        net.average(Network.from_net(theirs), 0.5)
+    np.testing.assert_array_equal(net.params.flat, before)
+    # A number stands for as many features as there are.
+    theirs.input_mean, theirs.input_scale = 1.0, np.array([2, 3])
+    net.average(Network.from_net(theirs), 1)
+    np.testing.assert_array_equal(net.forward([[5, 6]], training=False), theirs.loss([[5, 6]]))
+
+
 # --------------------------------------------------------------------------------------------- from and to elsewhere
 
 

@@ -184,6 +184,16 @@ def test_masked_values_of_calls():
     ):
         with pytest.raises(ValueError, match=f"^{name}: expected an array without masked values"):
             call()
+    for rows, targets in (
+        (list(X), y),
+        (tuple(X), y),
+        ([[row, row] for row in X], y),
+        (X.data, [*y[:-1], np.ma.masked]),
+    ):
+        with pytest.raises(ValueError, match=r"^[Xy]: expected arrays without masked values"):
+            net.loss(rows, targets)
+    unmasked = [np.ma.masked_array(row, False) for row in X.data]
+    np.testing.assert_array_equal(net.predict(unmasked), net.predict(X.data))
 
 
 @pytest.mark.parametrize("frame_of", [pandas.DataFrame, polars_frame_of_columns], ids=["pandas", "polars"])

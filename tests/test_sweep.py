@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import math
 import multiprocessing
 import os
 import re
@@ -108,6 +109,12 @@ def test_a_grid_a_list_and_a_sampler():
         ({"standardize_targets": True}, {}, ValueError, "standardize_targets: expected False with the loss 'softmax'"),
         ({}, {"maximize": False}, ValueError, "maximize"),
         ({}, {"halving": True, "train": print}, ValueError, "halving"),
+        ({"learning_rate": [0.1], "optim_config": {"learning_rate": 0.2}}, {}, ValueError, "learning_rate: .* in both"),
+        ({"schedule": type("Own", (), {"factors": len})()}, {}, TypeError, "schedule: expected a value that JSON"),
+        ({"seed": [1, 2]}, {"train": print}, ValueError, "trainings: expected no option 'seed'"),
+        ({"f": [lambda: 1, lambda: 2]}, {"train": print}, ValueError, "trainings: expected functions of different n"),
+        ({}, {"data_folder": 3}, TypeError, "data_folder: expected a path, got 3"),
+        ({}, {"executor": lambda: None}, TypeError, "executor: .* got one that made None"),
     ],
 )
 def test_errors_come_before_anything_runs(trainings, arguments, error, text, tmp_path):
@@ -116,9 +123,35 @@ def test_errors_come_before_anything_runs(trainings, arguments, error, text, tmp
     assert not list(tmp_path.iterdir()) or "executor" in arguments
 
 
+def test_options_that_json_does_not_tell_apart():
+    """Infinities, NaN and None, which are one value there."""
+
+    def train(options, seed, data):
+        return {None: 1.0, math.inf: 2.0, np.sin: 3.0}.get(options["k"], 4.0)
+
+    values = [None, math.nan, math.inf, -math.inf, np.sin, np.cos, np.sin]
+    result = fastfc.sweep({"k": values}, None, train=train, seeds=2)
+    assert [trial.score for trial in result.trials[::2]] == [1.0, 4.0, 2.0, 4.0, 3.0, 4.0]
+    assert sorted(row["mean"] for row in result.over_seeds()) == [1.0, 2.0, 3.0, 4.0, 4.0, 4.0]
+
+
+def test_networks_have_the_names_of_a_tables_columns():
+    pandas = pytest.importorskip("pandas")
+    names = list("vwxyz")
+    frames = {key: pandas.DataFrame(DATA[key], columns=names) for key in ("X_train", "X_val")}
+    net = fastfc.sweep({"num_epochs": 1}, DATA | frames).best_network()
+    assert net.feature_names == names
+    with pytest.raises(ValueError, match="X: expected the columns of feature_names"):
+        net.predict(frames["X_val"][names[::-1]])
+    own = fastfc.sweep({"num_epochs": 1}, DATA | frames | {"feature_names": list("abcde")}).best_network()
+    assert own.feature_names == list("abcde")
+    assert fastfc.sweep({"num_epochs": 1}, DATA).best_network().feature_names is None
+
+
 @pytest.mark.parametrize(
     ("changed", "error", "text"),
     [
+        ({"y_val": DATA["y_val"] + 0.5}, TypeError, "y_val: expected integer labels"),
         ({"X_train": None}, TypeError, "X_train"),
         ({"y_train": DATA["y_train"][:-1]}, ValueError, "as many targets"),
         ({"X_val": DATA["X_val"][:, :-1]}, ValueError, "one shape"),
@@ -359,6 +392,20 @@ def test_halving_continues_trainings():
     assert min(means[key] for key in stayed) >= max(mean for key, mean in means.items() if key not in stayed)
 
 
+def test_the_scores_by_which_halving_compares_count():
+    grid = {"hidden_dims": (7,), "learning_rate": [0.2, 0.5, 1.0], "num_epochs": 9, "batch_size": 5}
+    whole = fastfc.sweep(grid, DATA, seeds=4, check_every=1)
+    halved = fastfc.sweep(grid, DATA, seeds=4, halving=True)
+    best_before_the_end = 0
+    for mine, full in zip(halved.trials, whole.trials, strict=True):
+        n = mine.result["epochs"]
+        expected = [full.result["scores"][epoch - 1] for epoch in (1, 3, 9) if epoch <= n]
+        assert mine.result["scores"] == expected
+        assert mine.score == max(score for _, score in expected)
+        best_before_the_end += mine.result["best_epoch"] < n
+    assert best_before_the_end > 0
+
+
 def test_halving_goes_on_from_its_file(tmp_path):
     """Those of the first rung are recorded; where a training stood is not, and it comes to the same again."""
     file = tmp_path / "sweep.jsonl"
@@ -424,6 +471,8 @@ def test_files_of_something_else(tmp_path):
     assert file.read_bytes() == b"[]\n"
     with pytest.raises(FileNotFoundError):
         fastfc.sweep(grid, DATA, file=tmp_path / "none" / "sweep.jsonl")
+    with pytest.raises(TypeError, match="file: expected a path, got 3"):
+        fastfc.sweep(grid, DATA, file=3)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such locks")

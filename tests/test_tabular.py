@@ -787,6 +787,8 @@ def test_a_report_of_a_frame():
 def test_a_report_needs_a_path():
     with pytest.raises(TypeError, match="report: expected a path, got 3"):
         fit_table(shop(200), "bought", report=3)
+    with pytest.raises(ValueError, match=r"report: expected a name that ends in .html, .htm, got 'x.pdf'"):
+        fit_table(shop(200), "bought", report="x.pdf")
 
 
 # ---------------------------------------------------------------------------------------------- the preset

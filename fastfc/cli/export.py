@@ -57,9 +57,6 @@ def run(args: argparse.Namespace) -> int:
     with reported(ImportError, OSError, ValueError, MemoryError):
         if has_table(args.model):
             raise ValueError(f"{args.model}: this model {_TABLE}")
-        try:
-            files = export(load_exported(args.model), args.out, input_dtype=args.input_dtype)
-        except ValueError as error:
-            raise ValueError(str(error).replace("input_dtype:", "--input-dtype:", 1)) from error
+        files = export(load_exported(args.model), args.out, input_dtype=args.input_dtype)
     print(", ".join(files), file=sys.stderr)
     return 0

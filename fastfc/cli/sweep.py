@@ -142,8 +142,8 @@ def _widths(text: str) -> list[int]:
 
 
 def _value(text: str) -> Any:
-    if text in _WORDS:
-        return _WORDS[text]
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
     for kind in (int, float):
         try:
             return kind(text)
@@ -155,22 +155,37 @@ def _value(text: str) -> Any:
 def run(args: argparse.Namespace) -> int:
     if args.backend == "reference":
         raise CommandError("--backend reference: a sweep's trainings are compiled; expected fast")
-    if args.plot is not None:
-        if Path(args.plot).suffix.lower() not in train.PLOT_SUFFIXES:
-            raise CommandError(f"--plot {args.plot}: expected a name that ends in {', '.join(train.PLOT_SUFFIXES)}")
-        train.require_matplotlib("--plot")
     names = [name for name, _ in args.grid]
     for name in names:
         if names.count(name) > 1:
             raise CommandError(f"--grid {name}: expected once, got it {names.count(name)} times")
     with computing(args.backend):
-        from fastfc.formats.atomic import rehearse
-
-        for option, path in (("--csv", args.csv), ("--plot", args.plot)):
-            if path is not None:
-                with reported(OSError, what=f"{option} {path}"):
-                    rehearse(path)
+        _check_outputs(args)
         return _sweep(args)
+
+
+def _check_outputs(args: argparse.Namespace) -> None:
+    """Find out before the trainings what would keep their results from being written, or other files from harm."""
+    from fastfc.formats.atomic import rehearse
+
+    if args.plot is not None:
+        if Path(args.plot).suffix.lower() not in train.PLOT_SUFFIXES:
+            raise CommandError(f"--plot {args.plot}: expected a name that ends in {', '.join(train.PLOT_SUFFIXES)}")
+        train.require_matplotlib("--plot")
+    taken = {
+        Path(args.data).resolve(): "would replace the data",
+        Path(args.out).resolve(): "is where --out keeps the trainings",
+        Path(f"{args.out}.best.npz").resolve(): "is where --out keeps the best network",
+    }
+    for option, path in (("--csv", args.csv), ("--plot", args.plot)):
+        if path is None:
+            continue
+        with reported(OSError, what=f"{option} {path}"):
+            rehearse(path)
+            place = Path(path).resolve()
+        if place in taken:
+            raise CommandError(f"{option} {path}: this {taken[place]}")
+        taken[place] = f"is where {option} saves its file"
 
 
 def _sweep(args: argparse.Namespace) -> int:

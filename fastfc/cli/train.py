@@ -62,7 +62,6 @@ infinite is stopped, and what was best before that is saved.
 {EXIT_CODES}"""
 
 PLOT_SUFFIXES = (".png", ".pdf", ".svg")
-_SUFFIXES = {"--plot": PLOT_SUFFIXES, "--report": (".html", ".htm")}
 _SAVED = {"--out": "the model", "--plot": "the plot"}
 
 
@@ -203,7 +202,9 @@ def _table_model(nets: Sequence[FullyConnectedNet], description: dict[str, Any])
 def _check_outputs(args: argparse.Namespace) -> None:
     """Find out before the training what would keep its results from being written."""
     from fastfc.formats.atomic import replaced_file
+    from fastfc.tabular._report import REPORT_SUFFIXES
 
+    of_pictures_and_pages = {"--plot": PLOT_SUFFIXES, "--report": REPORT_SUFFIXES}
     named = {"--out": args.out, "--plot": args.plot, "--report": args.report}
     outputs = {option: name for option, name in named.items() if name is not None}
     for option, name in outputs.items():
@@ -222,13 +223,13 @@ def _check_outputs(args: argparse.Namespace) -> None:
                 raise _RehearsalError
     taken: dict[Path, str] = {}
     for option, name in outputs.items():
-        suffixes = _SUFFIXES.get(option)
+        suffixes = of_pictures_and_pages.get(option)
         if suffixes is not None and Path(name).suffix.lower() not in suffixes:
             raise CommandError(f"{option} {name}: expected a name that ends in {', '.join(suffixes)}")
         other = taken.setdefault(Path(name).resolve(), option)
         if other != option:
             raise CommandError(f"{option} {name}: this is where {other} saves {_SAVED[other]}")
-    for option in outputs.keys() & _SUFFIXES.keys():
+    for option in outputs.keys() & of_pictures_and_pages.keys():
         require_matplotlib(option)
 
 

@@ -2,14 +2,14 @@
 
 import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from fastfc._arguments import as_array, by_position
+from fastfc._arguments import as_array, by_position, require_columns, require_path
 from fastfc._ranges import require_count
 from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.sweeps._data import checked_arrays
@@ -83,8 +83,11 @@ class CrossValidation:
         Raises
         ------
         ValueError
-            If X has another number of rows, or no fold has left out some of them.
+            If X has another number of rows or columns in another order, or no fold has left out some rows.
         """
+        names = self.networks[0].feature_names
+        if names is not None:
+            require_columns("X", X, names, "the data")
         X = as_array("X", by_position("X", X))
         if X.ndim == 0 or len(X) != self.count:
             raise ValueError(f"X: expected the {self.count} rows that were cross-validated, got shape {X.shape}")
@@ -156,8 +159,14 @@ def cross_validate(
     >>> found.scores.shape, found.predict(X).shape
     ((3,), (60,))
     """
+    if not isinstance(options, Mapping):
+        raise TypeError(f"options: expected a dictionary, got {options!r:.80}")
     require_count("seed", seed, 0)
+    if seed >= 2**32:
+        raise ValueError(f"seed: expected an integer below 2**32, got {seed}")
     require_count("retries", retries, 0)
+    if data_folder is not None:
+        require_path("data_folder", data_folder)
     if check_every is not None:
         require_count("check_every", check_every, 1)
     arrays = checked_arrays({"X_train": X, "y_train": y, "X_val": X, "y_val": y})
@@ -216,9 +225,13 @@ def _folds_of(k: Any, y: np.ndarray, seed: int, net: FullyConnectedNet) -> list[
         part = np.empty(n, np.int64)
         part[order] = np.arange(n) % k
         return [(np.flatnonzero(part != i), np.flatnonzero(part == i)) for i in range(int(k))]
-    folds = [tuple(_checked_rows(rows, n) for rows in pair) for pair in k]
+    expected = "k: expected an integer, or pairs of row numbers to train on and to score"
+    pairs = list(k) if isinstance(k, Iterable) and not isinstance(k, (str, bytes)) else None
+    if pairs is None or not all(isinstance(pair, Iterable) for pair in pairs):
+        raise TypeError(f"{expected}, got {k!r:.80}")
+    folds = [tuple(_checked_rows(rows, n) for rows in pair) for pair in pairs]
     if not folds or any(len(pair) != 2 for pair in folds):
-        raise ValueError("k: expected a number, or pairs of row numbers to train on and to score")
+        raise ValueError(expected)
     for train, test in folds:
         both = np.intersect1d(train, test)
         if both.size > 0:

@@ -64,6 +64,8 @@ def checked_arrays(data: Any) -> dict[str, Any]:
         )
     if data.get(_WEIGHTS) is not None:
         found[_WEIGHTS] = checked_weights(_WEIGHTS, data[_WEIGHTS], len(found["X_train"]))
+    if names is not None:
+        found["feature_names"] = names
     return found | {name: data[name] for name in _NAMES if data.get(name) is not None}
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fastfc._arguments import require_path
 from fastfc._ranges import require_count
 from fastfc.classifiers.fc_net import FullyConnectedNet, load_model
 from fastfc.sweeps._data import checked_arrays, digests_of
@@ -90,7 +91,7 @@ def sweep(
     halving : bool
         Successive halving: all trainings run for `min_epochs`, and the best ``1 / factor`` of the options, by the mean
         over their seeds, go on to `factor` times as many epochs, until the last have trained for ``num_epochs``.
-        Trainings that go on are continued.
+        Trainings that go on are continued. The scores after these numbers of epochs count as those of `check_every`.
     factor, min_epochs : int
         Of `halving`; without it they are left as they are.
     retries : int
@@ -148,8 +149,11 @@ def sweep(
         raise ValueError("halving: expected False with your own train, whose trainings cannot be continued")
     if not maximize and train is None:
         raise ValueError("maximize: expected True without your own train; a network's score is at best 1")
+    for name, path in (("file", file), ("data_folder", data_folder)):
+        if path is not None:
+            require_path(name, path)
     arrays = {} if data is None and train is not None else checked_arrays(data)
-    check = (lambda options: None) if train is not None else (lambda options: check_trial(options, arrays))
+    check = _require_free_names if train is not None else partial(check_trial, data=arrays)
     jobs = jobs_of(trainings, seeds, count, sampler_seed, check)
     about = {
         "data": digests_of(arrays) if file is not None else {},
@@ -168,6 +172,13 @@ def sweep(
         except KeyboardInterrupt as error:
             raise SweepInterrupted(state.result()) from error
     return state.result()
+
+
+def _require_free_names(options: Mapping[str, Any]) -> None:
+    """ValueError for an option of somebody's own that has the name of a column which each training has anyway."""
+    for name in ("seed", "score", "error"):
+        if name in options:
+            raise ValueError(f"trainings: expected no option {name!r}, which is a column of the result; rename it")
 
 
 class _Sweep:

@@ -1,13 +1,12 @@
 """Successive halving: which trainings go on, and for how many epochs."""
 
-import json
 import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from fastfc.sweeps._options import Job, plain, split
+from fastfc.sweeps._options import Job, split, text_of
 from fastfc.sweeps._result import Trial
 
 __all__ = ["kept_jobs", "rungs_of"]
@@ -35,7 +34,7 @@ def kept_jobs(jobs: list[Job], trials: Mapping[int, Trial], factor: int) -> list
     """
     groups: dict[str, list[Job]] = {}
     for job in jobs:
-        groups.setdefault(json.dumps(plain(job.options), sort_keys=True), []).append(job)
+        groups.setdefault(text_of(job.options), []).append(job)
 
     def loss(group: list[Job]) -> float:
         mean = float(np.mean([trials[job.index].score for job in group]))

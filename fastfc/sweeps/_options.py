@@ -20,7 +20,7 @@ from fastfc.ops.losses import LOSSES, Loss
 from fastfc.ops.rules import RULES
 from fastfc.training.options import OPTIONS, check_options
 
-__all__ = ["Job", "expanded", "jobs_of", "key_of", "plain", "split"]
+__all__ = ["Job", "expanded", "jobs_of", "key_of", "plain", "split", "text_of"]
 
 # Their names until 2020, and what a sweep does itself.
 _NOT_OF_THE_NETWORK = {"self", "seed", "rng", "dropout", "use_batchnorm", "legacy"}
@@ -89,6 +89,8 @@ def jobs_of(
             key = key_of(options, seed)
             if key not in found:
                 found[key] = Job(len(found), options, seed, key)
+            elif other := _other_function(options, found[key].options):
+                raise ValueError(f"trainings: expected functions of different names, got two that are {other}")
     if not found:
         raise ValueError("trainings: expected at least one, got none")
     return list(found.values())
@@ -112,7 +114,31 @@ def _seeds_of(seeds: Any) -> list[int]:
 
 def key_of(options: Mapping[str, Any], seed: int) -> str:
     """The text by which a training is known: its options in the order of their names, and its seed."""
-    return json.dumps([plain(options), seed], sort_keys=True)
+    return json.dumps([_exact(options), seed], sort_keys=True)
+
+
+def text_of(options: Mapping[str, Any]) -> str:
+    """The text by which a choice of options is known, whatever the seed."""
+    return json.dumps(_exact(options), sort_keys=True)
+
+
+def _exact(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options as JSON has them, with NaN and infinities, which a reader of JSON may refuse, as they are."""
+    found = {}
+    for name, value in options.items():
+        try:
+            found[str(name)] = plain(value, finite=False)
+        except TypeError as error:
+            raise TypeError(f"{name}: {error}") from error
+    return found
+
+
+def _other_function(options: Mapping[str, Any], others: Mapping[str, Any]) -> str:
+    """The name that functions among options of equal text share; empty if they are the same functions."""
+    for name, value in options.items():
+        if callable(value) and value is not others[name] and value != others[name]:
+            return plain(value)
+    return ""
 
 
 def split(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -138,6 +164,9 @@ def split(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     check_options({name: training[name] for name in _OF_THE_SOLVER if name != "update_rule"})
     if plateau_of(training["schedule"]) is not None:
         raise ValueError(f"schedule: expected one that goes by steps, or None, got {training['schedule']!r}")
+    for name in numbers:
+        if name in options and name in training["optim_config"]:
+            raise ValueError(f"{name}: expected as an option or in optim_config, got it in both")
     config = {**training["optim_config"], **{name: options[name] for name in numbers if name in options}}
     for name in config:
         if name not in numbers:
@@ -163,8 +192,8 @@ def _require_scalable(standardize_targets: Any, loss: Loss) -> None:
         )
 
 
-def plain(value: Any) -> Any:
-    """A value as JSON has it; a number that is not finite is None, a function or a dtype its name.
+def plain(value: Any, finite: bool = True) -> Any:
+    """A value as JSON has it; a function or a dtype is its name, a number that is not finite None, if `finite`.
 
     Raises TypeError for a value that JSON cannot hold.
     """
@@ -173,15 +202,16 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):
-        return value if math.isfinite(value) else None
+        return None if finite and not math.isfinite(value) else value
     if isinstance(value, Mapping):
-        return {str(name): plain(each) for name, each in value.items()}
+        return {str(name): plain(each, finite) for name, each in value.items()}
     if isinstance(value, (list, tuple, range)):
-        return [plain(each) for each in value]
+        return [plain(each, finite) for each in value]
     if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
         return np.dtype(value).name
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {type(value).__name__: plain({f.name: getattr(value, f.name) for f in dataclasses.fields(value)})}
+        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        return {type(value).__name__: plain(fields, finite)}
     if callable(value) and hasattr(value, "__qualname__"):
         return f"{value.__module__}.{value.__qualname__}"
-    raise TypeError(f"expected options and results that JSON can hold, got {value!r:.80}")
+    raise TypeError(f"expected a value that JSON can hold, got {value!r:.80}")

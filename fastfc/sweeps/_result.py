@@ -12,7 +12,7 @@ import numpy as np
 
 from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.formats.atomic import replaced_file
-from fastfc.sweeps._options import plain
+from fastfc.sweeps._options import plain, text_of
 
 __all__ = ["SweepInterrupted", "SweepResult", "Trial"]
 
@@ -140,7 +140,7 @@ class SweepResult:
         """
         groups: dict[str, list[Trial]] = {}
         for trial in self.trials:
-            groups.setdefault(json.dumps(plain(trial.options), sort_keys=True), []).append(trial)
+            groups.setdefault(text_of(trial.options), []).append(trial)
         rows = []
         for trials in groups.values():
             scores = [trial.score for trial in trials if not math.isnan(trial.score)]

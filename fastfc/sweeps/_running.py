@@ -43,6 +43,9 @@ class Pool:
     def __enter__(self) -> "Pool":
         if self._make is not None:
             self._executor = self._make()
+            if not hasattr(self._executor, "submit"):
+                made = self._executor
+                raise TypeError(f"executor: expected a function that makes an executor, got one that made {made!r:.80}")
         return self
 
     def __exit__(self, kind: Any, *_: Any) -> None:

@@ -11,14 +11,13 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from fastfc._arguments import number, require_path
+from fastfc._arguments import number
 from fastfc._defaults import EARLY_STOPPING_ROWS, Schedule, patience, schedule
 from fastfc._ranges import require_count
 from fastfc._runtime.threads import available_cpus, checked_count, get_num_threads
 from fastfc.backend import get_backend, use_backend
 from fastfc.callbacks import Callback, Run
 from fastfc.classifiers.fc_net import FullyConnectedNet
-from fastfc.formats.atomic import rehearse
 from fastfc.formats.table_options import TableOptions
 from fastfc.solver import Solver
 from fastfc.tabular import _preset as preset_recipe
@@ -28,7 +27,7 @@ from fastfc.tabular._model import TableModel
 from fastfc.tabular._pandas import pandas, require_frame
 from fastfc.tabular._prepare import Prepared, SplitOptions, prepare
 from fastfc.tabular._read import check_names, frame_to_train, read_to_train
-from fastfc.tabular._report import Report, require_matplotlib, write_report
+from fastfc.tabular._report import Report, require_report_path, write_report
 from fastfc.tabular._scaling import TargetScale, mean_and_scale
 
 __all__ = ["by_preset", "fit_table"]
@@ -153,7 +152,8 @@ def fit_table(
     seed : int
         Of all random numbers. NumPy's global random stream is left as it was.
     report : path, optional
-        Where to write a page in HTML about data, training and errors; needs matplotlib.
+        Where to write a page in HTML about data, training and errors, a name that ends in .html or .htm; needs
+        matplotlib.
 
     Returns
     -------
@@ -201,9 +201,7 @@ def fit_table(
     _check_training(batch_size, num_epochs, val_fraction, learning_rate, early_stopping)
     check_names(target, drop, groups=groups, time=time)
     if report is not None:
-        require_path("report", report)
-        require_matplotlib("report")
-        rehearse(report)
+        require_report_path("report", report)
     share = preset_recipe.VAL_FRACTION if preset and val_fraction is None else val_fraction
     options = TableOptions(target=target, drop=drop, task=task or "auto")
     prepared = _prepared(frame_or_path, options, SplitOptions(groups, time, share, seed), class_weight)

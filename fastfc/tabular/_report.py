@@ -5,13 +5,23 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fastfc.formats.atomic import replaced_file
+from fastfc._arguments import require_path
+from fastfc.formats.atomic import rehearse, replaced_file
 
-__all__ = ["Report", "permutation_importances", "require_matplotlib", "write_report"]
+__all__ = [
+    "REPORT_SUFFIXES",
+    "Report",
+    "permutation_importances",
+    "require_report_path",
+    "write_report",
+]
+
+REPORT_SUFFIXES = (".html", ".htm")
 
 # More classes or columns are more than a figure can show, or than there is time for.
 _MOST_CLASSES, _MOST_COLUMNS, _SHOWN_COLUMNS, _ROWS, _REPEATS = 60, 200, 20, 2000, 5
@@ -59,7 +69,16 @@ class Report:
     chosen: Mapping[str, str] = field(default_factory=dict)
 
 
-def require_matplotlib(what: str) -> None:
+def require_report_path(name: str, path: Any) -> None:
+    """An error that names the argument unless a report can be written to `path`."""
+    require_path(name, path)
+    if Path(path).suffix.lower() not in REPORT_SUFFIXES:
+        raise ValueError(f"{name}: expected a name that ends in {', '.join(REPORT_SUFFIXES)}, got {os.fspath(path)!r}")
+    _require_matplotlib(name)
+    rehearse(path)
+
+
+def _require_matplotlib(what: str) -> None:
     """Raise an ImportError that names the extra if there is no matplotlib."""
     try:
         importlib.import_module("matplotlib.figure")
@@ -118,7 +137,7 @@ def write_report(report: Report, path: str | os.PathLike[str]) -> None:
     OSError
         If the file cannot be written.
     """
-    require_matplotlib("a report")
+    _require_matplotlib("a report")
     text = _page(report)
     with replaced_file(path) as file:
         file.write(text.encode())
