@@ -21,6 +21,7 @@ import pytest
 import fastfc
 from fastfc import FullyConnectedNet, Solver, load_model, schedules
 from fastfc.sweeps import SweepInterrupted
+from fastfc.sweeps._journal import opened
 from fastfc.sweeps._options import plain
 
 ROWS, FEATURES, CLASSES = 90, 5, 3
@@ -483,6 +484,41 @@ def test_one_sweep_at_a_time(tmp_path):
         fastfc.sweep({"num_epochs": 1}, DATA, file=file)
 
     assert "another process runs this sweep" in fastfc.sweep({"x": 1}, None, train=nested, file=file).trials[0].error
+
+
+FORKED = """
+import os, signal, time
+from fastfc.sweeps._journal import opened
+with opened({file!r}, {{"data": {{}}}}):
+    child = os.fork()
+    if child == 0:
+        time.sleep(60)
+        os._exit(0)
+    print(child, flush=True)
+    {end}
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
+@pytest.mark.parametrize("end", ["os._exit(0)", "os.kill(os.getpid(), signal.SIGKILL)"])
+def test_a_worker_that_outlives_its_sweep_does_not_lock_the_file(end, tmp_path):
+    program = FORKED.format(file=str(tmp_path / "sweep.jsonl"), end=end)
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
+        worker = int(process.stdout.readline())
+        process.wait()
+        try:
+            with opened(tmp_path / "sweep.jsonl", {"data": {}}) as journal:
+                assert journal.records == {}
+        finally:
+            os.kill(worker, signal.SIGKILL)
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="there are no forks")
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+def test_one_pool_for_two_sweeps_with_one_file(tmp_path):
+    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+        results = [fastfc.sweep({"num_epochs": 1}, DATA, pool, file=tmp_path / "sweep.jsonl") for _ in range(2)]
+    assert results[0] == results[1]
 
 
 # ---------------------------------------------------------------------------- deaths and interrupts

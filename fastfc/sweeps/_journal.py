@@ -66,8 +66,7 @@ def opened(file: str | os.PathLike[str], about: Mapping[str, Any]) -> Iterator[J
     if not path.exists():
         with replaced_file(path) as new:
             new.write(_line(header))
-    with open(path, "r+b") as stream:
-        _lock(stream, path)
+    with open(path, "r+b") as stream, _locked(path):
         lines = _whole_lines(stream)
         found = _header(lines[:1])
         if found.get("fastfc_sweep") != _FORMAT:
@@ -148,13 +147,39 @@ def _parsed(line: bytes, path: Path, number: int) -> dict[str, Any]:
     return record
 
 
-def _lock(file: IO[bytes], path: Path) -> None:
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Keep other processes from the file; BlockingIOError if one has it."""
     if sys.platform == "win32":
+        yield
         return
+    # Of the lock alone, so that a child process can close it: workers that are forked meanwhile outlive the sweep where
+    # they are somebody's own, or where it is killed.
+    descriptor = os.open(path, os.O_RDWR)
+    _descriptors.add(descriptor)
     try:
-        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise BlockingIOError(error.errno, "another process runs this sweep", os.fspath(path)) from error
-    except OSError:
-        # Some file systems know no locks.
-        return
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BlockingIOError(error.errno, "another process runs this sweep", os.fspath(path)) from error
+        except OSError:
+            # Some file systems know no locks.
+            pass
+        yield
+    finally:
+        _descriptors.discard(descriptor)
+        os.close(descriptor)
+
+
+# The open locks of this process.
+_descriptors: set[int] = set()
+
+
+def _leave_locks_to_parent() -> None:
+    """In a child process: while it had the parent's files open, these would be locked."""
+    while _descriptors:
+        os.close(_descriptors.pop())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_locks_to_parent)
