@@ -266,7 +266,7 @@ class WarmUp(Formula):
 
     def __post_init__(self) -> None:
         require_count("length", self.length, 1)
-        object.__setattr__(self, "then", get(self.then))
+        object.__setattr__(self, "then", _found("then", self.then))
         require_range("start_factor", self.start_factor, 0, 1)
         self._check_by(self.by)
 
@@ -326,12 +326,16 @@ def get(schedule: "Schedule | str") -> Schedule:
     >>> get("cosine")
     Cosine(min_factor=0.0, length=None, by='step')
     """
+    return _found("schedule", schedule)
+
+
+def _found(name: str, schedule: "Schedule | str") -> Schedule:
     if isinstance(schedule, str):
         if schedule not in SCHEDULES:
-            raise ValueError(f"schedule: expected one of {', '.join(SCHEDULES)}, got {schedule!r}")
+            raise ValueError(f"{name}: expected one of {', '.join(SCHEDULES)}, got {schedule!r}")
         return SCHEDULES[schedule]()
     if isinstance(schedule, type) or not isinstance(schedule, Schedule):
-        raise TypeError(f"schedule: expected a schedule or its name, got {schedule!r}")
+        raise TypeError(f"{name}: expected a schedule or its name, got {schedule!r}")
     return schedule
 
 

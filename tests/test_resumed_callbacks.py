@@ -147,6 +147,21 @@ def test_states_go_to_callbacks_of_their_class(tmp_path):
         Solver.resume(tmp_path / "5.npz", data(), callback=callback)
 
 
+@pytest.mark.parametrize("other", [EarlyStopping("val_acc", 50), EarlyStopping("loss", 50, mode="max")])
+def test_early_stopping_by_another_value_begins_anew(other, tmp_path):
+    """A loss is nothing to compare an accuracy with."""
+    whole_with(tmp_path, [EarlyStopping("loss", 50)])
+    new = EarlyStopping("loss", 50)
+    Solver.resume(tmp_path / "5.npz", data(), callback=new)
+    assert new.best_epoch is not None
+    # Whatever it was used for before.
+    other.best, other.best_epoch = 7.0, 3
+    solver = Solver.resume(tmp_path / "5.npz", data(), callback=[other, History()])
+    assert (other.best, other.best_epoch, other._parameters) == (None, None, {})
+    solver.train()
+    assert other.best_epoch > 5
+
+
 class WithState(Callback):
     def __init__(self, state):
         self.state = state

@@ -76,7 +76,7 @@ class EarlyStopping(_Resumable):
     ----------
     best, best_epoch
         The best value and its epoch; None before the first one that is not NaN. They begin and go on as
-        :class:`History`'s values do.
+        :class:`History`'s values do, but begin anew where the file has those of another `monitor` or `mode`.
 
     Raises
     ------
@@ -123,7 +123,8 @@ class EarlyStopping(_Resumable):
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "best": self.best, "best_epoch": self.best_epoch, "waited": self._waited, "parameters": self._parameters
+            "monitor": self.monitor, "mode": self.mode, "best": self.best, "best_epoch": self.best_epoch,
+            "waited": self._waited, "parameters": self._parameters,
         }  # fmt: skip
 
     def _take(self, state: dict[str, Any]) -> None:
@@ -134,6 +135,10 @@ class EarlyStopping(_Resumable):
         require_count("waited", state["waited"], 0)
         if not all(isinstance(w, np.ndarray) and w.dtype.kind == "f" for w in parameters.values()):
             raise ValueError("parameters: expected arrays of floating-point numbers by name")
+        if (state.get("monitor", self.monitor), state.get("mode", self.mode)) != (self.monitor, self.mode):
+            # The best of another value tells nothing.
+            self._forget()
+            return
         self.best, self.best_epoch, self._waited = best, best_epoch, int(state["waited"])
         self._parameters = dict(parameters) if self.restore_best else {}
 
