@@ -1,5 +1,6 @@
 """``fastfc sweep``: its grids, its file, and every way to get it wrong."""
 
+import csv
 import json
 import os
 import signal
@@ -125,6 +126,22 @@ def test_the_options_of_a_training_reach_it(table, capsys):
 def test_trainings_that_fail(table, capsys):
     assert main(["sweep", table, "--grid", "learning_rate=1e30", "--rule", "sgd", "--reg", "1", *SMALL]) == 0
     assert "all have failed or diverged" in capsys.readouterr().out
+
+
+def test_losses_of_numbers_are_compared_by_r2(capsys):
+    X = np.random.RandomState(0).randn(60, 2)
+    rows = [f"{a!r},{b!r},{a + b!r}" for a, b in X.tolist()]
+    Path("sums.csv").write_text("\n".join(["a,b,sum", *rows]) + "\n")
+    grid = ["--grid", "loss=absolute,huber", "--grid", "learning_rate=0.01,1e300", "--seeds", "2"]
+    assert main(["sweep", "sums.csv", *grid, *SMALL, "--csv", "sweep.csv"]) == 0
+    out = capsys.readouterr().out
+    assert "validation R2 of the best: " in out
+    assert "accuracy" not in out
+    assert out.count("no score  loss=") == 2
+    with open("sweep.csv", newline="") as file:
+        table = list(csv.DictReader(file))
+    assert {row["loss_option"] for row in table} == {"absolute", "huber"}
+    assert all(float(row["loss"]) > 0 for row in table if row["learning_rate"] == "0.01")
 
 
 def test_words_are_read_as_python_or_the_command_line_writes_them(table):

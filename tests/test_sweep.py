@@ -490,10 +490,13 @@ FORKED = """
 import os, signal, time
 from fastfc.sweeps._journal import opened
 with opened({file!r}, {{"data": {{}}}}):
+    begun, begins = os.pipe()
     child = os.fork()
     if child == 0:
+        os.write(begins, b"!")
         time.sleep(60)
         os._exit(0)
+    os.read(begun, 1)
     print(child, flush=True)
     {end}
 """
@@ -639,6 +642,9 @@ def test_tables(tmp_path):
     assert list(table[0]) == [
         *GRID, "seed", "score", "best_epoch", "epochs", "loss", "parameters", "error",
     ]  # fmt: skip
+    with_losses = fastfc.sweep({**GRID, "loss": ["softmax", "svm"]}, DATA)
+    assert [row["loss_option"] for row in with_losses.table] == [trial.options["loss"] for trial in with_losses.trials]
+    assert [row["loss"] for row in with_losses.table] == [trial.result["loss"] for trial in with_losses.trials]
     rows = result.over_seeds()
     assert [row["count"] for row in rows] == [2] * 8
     assert [row["mean"] for row in rows] == sorted((row["mean"] for row in rows), reverse=True)

@@ -311,7 +311,7 @@ def _summary(args: argparse.Namespace, result: SweepResult, data: dict[str, Any]
         return "\n".join([*lines, "no training has a validation score: all have failed or diverged"])
     best = result.best
     net = result.best_network()
-    of_numbers = net.loss_name == "squared"
+    of_numbers = "class_names" not in data
     lines += _rows(result, [name for name, _ in args.grid], args.out, of_numbers)
     score, shown = ("R2", shown_errors) if of_numbers else ("accuracy", shown_accuracy)
     lines.append(f"best: {_told(best.options, [name for name, _ in args.grid])}seed={best.seed}")
@@ -329,7 +329,7 @@ def _rows(result: SweepResult, names: Sequence[str], file: str, of_numbers: bool
     lines = []
     for row in rows[:_SHOWN]:
         mean, std = row["mean"], row["std"]
-        spread = "" if row["count"] == 1 else f" ± {std:.3f}" if of_numbers else f" ± {100 * std:.1f}"
+        spread = "" if row["count"] < 2 else f" ± {std:.3f}" if of_numbers else f" ± {100 * std:.1f}"
         score = "no score" if math.isnan(mean) else f"{mean:6.3f}" if of_numbers else f"{100 * mean:5.1f} %"
         lines.append(f"  {score}{spread}  {_told(row, names)}".rstrip())
     rest = len(rows) - _SHOWN
@@ -343,5 +343,5 @@ def _told(options: Mapping[str, Any], names: Sequence[str]) -> str:
     for name in names:
         value = options.get(name)
         text = "x".join(map(str, value)) or "none" if isinstance(value, list) else "none" if value is None else value
-        texts.append(f"{name}={text} ")
+        texts.append(f"{_SHORT.get(name, name)}={text} ")
     return "".join(texts)

@@ -167,6 +167,9 @@ def _locked(path: Path) -> Iterator[None]:
             pass
         yield
     finally:
+        # A child process that was just forked may have it open still.
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
         _descriptors.discard(descriptor)
         os.close(descriptor)
 

@@ -87,18 +87,28 @@ class SweepResult:
 
     @property
     def table(self) -> list[dict[str, Any]]:
-        """A row for each training: its options, seed, result without its curves, and error."""
+        """A row for each training: its options, seed, result without its curves, and error.
+
+        An option whose name a result has with another value is under ``<name>_option``: a network's loss is
+        ``loss_option``, beside ``loss``, the number.
+        """
         names = list(dict.fromkeys(name for trial in self.trials for name in trial.options))
         found = list(dict.fromkeys(name for trial in self.trials for name in trial.result or ()))
+        columns = {name: f"{name}_option" if self._differs(name) else name for name in names}
         return [
             {
-                **{name: plain(trial.options.get(name)) for name in names},
+                **{column: plain(trial.options.get(name)) for name, column in columns.items()},
                 "seed": trial.seed,
                 **{name: (trial.result or {}).get(name) for name in found if name not in _CURVES},
                 "error": trial.error,
             }
             for trial in self.trials
         ]
+
+    def _differs(self, name: str) -> bool:
+        """Whether results have another value of this name than the options."""
+        trials = [trial for trial in self.trials if trial.result is not None and name in trial.result]
+        return any(trial.result[name] != plain(trial.options.get(name)) for trial in trials if trial.result)
 
     @property
     def best(self) -> Trial:
