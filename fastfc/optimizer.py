@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from fastfc import optim
-from fastfc._arguments import number, require_mapping
+from fastfc._arguments import number, require_mapping, require_unmasked
 from fastfc._ranges import require_count
 from fastfc.backend import get_backend
 from fastfc.network import Network
@@ -329,6 +329,9 @@ class Optimizer:
                 given = found.get(key)
                 if not isinstance(given, np.ndarray) or given.shape != array.shape or given.dtype.kind not in "biuf":
                     raise ValueError(f"state: expected an array {array.shape} for {key} of {name}")
+                require_unmasked(f"{key} of {name}", given)
+                if key in RULES[self.rule].squares and (given < 0).any():
+                    raise ValueError(f"state: expected no negative numbers in {key} of {name}, which are squares")
                 copies.append((array, given))
         self._configs = configs
         self._use(values)

@@ -655,8 +655,10 @@ def test_arguments_of_a_step(backend):
         {**state, "state": {**state["state"], "b1": {"m": np.zeros(1), "v": np.zeros(1)}}},
         {**state, "hyperparameters": {"beta2": 2}},
         {**state, "state": {**state["state"], "W9": {}}},
+        {**state, "state": {**state["state"], "b1": {"m": np.zeros(19), "v": np.full(19, -1e-9)}}},
+        {**state, "state": {**state["state"], "b1": {"m": np.ma.masked_all(19), "v": np.zeros(19)}}},
     ):
-        with pytest.raises(ValueError, match=r"^(state|steps|beta2): "):
+        with pytest.raises(ValueError, match=r"^(state|steps|beta2|m of b1): "):
             optimizer.load_state_dict(net, wrong)
     np.testing.assert_array_equal(net.params.flat, before)
     assert optimizer.state_dict(net)["steps"] == 0
