@@ -154,6 +154,7 @@ def test_networks_have_the_names_of_a_tables_columns():
     [
         ({"y_val": DATA["y_val"] + 0.5}, TypeError, "y_val: expected integer labels"),
         ({"X_train": None}, TypeError, "X_train"),
+        ({"feature_names": ["a", "b"]}, ValueError, "feature_names: expected 5 names"),
         ({"y_train": DATA["y_train"][:-1]}, ValueError, "as many targets"),
         ({"X_val": DATA["X_val"][:, :-1]}, ValueError, "one shape"),
         ({"X_val": DATA["X_val"][:0], "y_val": DATA["y_val"][:0]}, ValueError, "X_val"),

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -66,6 +67,9 @@ def checked_arrays(data: Any) -> dict[str, Any]:
         found[_WEIGHTS] = checked_weights(_WEIGHTS, data[_WEIGHTS], len(found["X_train"]))
     if names is not None:
         found["feature_names"] = names
+    given, features = data.get("feature_names"), math.prod(found["X_train"].shape[1:])
+    if given is not None and (isinstance(given, str) or len(given) != features):
+        raise ValueError(f"feature_names: expected {features} names, one per feature, got {given!r:.80}")
     return found | {name: data[name] for name in _NAMES if data.get(name) is not None}
 
 
