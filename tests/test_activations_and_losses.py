@@ -180,6 +180,16 @@ def test_weights_of_examples(loss, backend):
 
 
 @pytest.mark.parametrize("loss", losses.NAMES)
+@pytest.mark.parametrize("weights", [np.float64, np.float32, np.int64, bool, list], ids=str)
+def test_weights_of_examples_have_no_say_in_dtypes(loss, weights, backend):
+    net = net_for(loss, dtype=np.float32, reg=0.1)
+    X, y = data_for(loss)
+    given = np.random.default_rng(6).integers(0, 4, ROWS)
+    got, grads = net.loss(X, y, given.tolist() if weights is list else given.astype(weights))
+    assert {got.dtype, *(grad.dtype for grad in grads.values())} == {np.dtype(np.float32)}
+
+
+@pytest.mark.parametrize("loss", losses.NAMES)
 @pytest.mark.parametrize("activation", activations.NAMES)
 def test_saved_networks(activation, loss, tmp_path):
     net = net_for(loss, activation=activation, loss_parameter=0.3 if LOSSES[loss].parameter else None)

@@ -199,6 +199,36 @@ def test_gradients_of_weights_by_rows_and_by_weights(threads, hidden, by_rows, n
     assert_same_stream(state, expected)
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"max_norm": 0.1}, {"accumulate": 2}, {"reg": 0.1, "keep": 0.6, "seed": 5}], ids=str
+)
+@pytest.mark.parametrize("hidden", [(), (1,), (11, 7), (64, 33, 1), (33, 1, 17)], ids=str)
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_a_single_unit(threads, hidden, options):
+    """As the output and amid the network: its weights' gradient is summed on the way back, by each thread's rows."""
+    solvers = []
+    for backend in ("reference", "fast"):
+        rng = np.random.default_rng(5)
+        X, y = rng.standard_normal((ROWS, FEATURES)), rng.standard_normal(ROWS)
+        data = {"X_train": X, "y_train": y, "X_val": X[:10], "y_val": y[:10], "weights_train": rng.random(ROWS)}
+        names = "keep", "seed", "reg"
+        keep, seed, reg = (options.get(name, usual) for name, usual in zip(names, (1, None, 0.0), strict=True))
+        np.random.seed(7)
+        net = FullyConnectedNet(
+            hidden, FEATURES, 1, keep, reg=reg, weight_scale=0.5, dtype=np.float64, seed=seed, loss="squared"
+        )
+        solver = Solver(
+            net, data, update_rule="sgd_momentum", batch_size=BATCH, num_epochs=2, verbose=False, threads=threads,
+            sampler="permutation", optim_config={"learning_rate": 0.05},
+            **{name: value for name, value in options.items() if name not in names},
+        )  # fmt: skip
+        solvers.append(train(backend, solver)[0])
+    generic, compiled = solvers
+    atol = 2.0 ** len(generic.loss_history) * tolerance(np.float64, 4000)
+    np.testing.assert_allclose(compiled.loss_history, generic.loss_history, rtol=atol, atol=atol)
+    np.testing.assert_allclose(compiled.model.params.flat, generic.model.params.flat, rtol=atol, atol=atol)
+
+
 def test_threads_that_do_not_meet_at_each_layer_write_to_no_rows_of_another():
     """Rows of layers of different widths lie at different places: each layer has gradients of its own."""
     net = FullyConnectedNet((21, 32, 1, 1, 7), FEATURES, CLASSES)

@@ -1,5 +1,6 @@
 """The compiled run's matrix product, by tiles and by BLAS, against NumPy."""
 
+import itertools
 import re
 
 import numba
@@ -43,7 +44,8 @@ def check(multiply, m, n, k, dtype, case, rng):
     a, (a_row, a_step) = stored(A, bool(case & 4), pad)
     b, (b_row, b_step) = stored(B, bool(case & 8), pad)
     c = np.full(m * (n + pad) + 40, 7, dtype)
-    panel = np.full(PACKING_SIZE + 40, 7, dtype)
+    panel = np.full(PACKING_SIZE + 40, np.nan, dtype)
+    panel[PACKING_SIZE:] = 7
     first = int(rng.integers(k)) if case % 5 else 0
     rectifies = (case // 16 + k) % 2
     multiply(m, n, k, a, a_row, a_step, b, b_row, b_step, bias, c, n + pad, panel[:PACKING_SIZE], first, rectifies)
@@ -85,6 +87,22 @@ def test_products_beyond_the_near_caches(multiply, dtype, layout):
             check(multiply, m, n, k, dtype, layout + case % 4, rng)
     for case, (m, n, k) in enumerate(((20, 100, 1300), (100, 60, 1300), (600, 70, 1100))):
         check(multiply, m, n, k, dtype, layout + case, rng)
+
+
+@pytest.mark.parametrize("multiply", ["tiles"], indirect=True)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_row_by_itself_has_the_same_bits_as_among_others(multiply, dtype):
+    rng = np.random.default_rng(3)
+    empty, panel = np.zeros(0, dtype), np.zeros(PACKING_SIZE, dtype)
+    for m, n, k in itertools.product([7, 8, 9, 30], [1, 2, 40], [1, 8, 16, 19, 300]):
+        a, b, bias = (rng.standard_normal(size).astype(dtype) for size in (m * k, k * n, n))
+        for added in (bias, empty):
+            together, single = np.zeros(m * n, dtype), np.zeros(m * n, dtype)
+            multiply(m, n, k, a, k, 1, b, n, 1, added, together, n, panel, 0, 0)
+            for i in range(m):
+                row = single[i * n : (i + 1) * n]
+                multiply(1, n, k, a[i * k : (i + 1) * k], k, 1, b, n, 1, added, row, n, panel, 0, 0)
+            np.testing.assert_array_equal(single, together, err_msg=f"{m} x {n} x {k}")
 
 
 @pytest.mark.parametrize("rectifies", [0, 1])

@@ -1,9 +1,11 @@
 """Words of NumPy's MT19937 generators, read and written where NumPy keeps them, and by its own functions."""
 
+import numba
 import numpy as np
 import pytest
 
 from fastfc._runtime import stream
+from fastfc.kernels.lowering.random import choose, shuffle
 
 
 @pytest.fixture(params=["in place", "by NumPy"])
@@ -56,3 +58,23 @@ def test_the_global_generator(way):
     np.testing.assert_array_equal(stream.read_words(stream.global_bits()), stream.words_of(expected))
     stream.write_words(stream.global_bits(), stream.words_of(np.random.RandomState(6)))
     assert np.random.random_sample() == np.random.RandomState(6).random_sample()
+
+
+@pytest.mark.parametrize("drawn", [0, 623, 624])
+def test_draws_of_compiled_code_are_numpys(drawn):
+    """Orders and choices, from one word to the next 624, of numbers around powers of 2; and the stream behind them."""
+    compiled = numba.njit(lambda x, words: shuffle(x, words)), numba.njit(lambda x, words, n: choose(x, words, n))
+    generator = np.random.RandomState(8)
+    generator.bytes(4 * drawn)
+    words = stream.words_of(generator)
+    for n in (0, 1, 2, 3, 4, 5, 8, 9, 31, 32, 33, 700):
+        order, expected = np.arange(n), np.arange(n)
+        compiled[0](order, words)
+        generator.shuffle(expected)
+        np.testing.assert_array_equal(order, expected)
+    for n in (1, 2, 3, 4, 5, 127, 128, 129, 2**31 + 1, 2**32):
+        for size in (0, 1, 700):
+            chosen = np.full(size, -1)
+            compiled[1](chosen, words, n)
+            np.testing.assert_array_equal(chosen, generator.choice(n, size))
+    np.testing.assert_array_equal(words, stream.words_of(generator))

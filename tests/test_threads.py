@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from pathlib import Path
 
 import numba
@@ -18,7 +19,7 @@ import pytest
 import fastfc
 from fastfc import FullyConnectedNet, Solver
 from fastfc._runtime import blas as blas_limit
-from fastfc._runtime import machine_code
+from fastfc._runtime import machine_code, team
 from fastfc._runtime.team import Team, end_idle_threads
 from fastfc.training import compiling
 
@@ -271,7 +272,16 @@ def test_ctrl_c_at_every_line():
     assert n > 200
 
 
-@pytest.mark.parametrize("line", ["worker.team = self", "self._workers.append(worker)"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "worker.team = self",
+        "self._workers.append(worker)",
+        "worker.leave(self)",
+        "self.team = None",
+        "_idle.append(self)",
+    ],
+)
 def test_a_thread_that_an_exception_has_lost_ends(line):
     """Handlers of other signals than Ctrl-C's may raise anywhere, as those of a timeout do."""
 
@@ -281,14 +291,14 @@ def test_a_thread_that_an_exception_has_lost_ends(line):
             raise TimeoutError
         return interrupt
 
-    def in_hire(frame, event, arg):
-        return interrupt if frame.f_code.co_name == "_hire" else None
+    def in_team(frame, event, arg):
+        return interrupt if frame.f_code.co_name in ("_hire", "__exit__", "leave") else None
 
     end_idle_threads()
     with Team(2):
         pass
     assert len(own_threads()) == 1
-    sys.settrace(in_hire)
+    sys.settrace(in_team)
     try:
         with pytest.raises(TimeoutError), Team(2):
             pass
@@ -561,6 +571,43 @@ def test_an_error_in_a_thread_leaves_it_for_the_next_team():
         seen = []
         team.run(seen.append)
     assert sorted(seen) == [0, 1]
+
+
+def test_a_team_takes_no_thread_that_has_ended(monkeypatch):
+    """As after an exception in the midst of leaving, when somebody leaves once more later on."""
+    end_idle_threads()
+    monkeypatch.setattr(team, "_IDLE_SECONDS", 0.01)
+    late = Team(2).__enter__()
+    team.dismiss(late.barrier)
+    deadline = time.monotonic() + 10
+    while own_threads() and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert own_threads() == []
+    late.__exit__()
+    with Team(2) as other:
+        seen = []
+        other.run(seen.append)
+    assert sorted(seen) == [0, 1]
+
+
+def test_threads_that_wait_for_a_team_hold_nothing_of_the_last_one(monkeypatch):
+    class Memory:
+        def use(self, thread):
+            pass
+
+    monkeypatch.setattr(team, "_IDLE_SECONDS", 60)
+    memory = Memory()
+    alive = weakref.ref(memory)
+    with Team(3) as some:
+        some.run(memory.use)
+    del memory, some
+    gc.collect()
+    deadline = time.monotonic() + 10
+    while alive() is not None and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert alive() is None
+    assert len(own_threads()) == 2
+    end_idle_threads()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

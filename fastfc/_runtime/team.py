@@ -155,16 +155,18 @@ class Team:
 
     def _hire(self) -> bool:
         """Take an idle thread, if there is one; interrupted half way, it would neither be idle nor have a team."""
-        if not _idle:
-            return False
-        with held_back():
-            try:
-                worker = _idle.pop()
-            except IndexError:
-                return False
-            worker.team = self
-            self._workers.append(worker)
-        return True
+        while _idle:
+            with held_back():
+                try:
+                    worker = _idle.pop()
+                except IndexError:
+                    return False
+                # A team that was late to let it go may have found it ended.
+                if worker.thread.is_alive():
+                    worker.team = self
+                    self._workers.append(worker)
+                    return True
+        return False
 
     def _launch(self, threads: list[threading.Thread], launched: SimpleQueue) -> None:
         """Start the threads from another one: in the main thread Ctrl-C can leave the locks of Thread.start taken."""

@@ -23,7 +23,7 @@ from fastfc.formats.model import DAMAGE, NORM_NUMBERS, STATISTICS, array_kinds, 
 from fastfc.initializers import Rng
 from fastfc.layer_utils import *  # noqa: F403
 from fastfc.layers import *  # noqa: F403
-from fastfc.losses import checked_targets, predictions_of, probabilities_of
+from fastfc.losses import checked_targets, checked_weights, predictions_of, probabilities_of
 from fastfc.ops.losses import LOSSES
 from fastfc.training.capability import Methods
 
@@ -167,7 +167,7 @@ class FullyConnectedNet(DescribedNetwork):
         y : integer array (N,), or array (N, num_classes), optional
             Labels, or the targets that the loss takes.
         weights : array (N,), optional
-            Weights of the examples: the loss is ``sum(weights * losses) / sum(weights)``.
+            Weights of the examples, of any real dtype: the loss is ``sum(weights * losses) / sum(weights)``.
 
         Returns
         -------
@@ -186,9 +186,13 @@ class FullyConnectedNet(DescribedNetwork):
         """
         if y is None and get_backend() == "fast" and self._scoring.kept_by(self):
             return self._compiled_scores(self._checked_inputs(X))
-        return self._passes(
-            X, y, lambda scores, y: losses.evaluate(self.loss_name, scores, y, weights, self.loss_parameter)
-        )
+
+        def evaluate(scores: np.ndarray, y: np.ndarray) -> Any:
+            # A loss of numbers would take the dtype of its widest argument.
+            given = None if weights is None else checked_weights("weights", weights, len(scores)).astype(self.dtype)
+            return losses.evaluate(self.loss_name, scores, y, given, self.loss_parameter)
+
+        return self._passes(X, y, evaluate)
 
     def _passes(self, X: ArrayLike, y: ArrayLike | None, evaluate: Callable[..., Any]) -> Any:
         """:meth:`loss` by ``evaluate(scores, y) -> loss, dscores``."""
