@@ -73,7 +73,7 @@ class _Worker:
                 return
             silent = 0
             job(self)
-            # It holds the memory of a run.
+            # A thread that waits must not keep the memory of the last run alive.
             job = None
 
     def leave(self, team: "Team") -> None:
@@ -182,7 +182,7 @@ class Team:
         """Dismiss the threads and wait until they have left; doing it twice is doing it once."""
         dismiss(self.barrier)
         if not self._busy and self._process == os.getpid():
-            # They wait for a job: to wake each of them, and wait for it, takes as long as many steps.
+            # All of them wait for a job: waking each one, to hear that it has left, would take as long as many steps.
             for worker in self._workers:
                 worker.leave(self)
             return

@@ -60,13 +60,14 @@ def l2_penalty(w, dw, reg):
     return w.dtype.type(_l2(dw.reshape(-1), w.reshape(-1), reg))
 
 
-# Values of rows whose exponentials are taken at once: those of short rows fill vectors, all are in the nearest cache.
+# Scores whose exponentials are taken in one loop: a short row alone would not fill a vector, and so many stay in the
+# nearest cache.
 _AT_ONCE = 1024
 
 
 @reassociated
 def _largest(x):
-    """The largest of x (C,). NaN never wins here, but a sum of exponentials becomes NaN by it."""
+    """The largest of x (C,), which may pass over NaN: the sum of exponentials is NaN then in any case."""
     largest = x[0]
     for j in range(1, x.size):
         largest = x[j] if x[j] > largest else largest

@@ -118,7 +118,7 @@ def rectifies_sums(plan, index):
 
 @glue
 def is_single(plan, index):
-    """Whether a layer is a single unit behind ReLU: the way back through both, and its weights' gradient, are one."""
+    """Whether a layer is a single unit behind ReLU: one pass goes back through both, and sums its weights' gradient."""
     return index > 0 and nth(plan.layers, index).d_out == 1 and rectifies_sums(plan, index - 1)
 
 

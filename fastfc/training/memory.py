@@ -114,7 +114,7 @@ class Share(Record):
     dgamma: Reals
     dbeta: Reals
     db: Reals
-    dW: Reals  # (d_in, d_out): of the thread's rows; (0,) where nobody sums by them
+    dW: Reals  # (d_in, d_out): of the thread's rows; (0,) where gradients are not summed by rows
     # the batch's, merged from what all threads have published; each thread has its own copy
     batch_shift: Reals
     batch_mean: Reals

@@ -1,7 +1,8 @@
 """Update: gradients of a layer's parameters, and the rule that is applied to them.
 
 The gradient of weights is computed chunk by chunk, and the rule applied to each chunk at once, so that
-it never reaches memory as a whole. Of small networks each thread sums it over its own rows, for all to add up.
+it never reaches memory as a whole. Of small networks, and of single units behind ReLU, each thread sums it over its
+own rows, for all to add up.
 A plan that stores gradients keeps them instead, and the rule is applied when all of them are there: what
 looks at whole gradients stands between the two.
 """

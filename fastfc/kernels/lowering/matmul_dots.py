@@ -9,7 +9,7 @@ from numba.extending import intrinsic
 
 from fastfc.kernels.lowering.vectors import FLAG, WORD, declared, item_bytes, load, mask_of, routine, vector_type
 
-# Rows side by side: sums and a vector of b have registers enough, also those of AVX2.
+# Rows side by side: their sums and a vector of b fit into the registers of AVX2 too.
 _ROWS = 8
 
 

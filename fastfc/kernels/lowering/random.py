@@ -161,8 +161,8 @@ def _mask(largest):
     return mask
 
 
-# Whether a word is taken is no branch in the two below: a processor would guess it wrong every third time, and wait
-# for longer than it takes to do what follows in vain.
+# The two below do not branch on whether a word is taken. Up to every second one is not, which a processor cannot
+# predict: a wrong guess costs it more than the work that is done in vain.
 
 
 @inline
