@@ -149,12 +149,18 @@ def test_networks_have_the_names_of_a_tables_columns():
     assert fastfc.sweep({"num_epochs": 1}, DATA).best_network().feature_names is None
 
 
+def test_a_class_with_a_name_needs_no_example():
+    net = fastfc.sweep({"num_epochs": 1}, DATA | {"class_names": list("abcd")}).best_network()
+    assert (net.dims[-1], net.class_names) == (4, list("abcd"))
+
+
 @pytest.mark.parametrize(
     ("changed", "error", "text"),
     [
         ({"y_val": DATA["y_val"] + 0.5}, TypeError, "y_val: expected integer labels"),
         ({"X_train": None}, TypeError, "X_train"),
         ({"feature_names": ["a", "b"]}, ValueError, "feature_names: expected 5 names"),
+        ({"class_names": ["a", "b"]}, ValueError, "class_names: expected 3 names, one per class, got"),
         ({"y_train": DATA["y_train"][:-1]}, ValueError, "as many targets"),
         ({"X_val": DATA["X_val"][:, :-1]}, ValueError, "one shape"),
         ({"X_val": DATA["X_val"][:0], "y_val": DATA["y_val"][:0]}, ValueError, "X_val"),

@@ -113,12 +113,14 @@ def _described(network: Mapping[str, Any], data: Mapping[str, Any]) -> FullyConn
     """The network of these options, its weights not drawn yet."""
     X, y = data["X_train"], data["y_train"]
     inputs, outputs = network["input_dim"], network["num_classes"]
-    features = math.prod(X.shape[1:])
+    features, labels = math.prod(X.shape[1:]), LOSSES[network["loss"]].labels
+    names = data.get("class_names") if labels else None
     if inputs is not None and inputs != features:
         raise ValueError(f"input_dim: expected {features}, as the data have, got {inputs}")
     if outputs is None:
-        if LOSSES[network["loss"]].labels and y.dtype.kind in "biu":
-            outputs = max(2, int(max(y.max(), data["y_val"].max())) + 1)
+        if labels and y.dtype.kind in "biu":
+            # A class that has a name may have no example.
+            outputs = max(2, int(max(y.max(), data["y_val"].max())) + 1, len(names or ()))
         else:
             outputs = math.prod(y.shape[1:])
     net = FullyConnectedNet.__new__(FullyConnectedNet)
@@ -128,8 +130,9 @@ def _described(network: Mapping[str, Any], data: Mapping[str, Any]) -> FullyConn
         network["loss_parameter"],
     )  # fmt: skip
     require_range("weight_scale", network["weight_scale"], 0)
-    names = data.get("class_names")
-    if names is not None and LOSSES[network["loss"]].labels and len(names) == outputs:
+    if names is not None:
+        if isinstance(names, str) or len(names) != outputs:
+            raise ValueError(f"class_names: expected {outputs} names, one per class, got {names!r:.80}")
         net.class_names = list(names)
     net.feature_names, net.target_name = data.get("feature_names"), data.get("target_name")
     return net
