@@ -55,6 +55,9 @@ def test_the_table_says_what_the_machine_allows(monkeypatch):
     operations = 2 * 50 * 7 * (2 * 4 * 10 + 3 * 10 * 20 + 3 * 20 * 3)
     assert fits._limit("some", "float64", options) == pytest.approx(operations / 1e9)
     assert fits._limit("some", "float32", options) == pytest.approx(operations / 2e9)
+    # Two candidates, each on four fifths of the rows for each of five folds, in 20 epochs.
+    monkeypatch.setattr(fits, "GRID", {"hidden_layer_sizes": [(10, 20)], "alpha": [0, 1], "learning_rate_init": [1]})
+    assert fits._limit_of_search("float64") == pytest.approx(2 * 4 * operations / 1e9 * 20 / 7)
     rows = [
         {**fits.row("a job", [0.2], [0.8], "scikit-learn"), "limit": 0.1},
         fits.row("another", [0.2], [0.8], "scikit-learn"),
