@@ -221,6 +221,12 @@ def require_path(name: str, value: Any) -> None:
         raise TypeError(f"{name}: expected a path, got {value!r:.80}")
 
 
+def require_bool(name: str, value: Any) -> None:
+    """TypeError unless `value` is true or false itself: "no" would count as true."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: expected True or False, got {value!r:.80}")
+
+
 def number(name: str, value: Any) -> float:
     """A real scalar as a Python float, which takes the dtype of the arrays it is combined with."""
     if type(value) is float:

@@ -386,6 +386,7 @@ def test_a_value_that_there_is_not():
         ({"patience": 1.0}, TypeError, "patience"),
         ({"min_delta": -1}, ValueError, "min_delta"),
         ({"mode": "best"}, ValueError, "mode"),
+        ({"restore_best": "no"}, TypeError, "restore_best"),
     ],
 )
 def test_bad_arguments_of_early_stopping(options, error, name):
@@ -394,6 +395,12 @@ def test_bad_arguments_of_early_stopping(options, error, name):
 
 
 # ------------------------------------------------------------------------------------ histories and logs
+
+
+@pytest.mark.parametrize("logger", [CSVLogger, JSONLinesLogger])
+def test_whether_a_logger_appends_is_true_or_false(logger):
+    with pytest.raises(TypeError, match=r"^append: expected True or False, got 'no'"):
+        logger("log.csv", append="no")
 
 
 def test_history():

@@ -126,3 +126,6 @@ def test_folds_that_cannot_be_judged_are_refused():
     result = fastfc.cross_validate(options, X, y, k=[(range(20), range(20, 30))])
     with pytest.raises(ValueError, match="20 rows are in none of them"):
         result.predict(X)
+    halves = [(range(15), range(15, 30)), (range(15, 30), range(15))]
+    with pytest.raises(ValueError, match="0 rows are in none of them, 30 in several"):
+        fastfc.cross_validate(options, X, y, k=[*halves, *halves]).predict(X)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from fastfc._arguments import number
+from fastfc._arguments import number, require_bool
 from fastfc._ranges import require_count, require_range
 from fastfc.callbacks._base import Callback, Run, epoch_row
 from fastfc.classifiers.fc_net import FullyConnectedNet
@@ -109,6 +109,7 @@ class EarlyStopping(_Resumable):
             raise TypeError(f"monitor: expected the name of a value, got {monitor!r}")
         require_count("patience", patience, 1)
         require_range("min_delta", min_delta, 0)
+        require_bool("restore_best", restore_best)
         if mode not in ("min", "max", None):
             raise ValueError(f'mode: expected "min", "max" or None, got {mode!r}')
         self.monitor, self.patience, self.min_delta, self.restore_best = monitor, patience, min_delta, restore_best

@@ -5,7 +5,7 @@ import math
 import os
 from typing import Any
 
-from fastfc._arguments import require_path
+from fastfc._arguments import require_bool, require_path
 from fastfc._ranges import require_count
 from fastfc.callbacks._base import Callback, Run, epoch_row
 
@@ -19,6 +19,7 @@ class _LineLogger(Callback):
 
     def __init__(self, path: Path, append: bool = False) -> None:
         require_path("path", path)
+        require_bool("append", append)
         self.path, self.append = path, append
         # Of a training that goes on: the lines that it had written.
         self._lines: int | None = None

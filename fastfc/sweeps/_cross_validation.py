@@ -83,7 +83,7 @@ class CrossValidation:
         Raises
         ------
         ValueError
-            If X has another number of rows or columns in another order, or no fold has left out some rows.
+            If X has another number of rows or columns in another order, or the folds have not left out each row once.
         """
         names = self.networks[0].feature_names
         if names is not None:
@@ -91,9 +91,12 @@ class CrossValidation:
         X = as_array("X", by_position("X", X))
         if X.ndim == 0 or len(X) != self.count:
             raise ValueError(f"X: expected the {self.count} rows that were cross-validated, got shape {X.shape}")
-        missing = self.count - len(np.unique(np.concatenate([rows for _, rows in self.folds])))
-        if missing > 0:
-            raise ValueError(f"k: expected folds that leave out every row once, {missing} rows are in none of them")
+        times = np.bincount(np.concatenate([rows for _, rows in self.folds]), minlength=self.count)
+        if not np.all(times == 1):
+            raise ValueError(
+                f"k: expected folds that leave out every row once; {np.sum(times == 0)} rows are in none of them, "
+                f"{np.sum(times > 1)} in several"
+            )
         parts = [net.predict(X[rows]) for net, (_, rows) in zip(self.networks, self.folds, strict=True)]
         found = np.zeros((len(X), *parts[0].shape[1:]), parts[0].dtype)
         for (_, rows), part in zip(self.folds, parts, strict=True):

@@ -8,9 +8,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-import numpy as np
-
-from fastfc._arguments import require_path
+from fastfc._arguments import require_bool, require_path
 from fastfc._ranges import require_count
 from fastfc.classifiers.fc_net import FullyConnectedNet, load_model
 from fastfc.sweeps._data import checked_arrays, digests_of
@@ -132,8 +130,7 @@ def sweep(
     >>> result.best_network().predict(X).shape
     (60,)
     """
-    if not isinstance(halving, (bool, np.bool_)):
-        raise TypeError(f"halving: expected True or False, got {halving!r:.80}")
+    require_bool("halving", halving)
     require_count("factor", factor, 2)
     require_count("min_epochs", min_epochs, 1)
     for name, value, default in (("factor", factor, 3), ("min_epochs", min_epochs, 1)):
