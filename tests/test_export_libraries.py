@@ -186,7 +186,7 @@ def test_a_single_output_tells_no_classes_apart(loss):
 
 
 def test_arrays_of_other_objects():
-    """What can be exported has a state and weights too."""
+    """A state and weights are there for all that can be exported."""
     net = without_entrance(None)
     own = fastfc.Network(net.dims, activation=net.activation)
     for i in range(1, 4):

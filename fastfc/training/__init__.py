@@ -1,10 +1,10 @@
 """The compiled training run: whole steps in one compiled call.
 
 In the order in which data flows: ``memory.py`` says what a run has in memory, ``splitting.py`` how it is
-split, and ``plan.py`` makes it, ``data.py`` reads examples as they lie, ``forward.py``, ``backward.py`` and
-``update.py`` are a step,
-``epoch.py`` repeats it, ``inference.py`` predicts. ``compiling.py`` gets their machine code, ``run.py``
-and ``predict.py`` drive it from Python, in ``parts.py`` that Ctrl-C can come between.
+split, ``layout.py`` where its parts lie, and ``plan.py`` makes it. ``data.py`` reads examples as they lie;
+``forward.py``, ``backward.py`` and ``update.py`` are a step, whose passes over rows are in ``passes.py``, by
+``columns.py``; ``epoch.py`` repeats it, ``inference.py`` predicts. ``compiling.py`` gets their machine code,
+``run.py`` and ``predict.py`` drive it from Python, in ``parts.py`` that Ctrl-C can come between.
 ``capability.py`` says which trainings and predictions are compiled.
 
 For trainings apart from the Solver: ``fit.py``; ``validation.py`` has the data by which it validates, and
