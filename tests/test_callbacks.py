@@ -477,6 +477,19 @@ def read_csv(path):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.parametrize("name", ["epoch", "step"])
+@pytest.mark.parametrize("kind", ["history", "csv", "jsonl"])
+def test_values_named_like_the_columns_of_all_rows_are_refused(tmp_path, kind, name):
+    class Own(Callback):
+        def on_epoch_end(self, run):
+            run.values[name] = 7.0
+
+    path = tmp_path / "log"
+    logger = {"history": History, "csv": lambda: CSVLogger(path), "jsonl": lambda: JSONLinesLogger(path)}[kind]()
+    with pytest.raises(ValueError, match=f"values: expected other names than epoch and step.*{name!r}"):
+        make([Own(), logger]).train()
+
+
 def test_csv(tmp_path):
     path, history = tmp_path / "log.csv", History()
     path.write_text("old\n")

@@ -34,7 +34,7 @@ class Run:
         Of the last epoch that has ended: ``loss``, the mean of its steps' losses, ``train_acc`` and ``val_acc`` at its
         end, ``learning_rate``, that of the next step by `lr_decay` and the schedule (after the last step its own
         factor of the schedule), and ``seconds`` since the training began. Callbacks may add others for those after
-        them.
+        them, of any names but ``epoch`` and ``step``.
     stopped : bool
         Whether a callback has asked to stop.
 
@@ -61,8 +61,17 @@ class Run:
 
 
 def epoch_row(run: Run) -> dict[str, float]:
-    """The numbers of the epoch that has ended: ``epoch``, ``step`` and the training's `values`."""
-    return {"epoch": run.epoch, "step": run.step, **run.values}
+    """The numbers of the epoch that has ended: ``epoch``, ``step`` and the training's `values`.
+
+    Raises
+    ------
+    ValueError
+        If one of the `values` has the name of one of the others.
+    """
+    counted: dict[str, float] = {"epoch": run.epoch, "step": run.step}
+    if taken := counted.keys() & run.values.keys():
+        raise ValueError(f"values: expected other names than epoch and step, which all rows have, got {min(taken)!r}")
+    return counted | run.values
 
 
 class Callback:

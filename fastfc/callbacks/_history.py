@@ -201,6 +201,11 @@ class History(_Resumable):
         epoch, NaN where an epoch had none of that name. A training that begins anew begins them anew; one that goes on
         from a file goes on with them.
 
+    Raises
+    ------
+    ValueError
+        In the training, if a callback's own value is named ``epoch`` or ``step``.
+
     Examples
     --------
     >>> import numpy as np

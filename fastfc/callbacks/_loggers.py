@@ -79,7 +79,8 @@ class CSVLogger(_LineLogger):
     OSError
         When the training begins, before its first step, if the file cannot be written.
     ValueError
-        At the end of the first epoch, if the older file has other columns.
+        At the end of the first epoch, if the older file has other columns, or a callback's own value is named
+        ``epoch`` or ``step``.
 
     Examples
     --------
@@ -142,6 +143,8 @@ class JSONLinesLogger(_LineLogger):
     ------
     TypeError, OSError
         As for :class:`CSVLogger`.
+    ValueError
+        At the end of the first epoch, if a callback's own value is named ``epoch`` or ``step``.
 
     Notes
     -----
