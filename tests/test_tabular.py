@@ -716,6 +716,10 @@ def test_wrong_tables(tmp_path):
         for columns in ({"x": values, "y": np.arange(40)}, {"x": np.arange(40) % 7, "y": values}):
             with pytest.raises(ValueError, match=r"texts, dates or booleans, got (complex|timedelta)"):
                 fit_table(pd.DataFrame(columns), "y")
+    for values, match in (([b"a", b"b"], r"got bytes; \.str\.decode"), ([object(), object()], "got object objects")):
+        for columns in ({"x": values * 20, "y": np.arange(40)}, {"x": np.arange(40) % 7, "y": values * 20}):
+            with pytest.raises(ValueError, match=f"column '[xy]': expected .*{match}"):
+                fit_table(pd.DataFrame(columns), "y")
     levels = pd.MultiIndex.from_product([["a"], ["x", "y"]])
     with pytest.raises(ValueError, match="expected columns of one name each, got 2 levels"):
         fit_table(pd.DataFrame(np.zeros((40, 2)), columns=levels))

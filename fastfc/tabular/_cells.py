@@ -59,7 +59,7 @@ def texts_of(series: Any) -> tuple[np.ndarray, np.ndarray]:
     Raises
     ------
     ValueError
-        If the column has complex numbers, durations, or objects that are none of what a table has.
+        If the column has complex numbers, durations, bytes, or objects that are none of what a table has.
     """
     refused = {"c": "", "m": "; .dt.total_seconds() makes numbers of them"}.get(getattr(series.dtype, "kind", "O"))
     if refused is not None:
@@ -70,6 +70,15 @@ def texts_of(series: Any) -> tuple[np.ndarray, np.ndarray]:
         codes, found = pandas().factorize(series)
     except TypeError as error:
         raise ValueError(f"column {series.name!r}: expected numbers, texts, dates or booleans ({error})") from error
+    for value in found:
+        if isinstance(value, bytes):
+            raise ValueError(
+                f"column {series.name!r}: expected texts, got bytes; .str.decode('utf-8') makes texts of them"
+            )
+        if type(value).__str__ is object.__str__ and type(value).__repr__ is object.__repr__:
+            # Such a text has the object's address, which no other process knows.
+            kind = type(value).__name__
+            raise ValueError(f"column {series.name!r}: expected numbers, texts, dates or booleans, got {kind} objects")
     texts = [text_of(value) for value in found]
     places = {text: i for i, text in enumerate(dict.fromkeys(texts))}
     of_found = np.array([places[text] for text in texts] + [-1], np.int64)
