@@ -32,6 +32,7 @@ SOURCES: dict[str, tuple[str, tuple[str, ...] | None]] = {
     "kernels": ("kernels", None),
     "fits": ("fits", (", both in float32",)),
     "all_fits": ("fits", None),
+    "fits_zen4": ("fits_zen4", (", both in float32",)),
     "sweeps": ("sweeps", None),
     "accuracy": ("accuracy", None),
     "opennn": ("opennn", None),
