@@ -9,7 +9,8 @@ float32 on such data. Both fit in this process by turns, A B A B, once before th
 turn, in which the threads of the library before go to sleep: those of BLAS wait for more work for some 30 ms.
 Beside the ratio stands "at most", the one that the machine allows: that of a training which takes as long as NumPy's
 BLAS takes for the matrix products alone at its best rate.
-Two more kinds of rows are many small trainings side by side in two threads against one after the other, and a search.
+Two more kinds of rows are many small trainings side by side in two threads against one after the other, for which the
+machine allows as much as products of BLAS in two threads gain in the same turns, and a search.
 ``tables.py`` brings the figures into the documentation.
 """
 
@@ -27,6 +28,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from fastfc.bench.machine import environment, shown
 from fastfc.formats.atomic import replaced_file
@@ -82,11 +84,11 @@ def estimator(library: str, data: str, options: dict[str, Any]) -> Any:
     return kind(**options, random_state=0, n_iter_no_change=10**6)
 
 
-def by_turns(first: Callable[[], object], second: Callable[[], object], rounds: int) -> tuple[list[float], list[float]]:
-    """Seconds of both, A B A B, after a call of each that is not counted."""
-    seconds: tuple[list[float], list[float]] = ([], [])
+def by_turns(rounds: int, *functions: Callable[[], object]) -> list[list[float]]:
+    """Seconds of each, A B A B, after a call of each that is not counted."""
+    seconds: list[list[float]] = [[] for _ in functions]
     for turn in range(rounds + 1):
-        for function, taken in zip((first, second), seconds, strict=True):
+        for function, taken in zip(functions, seconds, strict=True):
             _wait(_PAUSE)
             start = perf_counter()
             function()
@@ -125,7 +127,10 @@ def measured(selected: str, rounds: int | None) -> list[dict[str, Any]]:
                 rows.append(found | {"limit": _limit(data, dtypes[1] or dtypes[0], options)})
     for data, name in SIDE_BY_SIDE.items():
         if selected in name:
-            rows.append(row(name, *_side_by_side(data, rounds or 9), "one after the other"))
+            own, other, two, one = _side_by_side(data, rounds or 15)
+            found = row(name, own, other, "one after the other")
+            gain = statistics.median(one) / statistics.median(two)
+            rows.append(found | {"limit": statistics.median(other) / gain})
     for addition, (dtype, own) in PRECISIONS.items():
         if selected in SEARCH + addition:
             found = row(SEARCH + addition, *_searches(dtype, own, rounds or 5), "scikit-learn")
@@ -133,14 +138,12 @@ def measured(selected: str, rounds: int | None) -> list[dict[str, Any]]:
     return rows
 
 
-def _fits(
-    data: str, dtype: str, own: str | None, options: dict[str, Any], rounds: int
-) -> tuple[list[float], list[float]]:
+def _fits(data: str, dtype: str, own: str | None, options: dict[str, Any], rounds: int) -> list[list[float]]:
     X, y = data_of(data, dtype)
     return by_turns(
+        rounds,
         lambda: estimator("fastfc", data, {**options, "dtype": own}).fit(X, y),
         lambda: estimator("scikit-learn", data, options).fit(X, y),
-        rounds,
     )
 
 
@@ -170,18 +173,30 @@ def _rate(dtype: str) -> float:
     return 2 * 2048 * 1024 * 1024 / least
 
 
-def _side_by_side(data: str, rounds: int) -> tuple[list[float], list[float]]:
+def _side_by_side(data: str, rounds: int) -> list[list[float]]:
+    """Seconds of trainings in two threads, and one after the other; and of as many tasks that are products alone."""
     X, y = data_of(data)
     options = next(options for other, options, _ in FITS.values() if other == data)
+    a, b = np.ones((4096, 128)), np.ones((128, 128))
 
     def fit(seed: int) -> object:
         return estimator("fastfc", data, {**options, "n_threads": 1}).set_params(random_state=seed).fit(X, y)
 
-    with ThreadPoolExecutor(2) as pool:
-        return by_turns(lambda: list(pool.map(fit, range(16))), lambda: list(map(fit, range(16))), rounds)
+    def multiply(_: int) -> object:
+        return [a @ b for _ in range(2)]
+
+    tasks = range(16)
+    with threadpool_limits(1), ThreadPoolExecutor(2) as pool:
+        return by_turns(
+            rounds,
+            lambda: list(pool.map(fit, tasks)),
+            lambda: list(map(fit, tasks)),
+            lambda: list(pool.map(multiply, tasks)),
+            lambda: list(map(multiply, tasks)),
+        )
 
 
-def _searches(dtype: str, own: str | None, rounds: int) -> tuple[list[float], list[float]]:
+def _searches(dtype: str, own: str | None, rounds: int) -> list[list[float]]:
     from sklearn.model_selection import GridSearchCV
 
     X, y = data_of("digits", dtype)
@@ -190,7 +205,7 @@ def _searches(dtype: str, own: str | None, rounds: int) -> tuple[list[float], li
         fitted = estimator(library, "digits", {"max_iter": SEARCH_EPOCHS, **options})
         return GridSearchCV(fitted, GRID, cv=FOLDS, n_jobs=2).fit(X, y)
 
-    return by_turns(lambda: search("fastfc", dtype=own), lambda: search("scikit-learn"), rounds)
+    return by_turns(rounds, lambda: search("fastfc", dtype=own), lambda: search("scikit-learn"))
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -221,7 +236,8 @@ def table(rows: list[dict[str, Any]]) -> str:
     ]
     if "at most" in columns:
         notes.append(
-            "At most: the ratio of a training whose matrix products took all of its time, at BLAS's best rate."
+            "At most: the ratio of a training whose matrix products took all of its time, at BLAS's best rate; of"
+            " trainings at once, the ratio of matrix products at once in the same turns."
         )
     if shared:
         notes.append("Other programs: their share of the processors during the turn, median.")

@@ -75,10 +75,12 @@ def texts_of(series: Any) -> tuple[np.ndarray, np.ndarray]:
             raise ValueError(
                 f"column {series.name!r}: expected texts, got bytes; .str.decode('utf-8') makes texts of them"
             )
-        if type(value).__str__ is object.__str__ and type(value).__repr__ is object.__repr__:
+        kind = type(value)
+        if (kind.__str__, kind.__repr__) == (object.__str__, object.__repr__):
             # Such a text has the object's address, which no other process knows.
-            kind = type(value).__name__
-            raise ValueError(f"column {series.name!r}: expected numbers, texts, dates or booleans, got {kind} objects")
+            raise ValueError(
+                f"column {series.name!r}: expected numbers, texts, dates or booleans, got {kind.__name__} objects"
+            )
     texts = [text_of(value) for value in found]
     places = {text: i for i, text in enumerate(dict.fromkeys(texts))}
     of_found = np.array([places[text] for text in texts] + [-1], np.int64)
