@@ -8,7 +8,7 @@ import weakref
 import numpy as np
 import pytest
 
-from fastfc._runtime.record import Buffer, Float64s, Int64s, Reals, Record, Uint32s, record
+from fastfc._runtime.record import Buffer, Float64s, Int64s, Reals, Record, Table, Uint32s, record
 
 
 @record
@@ -40,6 +40,10 @@ def made(dtype=np.float32, **changes):
         "inner": Inner(dtype, number=2**62),
     }
     return Outer(np.dtype(dtype), **given | changes)
+
+
+def made_of(record, **changes):
+    return Outer(record.dtype, **record.attributes() | changes)
 
 
 def words_of(record):
@@ -133,6 +137,36 @@ def test_every_attribute_and_no_other():
         Inner(np.float32, number=1, other=2)
     with pytest.raises(TypeError):
         Inner(np.float32, number=0.5)
+
+
+def test_a_changed_record_leaves_the_first_as_it_was():
+    values = np.zeros(7, np.float32)
+    record = made()
+    before = words_of(record)[0].copy()
+    other = record.changed(count=np.int32(5), flag=np.bool_(False), values=values)
+    assert (other.count, other.flag, other.scale, other.dtype) == (5, 0, record.scale, record.dtype)
+    assert other.values is values
+    assert other.offsets is record.offsets
+    new = made_of(record, count=5, flag=False, values=values)
+    np.testing.assert_array_equal(words_of(other)[0], words_of(new)[0])
+    np.testing.assert_array_equal(words_of(record)[0], before)
+    with pytest.raises(TypeError, match=r"Outer: unknown: other"):
+        record.changed(other=1)
+    with pytest.raises(TypeError, match=r"Outer.values: expected"):
+        record.changed(values=np.zeros(5))
+    with pytest.raises(TypeError):
+        record.changed(count=0.5)
+
+
+def test_a_changed_table_has_rows_of_its_own():
+    table = Table(Inner, np.dtype(np.float32), [{"number": i} for i in range(3)])
+    other = table.changed({"number": 10 + row.number} if row.number else {} for row in table)
+    assert [row.number for row in table] == [0, 1, 2]
+    assert [row.number for row in other] == [0, 11, 12]
+    assert [row._as_parameter_ for row in other] == [other.address + 8 * i for i in range(3)]
+    assert (other.kind, other.dtype) == (table.kind, table.dtype)
+    assert list(table.changed({} for _ in table))[2].number == 2
+    assert len(Table(Inner, np.dtype(np.float32), []).changed([])) == 0
 
 
 def test_the_attributes_make_another_record():

@@ -1,5 +1,7 @@
 """Words of NumPy's MT19937 generators, read and written where NumPy keeps them, and by its own functions."""
 
+import pickle
+
 import numba
 import numpy as np
 import pytest
@@ -78,3 +80,14 @@ def test_draws_of_compiled_code_are_numpys(drawn):
             compiled[1](chosen, words, n)
             np.testing.assert_array_equal(chosen, generator.choice(n, size))
     np.testing.assert_array_equal(words, stream.words_of(generator))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**32 - 1, np.int64(7)])
+def test_a_seeded_stream_is_numpys(seed):
+    mine, numpys = stream.seeded(seed), np.random.RandomState(seed)
+    np.testing.assert_array_equal(mine.standard_normal(1000), numpys.standard_normal(1000))
+    np.testing.assert_array_equal(mine.permutation(1000), numpys.permutation(1000))
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(mine)).randint(9, size=50), numpys.randint(9, size=50))
+    for wrong in (-1, 2**32):
+        with pytest.raises(ValueError, match="Seed must be between"):
+            stream.seeded(wrong)

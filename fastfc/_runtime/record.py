@@ -70,9 +70,8 @@ class Record(ctypes.Structure):
     fields: ClassVar[dict[str, Any]]
     #: Name -> its first word.
     places: ClassVar[dict[str, int]]
-    # Name -> what makes its words of a value; and all words, as `struct` packs them.
-    _number_of: ClassVar[dict[str, Callable[[Any], Any] | None]]
-    _object_of: ClassVar[dict[str, "_Object"]]
+    # Of each attribute, what makes a number of its value, or else its words; and all words, as `struct` packs them.
+    _makers: ClassVar[list[tuple[str, Callable[[Any], Any] | None, Callable[[Any, Any], tuple[int, ...]] | None]]]
     _words: ClassVar[struct.Struct]
 
     def __init__(self, dtype: np.dtype, **values: Any) -> None:
@@ -86,15 +85,30 @@ class Record(ctypes.Structure):
             raise TypeError(f"{type(self).__name__}: missing or unknown: {', '.join(wrong)}")
         # All words at once: one by one they would take most of the time in which a small plan is made.
         words: list[Any] = []
-        kept, objects = self.__dict__, self._object_of
-        for name, number_of in self._number_of.items():
+        kept = self.__dict__
+        for name, number_of, words_of in self._makers:
             value = values[name]
-            if number_of is None:
-                words += objects[name].words(self, value)
+            if words_of is not None:
+                words += words_of(self, value)
                 kept[name] = value
-            else:
+            elif number_of is not None:
                 words.append(number_of(value))
         self._words.pack_into(self, 0, *words)
+
+    def changed(self: "_Row", **values: Any) -> "_Row":
+        """A record with the same attributes but for some; TypeError as for a new one."""
+        other = type(self).from_buffer_copy(self)
+        other._take_over(self, values)
+        return other
+
+    def _take_over(self, other: "Record", values: Mapping[str, Any]) -> None:
+        """Have what belongs to the words of another record, which are here already, and then these values."""
+        self.__dict__.update(other.__dict__)
+        if unknown := values.keys() - self.fields.keys():
+            raise TypeError(f"{type(self).__name__}: unknown: {', '.join(sorted(unknown))}")
+        for name, number_of, _ in self._makers:
+            if name in values:
+                setattr(self, name, values[name] if number_of is None else number_of(values[name]))
 
     def attributes(self) -> dict[str, Any]:
         """All attributes by name, for another record; of a :class:`Part` no view is made."""
@@ -122,13 +136,23 @@ class Table(list[_Row], Generic[_Row]):
 
     def __init__(self, kind: type[_Row], dtype: np.dtype, rows: Iterable[Mapping[str, Any]]) -> None:
         values = list(rows)
-        # The records keep this memory alive.
-        memory = (kind * len(values))()
-        super().__init__(kind.from_buffer(memory, i * ctypes.sizeof(kind)) for i in range(len(values)))
-        self.kind, self.dtype = kind, np.dtype(dtype)
+        self._lay_out(kind, dtype, (kind * len(values))())
         for row, attributes in zip(self, values, strict=True):
             row._fill(self.dtype, attributes)
+
+    def _lay_out(self, kind: type[_Row], dtype: np.dtype, memory: Any) -> None:
+        """Become the records that lie in memory, which they keep alive."""
+        self.extend(kind.from_buffer(memory, place) for place in range(0, ctypes.sizeof(memory), ctypes.sizeof(kind)))
+        self.kind, self.dtype, self._memory = kind, np.dtype(dtype), memory
         self.address = ctypes.addressof(memory)
+
+    def changed(self, rows: Iterable[Mapping[str, Any]]) -> "Table[_Row]":
+        """A table with the same attributes but for some of each record."""
+        other: Table[_Row] = Table.__new__(Table)
+        other._lay_out(self.kind, self.dtype, type(self._memory).from_buffer_copy(self._memory))
+        for row, mine, values in zip(other, self, rows, strict=True):
+            row._take_over(mine, values)
+        return other
 
 
 _Class = TypeVar("_Class", bound=type[Record])
@@ -137,20 +161,21 @@ _Class = TypeVar("_Class", bound=type[Record])
 def record(cls: _Class) -> _Class:
     """Give a subclass of :class:`Record` the attributes that it annotates."""
     cls.fields, cls.places = inspect.get_annotations(cls), {}
-    cls._number_of, cls._object_of = {}, {}
+    cls._makers = []
     words: list[tuple[str, Any]] = []
     letters = ""
     for name, kind in cls.fields.items():
         cls.places[name] = len(words)
         if kind in _NUMBERS:
-            word, letter, cls._number_of[name] = _NUMBERS[kind]
+            word, letter, number_of = _NUMBERS[kind]
+            cls._makers.append((name, number_of, None))
             words.append((name, word))
             letters += letter
             continue
         made = _Array if is_array(kind) else _Rows if is_table(kind) else _Other
         attribute = made(f"{cls.__name__}.{name}", name, kind)
         setattr(cls, name, attribute)
-        cls._number_of[name], cls._object_of[name] = None, attribute
+        cls._makers.append((name, None, attribute.words))
         words += [(word, ctypes.c_int64) for word in attribute.names]
         letters += "q" * len(attribute.names)
     cls._fields_ = words
@@ -196,7 +221,8 @@ class _Array(_Object):
 
     def words(self, owner: Any, value: np.ndarray | Part) -> tuple[int, ...]:
         dtype = self._dtype or owner.dtype
-        if type(value) is tuple and value[0].dtype == dtype:
+        # NumPy's own dtypes are there once; to compare them takes longer than all the rest.
+        if type(value) is tuple and (value[0].dtype is dtype or value[0].dtype == dtype):
             return value[1], value[3]
         if not isinstance(value, np.ndarray) or value.dtype != dtype or not value.flags.c_contiguous:
             raise TypeError(f"{self._shown}: expected a C-contiguous array of {dtype}")

@@ -13,7 +13,7 @@ from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -43,6 +43,7 @@ from fastfc.sklearn._options import (
     checked_dtype,
     checked_weights,
     checked_widths,
+    stream_of,
     valid_defaults,
 )
 
@@ -222,7 +223,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         weights = None if sample_weight is None else checked_weights("sample_weight", sample_weight, X)
         targets = self._targets_of(y)
         self.n_outputs_ = targets.shape[1] if targets.ndim == 2 else len(self.classes_)
-        stream = _mersenne(check_random_state(self.random_state))
+        stream = stream_of(self.random_state)
         if first_pass:
             dtype = checked_dtype(self.dtype)
             self._initialize([X.shape[1], *hidden, self.n_outputs_], X.dtype if dtype is None else dtype, stream)
@@ -391,10 +392,3 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
-
-
-def _mersenne(stream: np.random.RandomState) -> np.random.RandomState:
-    """The stream, or one that it seeds, if it is not of the kind that compiled code draws from."""
-    if isinstance(stream._bit_generator, np.random.MT19937):
-        return stream
-    return np.random.RandomState(stream.randint(2**31 - 1))

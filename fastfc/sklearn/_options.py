@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from joblib.parallel import get_active_backend
 from sklearn.metrics import get_scorer_names
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import (
     Interval,
     InvalidParameterError,
@@ -21,6 +22,7 @@ from sklearn.utils.validation import _check_sample_weight
 
 from fastfc import optim, schedules
 from fastfc._plateau import plateau_of
+from fastfc._runtime.stream import seeded
 from fastfc._runtime.threads import get_num_threads
 from fastfc.ops.activations import ACTIVATIONS
 from fastfc.training.options import require_schedule
@@ -134,6 +136,16 @@ def threads_of(estimator: Any) -> int | None:
         return int(estimator.n_threads)
     in_parallel = getattr(get_active_backend()[0], "nesting_level", 0) > 0
     return 1 if in_parallel and get_num_threads() is None else None
+
+
+def stream_of(random_state: Any) -> np.random.RandomState:
+    """The stream that the option means; one that it seeds, if compiled code does not draw from its kind."""
+    if isinstance(random_state, Integral):
+        return seeded(int(random_state))
+    stream = check_random_state(random_state)
+    if isinstance(stream._bit_generator, np.random.MT19937):
+        return stream
+    return np.random.RandomState(stream.randint(2**31 - 1))
 
 
 def checked_dtype(value: Any) -> np.dtype | None:

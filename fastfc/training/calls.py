@@ -10,7 +10,7 @@ from fastfc._runtime.record import Table
 from fastfc.params import FlatParameters, aligned_zeros
 from fastfc.training.compiling import address, kernel
 from fastfc.training.job import NO_INTEGERS
-from fastfc.training.memory import DROPOUT, Call, Layer, Plan, Predictions, Thread
+from fastfc.training.memory import DROPOUT, Call, Plan, Predictions, Thread
 from fastfc.training.network import Network
 from fastfc.training.parts import ALL_BLOCKS
 from fastfc.training.plan import chosen_for_scores, examples_of, make_plan, parameters_of, set_kernels, shortened
@@ -172,27 +172,25 @@ def plan_of_rows(plan: Plan, thread: int) -> Plan:
     def of_rows(values: np.ndarray, width: int) -> np.ndarray:
         return values[first * width : (first + rows) * width]
 
-    layers = [
+    layers = plan.layers.changed(
         {
-            **layer.attributes(),
             "x": of_rows(layer.x, layer.in_row),
             **{name: of_rows(getattr(layer, name), layer.d_out) for name in ("x_hat", "out", "slope", "dout")},
             "row_inv_std": of_rows(layer.row_inv_std, 1),
         }
         for layer in plan.layers
-    ]
+    )
     threads = [{**own.attributes(), "index": 0, "first": 0, "end": rows}]
-    changed = {
-        "batch": rows,
-        "num_threads": 1,
-        "by_features": False,
-        "gradients_by_rows": False,
-        "stores_gradients": True,
-        "updates": False,
-        "layers": Table(Layer, plan.dtype, layers),
-        "threads": Table(Thread, plan.dtype, threads),
-    }
-    return Plan(plan.dtype, **{**plan.attributes(), **changed})
+    return plan.changed(
+        batch=rows,
+        num_threads=1,
+        by_features=False,
+        gradients_by_rows=False,
+        stores_gradients=True,
+        updates=False,
+        layers=layers,
+        threads=Table(Thread, plan.dtype, threads),
+    )
 
 
 def new_call(dtype: np.dtype, **given: Any) -> Call:

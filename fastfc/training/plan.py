@@ -1,6 +1,7 @@
 """Making the memory of a run: from a network, its rule and its data to records and buffers."""
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -185,8 +186,8 @@ def shortened(plan: Plan, rows: int) -> Plan:
     The first thread has at least one row.
     """
     ends = [-(-rows * t // plan.num_threads) for t in range(plan.num_threads + 1)]
-    threads = [{**thread.attributes(), "first": ends[t], "end": ends[t + 1]} for t, thread in enumerate(plan.threads)]
-    return Plan(plan.dtype, **{**plan.attributes(), "batch": rows, "threads": Table(Thread, plan.dtype, threads)})
+    threads = plan.threads.changed({"first": first, "end": end} for first, end in pairwise(ends))
+    return plan.changed(batch=rows, threads=threads)
 
 
 def _parameters(model: Network, rule: Callable | None, gradients: np.ndarray) -> list[dict[str, Parameter]]:
