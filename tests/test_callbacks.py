@@ -490,6 +490,44 @@ def test_values_named_like_the_columns_of_all_rows_are_refused(tmp_path, kind, n
         make([Own(), logger]).train()
 
 
+class Tells(Callback):
+    """Adds a value of the user's to those of each epoch."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def on_epoch_end(self, run):
+        run.values["own"] = self.value
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        (True, 1), (np.bool_(False), 0), (3, 3), (np.int64(-3), -3), (np.float32(1.5), 1.5), (np.array(2.5), 2.5),
+        (2**53 + 1, 2.0**53), (2**70, 2.0**70),
+    ],
+)  # fmt: skip
+def test_numbers_of_all_kinds_are_kept_and_come_back_with_a_file(tmp_path, value, kept):
+    history, stopping = History(), EarlyStopping("own", 50)
+    solver = trained([Tells(value), history, stopping, CSVLogger(tmp_path / "log.csv")], autosave=tmp_path / "run.npz")
+    assert history.values["own"] == [kept] * EPOCHS
+    assert {type(number) for number in history.values["own"]} == {type(kept)}
+    assert stopping.best == kept
+    assert [row["own"] for row in read_csv(tmp_path / "log.csv")] == [str(kept)] * EPOCHS
+    data = {name: getattr(solver, name) for name in ("X_train", "y_train", "X_val", "y_val")}
+    again, stopping_again = History(), EarlyStopping("own", 50)
+    Solver.resume(tmp_path / "run.npz", data, callback=[again, stopping_again])
+    assert again.values == history.values
+    assert stopping_again.best == kept
+
+
+@pytest.mark.parametrize("value", ["text", None, np.array([1.0]), [1.0], 1j, 10**400])
+@pytest.mark.parametrize("follower", [History, EarlyStopping, Callback])
+def test_values_that_are_no_numbers_are_refused(value, follower):
+    with pytest.raises((TypeError, ValueError), match=r"values\['own'\]: expected a number"):
+        make([Tells(value), follower()]).train()
+
+
 def test_csv(tmp_path):
     path, history = tmp_path / "log.csv", History()
     path.write_text("old\n")

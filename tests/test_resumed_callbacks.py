@@ -96,6 +96,27 @@ def test_early_stopping_and_histories_go_on(backend, tmp_path):
             np.testing.assert_array_equal(rest.model.params[name], w)
 
 
+def test_a_training_that_early_stopping_has_ended_goes_on_with_more_patience_only(backend, tmp_path):
+    """Killed between its last file and its end, it is the same as one that was not."""
+    stopping, path = EarlyStopping("loss", 2, 0.03), tmp_path / "run.npz"
+    solver = make(callback=stopping, autosave=path)
+    solver.train()
+    assert stopping.best_epoch + 2 == solver.epoch < EPOCHS
+    again = EarlyStopping("loss", 2, 0.03)
+    ended = Solver.resume(path, data(), callback=again)
+    ended.train()
+    assert ended.loss_history == solver.loss_history
+    assert (again.best, again.best_epoch, again._waited) == (stopping.best, stopping.best_epoch, 2)
+    for name, w in solver.model.params.items():
+        np.testing.assert_array_equal(ended.model.params[name], w)
+    patient = Solver.resume(path, data(), callback=EarlyStopping("loss", 3, 0.03))
+    patient.train()
+    assert patient.epoch > solver.epoch
+    # A new training with the same callback begins anew.
+    ended.train()
+    assert ended.epoch > solver.epoch
+
+
 def test_the_best_parameters_are_kept_over_the_end_of_a_training(tmp_path):
     """A training in parts ends with the same ones, if the best epoch was in the first part."""
     whole, part = EarlyStopping("loss", 50, mode="max"), EarlyStopping("loss", 50, mode="max")

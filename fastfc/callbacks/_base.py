@@ -8,12 +8,16 @@ from typing import Any, cast
 
 import numpy as np
 
+from fastfc._arguments import number
 from fastfc._ranges import require_count
 from fastfc.training.batches import Batches, batches_of, mean_loss
 from fastfc.training.engine import Trainer
 from fastfc.training.hooks import EpochEnd, States, StoppingRule, TrainingHooks
 
 __all__ = ["Callback", "CallbackList", "Run", "adapt", "epoch_row"]
+
+# The largest integers that float64 has all of.
+_EXACT = 2**53
 
 
 @dataclass
@@ -33,8 +37,9 @@ class Run:
     values : dict of str to float
         Of the last epoch that has ended: ``loss``, the mean of its steps' losses, ``train_acc`` and ``val_acc`` at its
         end, ``learning_rate``, that of the next step by `lr_decay` and the schedule (after the last step its own
-        factor of the schedule), and ``seconds`` since the training began. Callbacks may add others for those after
-        them, of any names but ``epoch`` and ``step``.
+        factor of the schedule), and ``seconds`` since the training began. Callbacks may add other numbers for those
+        after them, of any names but ``epoch`` and ``step``. True and false count as 1 and 0; anything else is a
+        TypeError.
     stopped : bool
         Whether a callback has asked to stop.
 
@@ -72,6 +77,17 @@ def epoch_row(run: Run) -> dict[str, float]:
     if taken := counted.keys() & run.values.keys():
         raise ValueError(f"values: expected other names than epoch and step, which all rows have, got {min(taken)!r}")
     return counted | run.values
+
+
+def _require_numbers(values: dict[str, Any]) -> None:
+    """Make Python's numbers of the `values`; TypeError or ValueError for one that is none: no file could keep it."""
+    for name, value in values.items():
+        if type(value) is float:
+            continue
+        if isinstance(value, (int, np.integer, np.bool_)) and abs(int(value)) <= _EXACT:
+            values[name] = int(value)
+        else:
+            values[name] = number(f"values[{name!r}]", value)
 
 
 class Callback:
@@ -246,6 +262,7 @@ class CallbackList(Callback):
     def _call(name: str, run: Run, callbacks: list[Callback]) -> None:
         for callback in callbacks:
             answer = getattr(callback, name)(run)
+            _require_numbers(run.values)
             # Comparisons of NumPy's numbers give its booleans.
             if isinstance(answer, (bool, np.bool_)) and answer:
                 run.stop()

@@ -76,7 +76,8 @@ class EarlyStopping(_Resumable):
     ----------
     best, best_epoch
         The best value and its epoch; None before the first one that is not NaN. They begin and go on as
-        :class:`History`'s values do, but begin anew where the file has those of another `monitor` or `mode`.
+        :class:`History`'s values do, but begin anew where the file has those of another `monitor` or `mode`. A training
+        that had ended by it goes on from its file only if `patience` is larger.
 
     Raises
     ------
@@ -143,11 +144,13 @@ class EarlyStopping(_Resumable):
         self.best, self.best_epoch, self._waited = best, best_epoch, int(state["waited"])
         self._parameters = dict(parameters) if self.restore_best else {}
 
-    def on_train_begin(self, run: Run) -> None:
+    def on_train_begin(self, run: Run) -> bool:
         super().on_train_begin(run)
         shapes = {name: np.shape(w) for name, w in run.model.params.items()}
         if self._parameters and {name: w.shape for name, w in self._parameters.items()} != shapes:
             raise ValueError("parameters: expected a state with the best parameters of this model, got another one's")
+        # One that had ended has nothing to go on with.
+        return self._waited >= self.patience
 
     def _rules(self) -> list[StoppingRule] | None:
         if not self._only_looks(EarlyStopping) or self.monitor not in ("loss", "train_acc", "val_acc"):
