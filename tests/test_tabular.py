@@ -323,9 +323,16 @@ def test_predictions_of_a_text_table_are_what_pandas_reads(no, yes, kind, capsys
 
 @pytest.mark.parametrize(
     ("names", "kind"),
-    [(["007", "1"], "text"), (["1", "1.0"], "text"), (["TRUE", "true"], "text"), (["1", "a"], "text")],
+    [
+        (["007", "1"], "text"),
+        (["07", "1.5"], "text"),
+        (["1", "a"], "text"),
+        (["1", "1.0"], "decimal"),
+        (["TRUE", "true"], "boolean"),
+        (["-1", "0"], "integer"),
+    ],
 )
-def test_classes_that_stay_texts(names, kind):
+def test_kinds_of_classes_in_text(names, kind):
     assert kind_of_texts(names) == kind
 
 

@@ -78,8 +78,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _predict(args: argparse.Namespace) -> int:
-    import numpy as np
-
     from fastfc.formats.export import load_exported
     from fastfc.ops.losses import LOSSES
     from fastfc.tabular._model import has_table
@@ -94,7 +92,7 @@ def _predict(args: argparse.Namespace) -> int:
     if names is None and (loss.labels or (loss.link == "logistic" and outputs == 1)):
         # A single logistic output is no or yes.
         names = numbers
-    predictor, X, y = _features(args) if of_table else (model, *_examples(args, model, names))
+    predictor, X, y, known = _features(args) if of_table else (model, *_examples(args, model, names))
     with reported(MemoryError, ValueError):
         predicted = predictor.predict(X)
         lines = (
@@ -102,42 +100,43 @@ def _predict(args: argparse.Namespace) -> int:
         )
     with writing_results():
         print("\n".join(lines))
-    if y is None:
+    if y is None or known is None:
         return 0
-    known = y >= 0 if names is not None else ~np.isnan(y)
     score, shown = ("accuracy", shown_accuracy) if names is not None else ("R2", shown_errors)
     if known.any():
         print(f"{score}: {shown(predicted[known], y[known])}", file=sys.stderr)
     return 0
 
 
-def _features(args: argparse.Namespace) -> tuple[Any, np.ndarray, np.ndarray | None]:
-    """The same for a model that knows its table's columns, and its predictor; -1 or nan stands for missing targets."""
-    import numpy as np
-
+def _features(args: argparse.Namespace) -> tuple[Any, np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """The same for a model that knows its table's columns, and its predictor; some targets may be missing."""
     from fastfc.formats.table import TableOptions
     from fastfc.tabular import load_table_model
-    from fastfc.tabular._read import read_new_rows
+    from fastfc.tabular._read import choose_columns, read_new_rows, without_missing
 
     with reported(ImportError, OSError, ValueError, MemoryError), warnings_told():
         model = load_table_model(args.model)
-        if args.target not in (None, "none"):
-            model.description["target"] = args.target
-        frame, notes = read_new_rows(Path(args.data), TableOptions(**table_options(args)), model.description)
+        options, taken = TableOptions(**table_options(args)), [column["name"] for column in model.columns]
+        frame, notes = read_new_rows(Path(args.data), options, model.description)
+        frame, target = choose_columns(frame, options, model.target, taken)
+        if args.missing is not None:
+            frame, told = without_missing(frame, args.missing, [name for name in taken if name in frame.columns])
+            notes.append(told)
         for note in notes:
             print(f"fastfc: {note}", file=sys.stderr)
         X = model.features(frame)
-        if args.target == "none" or (args.target is None and model.target not in frame.columns):
-            return model.predictor, X, None
-        y, known = model.targets(frame)
-    missing = -1 if model.class_names is not None else np.nan
-    return model.predictor, X, np.where(known, y, missing)
+        if target is None:
+            return model.predictor, X, None, None
+        model.description["target"] = target
+        return model.predictor, X, *model.targets(frame)
 
 
 def _examples(
     args: argparse.Namespace, model: FullyConnectedNet, names: list[str] | None
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """The data's examples, and where it has them their labels or numbers."""
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """The data's examples, and where it has them their labels or numbers, and which of these are there."""
+    import numpy as np
+
     from fastfc._data_sets import read_samples
     from fastfc.formats.table import ModelColumns, TableOptions, has_table_suffix
 
@@ -157,7 +156,7 @@ def _examples(
         raise CommandError(f"{args.data} has {math.prod(X.shape[1:])} features an example; {args.model} takes {inputs}")
     check_values(X, model.dtype, args.data)
     comparable = (class_names is None) == (names is None) and (names is not None or model.dims[-1] == 1)
-    return X, y if comparable else None
+    return (X, None, None) if y is None or not comparable else (X, y, ~np.isnan(y))
 
 
 def _lines(names: list[str] | None, predicted: np.ndarray) -> list[str]:

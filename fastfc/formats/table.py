@@ -20,6 +20,7 @@ from fastfc.formats.table_choice import (
     choose_by_name,
     choose_by_position,
     choose_to_train,
+    class_texts,
     no_labels,
     refuse_words,
     whole_number,
@@ -59,7 +60,6 @@ class Table:
 
 # ---------------------------------------------------------------------------------------------------- labels
 
-_CANONICAL = re.compile(r"0|-?[1-9]\d*", re.ASCII)
 _CODE = re.compile(r"[+-]?\d+(?:[eE]\d+)?", re.ASCII)
 
 
@@ -91,7 +91,8 @@ def _target(view: View, choice: Choice, rows: Rows, task: str, *, to_train: bool
     refuse = numbers is None and task != "classification"
     told = ""
     if task == "auto":
-        values = rows.texts if numbers is None else np.unique(numbers).tolist()
+        classes = set(class_texts(rows.texts, view.dialect.decimal))
+        values = classes if numbers is None else np.unique(numbers).tolist()
         task, told = told_task(values, len(rows.codes))
     if task == "classification" or numbers is None:
         found = _labels(view, choice, rows, to_train=to_train, refuse=refuse)
@@ -115,7 +116,7 @@ def _labels(
     texts, decimal = rows.texts, view.dialect.decimal
     counts = Counter(dict(zip(texts, np.bincount(rows.codes, minlength=len(texts)).tolist(), strict=True)))
     kinds = Counter(kind_of(text, decimal) for text in texts)
-    whole = [text if _CANONICAL.fullmatch(text) else whole_number(text) for text in texts]
+    whole, classes = [whole_number(text) for text in texts], class_texts(texts, decimal)
     fits = all(text is not None and len(text) < 19 for text in whole)
     are_codes = all(map(_CODE.fullmatch, texts))
     numbers = kinds["integer"] + kinds["decimal"]
@@ -131,17 +132,17 @@ def _labels(
         view.notes.append(f"classes in {view.title(label)} are whole numbers written as floats")
     if to_train:
         merged: Counter[str] = Counter()
-        for text, number in zip(texts, whole, strict=True):
-            merged[number if fits and number is not None else text] += counts[text]
+        for text, name in zip(texts, classes, strict=True):
+            merged[name] += counts[text]
         fault = label_fault(merged, decimal, guessed=choice.guessed)
         if fault is not None and refuse:
             raise no_labels(view, label, fault)
         view.notes.append(_described_labels(view, choice, merged, numeric=fits))
     if fits:
         return np.array([int(text or 0) for text in whole], np.int64)[rows.codes], None
-    names = sorted(texts)
+    names = sorted(set(classes))
     rank = {name: i for i, name in enumerate(names)}
-    return np.array([rank[text] for text in texts], np.int64)[rows.codes], names
+    return np.array([rank[name] for name in classes], np.int64)[rows.codes], names
 
 
 def _described_labels(view: View, choice: Choice, counts: Counter[str], *, numeric: bool) -> str:
@@ -182,7 +183,8 @@ def read_table(path: Path, options: TableOptions, model: ModelColumns | None = N
     if labels_needed and choice.label is None:
         raise ValueError(f"{path} has no training data with labels: target='none' says that no column has them")
     refuse_words(view, choice)
-    rows = read_rows(_layout(view, choice, options))
+    # Each row to predict from has its own place among the predictions.
+    rows = read_rows(_layout(view, choice, options, blank_rows=model is not None))
     if not len(rows.X):
         raise ValueError(f"{path} has no rows" + (" without missing values" if rows.dropped else ""))
     _note(view, choice, rows, to_train=model is None)
@@ -198,7 +200,7 @@ def read_table(path: Path, options: TableOptions, model: ModelColumns | None = N
     return table
 
 
-def _layout(view: View, choice: Choice, options: TableOptions) -> Layout:
+def _layout(view: View, choice: Choice, options: TableOptions, *, blank_rows: bool) -> Layout:
     text = view.head.text
     empty = {i for i, why in view.left_out.items() if view.columns[i].blank and why == "it is empty"}
     return Layout(
@@ -214,6 +216,7 @@ def _layout(view: View, choice: Choice, options: TableOptions) -> Layout:
         names=view.names,
         trailing=view.trailing,
         drop_missing=options.missing == "drop",
+        blank_rows=blank_rows,
         text_bytes=len(text) if view.head.whole else view.path.stat().st_size,
         row_bytes=max(len(text) // (text.count("\n") + 1), 1),
         by_lines='"' not in text and text.count("\r") == text.count("\r\n"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fastfc.formats.table_look import ENOUGH_ROWS, LABEL_NAMES, label_column, label_fault
 from fastfc.formats.table_options import ModelColumns, NotNumericError, TableOptions
-from fastfc.formats.table_text import kind_of, shown
+from fastfc.formats.table_text import kind_of, number_of, shown
 from fastfc.formats.table_view import View, column_of, leave_out_counting
 
 __all__ = [
@@ -16,6 +16,8 @@ __all__ = [
     "choose_by_name",
     "choose_by_position",
     "choose_to_train",
+    "class_texts",
+    "is_code",
     "no_labels",
     "refuse_words",
     "whole_number",
@@ -31,14 +33,41 @@ class Choice:
     guessed: bool = False  # whether the labels were found by looking at values
 
 
-_WHOLE = re.compile(r"(0|-?[1-9]\d*)[.,]0*", re.ASCII)
+_CANONICAL = re.compile(r"0|-?[1-9]\d*", re.ASCII)
+_WHOLE = re.compile(r"(-?\d+)(?:[.,]0*)?", re.ASCII)
+_CODE = re.compile(r"[+-]?0\d+", re.ASCII)
 TARGET = "target=... (--target NAME, or its number from 0) says which column has the labels"
 
 
 def whole_number(text: str) -> str | None:
-    """A whole number as it is usually written, of a float like 2.0; None for anything else."""
+    """A whole number as it is usually written, of one like 2, 2.0 or -0.0; None for anything else, such as 07."""
     match = _WHOLE.fullmatch(text)
-    return match.group(1) if match else None
+    number = "0" if match and match.group(1) == "-0" else match and match.group(1)
+    return number if number and _CANONICAL.fullmatch(number) else None
+
+
+def is_code(text: str) -> bool:
+    """Whether a whole number is written with zeros before it, as codes are."""
+    return _CODE.fullmatch(text) is not None
+
+
+def class_texts(texts: Sequence[str], decimal: str) -> list[str]:
+    """Of distinct labels the class's text for each: equal decimal numbers are one class, and so are TRUE and True."""
+    kinds = {kind_of(text, decimal) for text in texts}
+    same = list(texts)
+    if kinds == {"boolean"}:
+        same = [text.capitalize() for text in texts]
+    elif kinds <= {"integer", "decimal"} and not any(map(is_code, texts)):
+        whole = [whole_number(text) for text in texts]
+        if None not in whole:
+            return [str(number) for number in whole]
+        # Without a decimal sign they can be codes, such as 1e3 beside 1000.
+        if any(decimal in text for text in texts):
+            # Adding 0 takes the sign from -0.
+            numbers = [0.0 + (number_of(text, decimal) or 0.0) for text in texts]
+            same = [str(int(number)) if number.is_integer() else repr(number) for number in numbers]
+    # Where each is a class of its own, it keeps its spelling.
+    return same if len(set(same)) < len(texts) else list(texts)
 
 
 def _named_label(view: View) -> int | None:

@@ -59,6 +59,7 @@ class Layout:
     names: Sequence[str] | None
     trailing: bool  # whether lines end with a separator
     drop_missing: bool
+    blank_rows: bool  # whether rows of empty cells count, but for those at the table's end
     text_bytes: int  # about how many the table has
     row_bytes: int  # about how many a row has
     by_lines: bool  # whether each line is a row, and ends with a line feed, as far as can be seen
@@ -92,6 +93,7 @@ class _Reader:
         self.seen: dict[str, int] = {}
         self.lines: list[int] = []
         self.dropped: Counter[int] = Counter()
+        self.blank: list[int] = []  # lines of the last rows, as long as all their cells are empty
 
     def room(self, rows: int) -> None:
         """Make room for so many more rows."""
@@ -114,6 +116,10 @@ class _Reader:
         values = array("d")
         rows, line = 0, layout.start
         for line, row in found:
+            if not any(row):
+                self.blank.append(line)
+                continue
+            self._count_blank()
             if len(row) != width:
                 row = self._fitted(line, row)
             cells = row if whole else [row[i] for i in features]
@@ -144,6 +150,15 @@ class _Reader:
                 values, rows = array("d"), 0
         self._store(values, rows)
         return line
+
+    def _count_blank(self) -> None:
+        """Take rows of empty cells for rows without values, as others come after them."""
+        for line in self.blank:
+            try:
+                self._missing(line, self.layout.features[0], "", "a number")
+            except _MissingError as missing:
+                self.dropped[missing.args[0]] += 1
+        self.blank = []
 
     def _store(self, values: array, rows: int) -> None:
         self.room(rows)
@@ -234,6 +249,8 @@ class _Reader:
             count, cells, stop = decimals.read_lines(
                 text, separator, decimal, kinds, powers, X, X.view(np.uint64), places, hard
             )
+            if count > 0:
+                self._count_blank()
             for row, column, start, end in hard[:cells].tolist():
                 X[row, column] = self._float(block, start, end, line, layout.features[order[column]])
             if not in_order:
@@ -260,9 +277,9 @@ class _Reader:
                 if b'"' in block[stop:]:
                     # A cell in quotes may go on in the next block.
                     lines: Iterable[str] = chain(self._text_of(rest), self._text_of(file))
-                    self.add(records(lines, layout.dialect.separator, layout.path, line))
+                    self.add(self._records(lines, line))
                     return
-                self.add(records(self._text_of(rest), layout.dialect.separator, layout.path, line))
+                self.add(self._records(self._text_of(rest), line))
                 line += rows - read
 
     def _kinds(self) -> Array:
@@ -292,6 +309,10 @@ class _Reader:
             return raw.decode(self.layout.encoding)
         except UnicodeDecodeError as error:
             raise not_decoded(self.layout.path, self.layout.encoding, error, line) from error
+
+    def _records(self, lines: Iterable[str], before: int = 0) -> Iterator[Record]:
+        layout = self.layout
+        return records(lines, layout.dialect.separator, layout.path, before, blank=layout.blank_rows)
 
     def _text_of(self, file: Any) -> Iterator[str]:
         """The lines of a file."""
@@ -323,6 +344,6 @@ def read_rows(layout: Layout) -> Rows:
                 file.readline()
             reader.add_blocks(file)
         else:
-            rows = records(reader._text_of(file), separator, layout.path)
+            rows = reader._records(reader._text_of(file))
             reader.add((line, row) for line, row in rows if line > layout.start)
     return reader.result()

@@ -169,8 +169,13 @@ class Dialect(NamedTuple):
     skipped: int  # lines before the table: a spreadsheet's "sep=;"
 
 
-def records(lines: Iterable[str], separator: str, path: Path, before: int = 0) -> Iterator[Record]:
-    """Yield the lines' cells, without lines that have none; `before` is how many lines came before."""
+def records(
+    lines: Iterable[str], separator: str, path: Path, before: int = 0, *, blank: bool = False
+) -> Iterator[Record]:
+    """Yield the lines' cells, without lines that have none; `before` is how many lines came before.
+
+    With `blank` there are those of rows whose cells are all empty, too.
+    """
     blanks = " \t\r\n" if separator != "\t" else " \r\n"
     trimmed = (line.rstrip(blanks) + "\n" for line in lines)
     if separator == " ":
@@ -179,7 +184,7 @@ def records(lines: Iterable[str], separator: str, path: Path, before: int = 0) -
     try:
         for row in rows:
             cells = [cell.strip() for cell in row]
-            if any(cells):
+            if any(cells) or (blank and cells):
                 yield before + rows.line_num, cells
     except csv.Error as error:
         raise ValueError(f"{path}, line {before + rows.line_num}: {error}") from error

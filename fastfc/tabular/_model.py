@@ -21,7 +21,7 @@ from fastfc.formats.table_text import shown
 from fastfc.tabular._cells import numbers_of, texts_of
 from fastfc.tabular._dates import DATE_PARTS
 from fastfc.tabular._encode import encoded, feature_names, feature_places
-from fastfc.tabular._labels import LABELS, labels_of
+from fastfc.tabular._labels import LABELS, labels_of, places_of
 from fastfc.tabular._members import Averaged, member_kinds, packed_members, unpacked_members
 from fastfc.tabular._pandas import require_frame, with_text_names
 from fastfc.tabular._preset import smooth_clipped
@@ -218,7 +218,7 @@ class TableModel:
         Warns
         -----
         UserWarning
-            For categories and other values that the model does not know, and for targets that are no numbers.
+            For categories, classes and other values that the model does not know, and for targets that are no numbers.
         """
         frame = self._frame(frame_or_path)
         y, known = self.targets(frame)
@@ -250,6 +250,11 @@ class TableModel:
         ------
         ValueError
             If there is no such column.
+
+        Warns
+        -----
+        UserWarning
+            For classes that the model does not know, and targets that are no numbers.
         """
         if self.target not in frame.columns:
             raise ValueError(f"the table has no column {self.target!r}, the target")
@@ -261,8 +266,12 @@ class TableModel:
                 warnings.warn(told, UserWarning, stacklevel=stacklevel_outside())
             return numbers, ~np.isnan(numbers)
         texts, codes = texts_of(series)
-        place = {name: i for i, name in enumerate(self.class_names)}
-        return np.array([*(place.get(text, -1) for text in texts), -1])[codes], codes >= 0
+        places = places_of(texts.tolist(), self.description.get("labels", "text"), self.class_names)
+        unknown = [text for text, place in zip(texts.tolist(), places, strict=True) if place < 0]
+        if unknown:
+            told = f"column {self.target!r}: {shown(unknown, 3)} are none of the model's classes and count as wrong"
+            warnings.warn(told, UserWarning, stacklevel=stacklevel_outside())
+        return np.array([*places, -1])[codes], codes >= 0
 
     def _frame(self, frame_or_path: Any) -> Any:
         if isinstance(frame_or_path, str | os.PathLike):

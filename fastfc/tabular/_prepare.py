@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastfc._defaults import val_fraction
+from fastfc.formats.table_choice import class_texts
 from fastfc.formats.table_look import label_fault, told_task
 from fastfc.formats.table_options import TASKS
 from fastfc.formats.table_text import shown
@@ -17,6 +18,7 @@ from fastfc.tabular._dates import dates_of
 from fastfc.tabular._encode import encoded, feature_names
 from fastfc.tabular._labels import kind_of_texts, kind_of_values
 from fastfc.tabular._pandas import pandas
+from fastfc.tabular._read import without_missing
 from fastfc.tabular._split import held_out, held_out_groups, held_out_last, weights_of_rows
 
 __all__ = ["Prepared", "SplitOptions", "prepare"]
@@ -80,23 +82,20 @@ def prepare(
     if not len(frame):
         raise ValueError("the table has no rows")
     known = frame[target].notna().to_numpy()
-    if not known.all():
-        notes.append(f"left out: {int((~known).sum())} rows without a value of the target {target!r}")
-        frame = frame[known]
-    if missing is not None:
-        whole = frame.notna().all(axis=1).to_numpy()
-        if missing == "error" and not whole.all():
-            raise ValueError(f"{int((~whole).sum())} rows lack a value, the first is row {int(np.argmin(whole)) + 1}")
-        notes.append(f"left out: {int((~whole).sum())} rows that miss a value")
-        frame = frame[whole]
     if not known.any():
         raise ValueError(f"target: column {target!r} has no values")
+    if missing is not None:
+        frame, told = without_missing(frame, missing, frame.columns)
+        notes.append(told)
+    elif not known.all():
+        notes.append(f"left out: {int((~known).sum())} rows without a value of the target {target!r}")
+        frame = frame[known]
     if not len(frame):
         raise ValueError("the table has no row without a missing value")
     frame = frame.reset_index(drop=True)
-    frame, told = _ungrouped(frame, split.groups)
-    notes += told
-    y, names = _target(frame[target], task, notes)
+    frame, lines = _ungrouped(frame, split.groups)
+    notes += lines
+    y, names, kind = _target(frame[target], task, notes, only_texts=only_texts)
     columns, left_out = describe(frame.drop(columns=[target, *([split.groups] if split.groups else [])]))
     notes += [f"left out: column {name!r}, {why}" for name, why in left_out.items()]
     notes += _told_numbers(frame, [*left_out, *(each["name"] for each in columns)])
@@ -105,8 +104,8 @@ def prepare(
     notes += _told_kinds(columns)
     train, val = _parts(frame, y, split)
     columns = [fitted(column, frame[column["name"]].iloc[train]) for column in columns]
-    X, told = encoded(columns, frame)
-    notes += told
+    X, lines = encoded(columns, frame)
+    notes += lines
     data = {"X_train": X[train], "y_train": y[train], "X_val": X[val], "y_val": y[val], "notes": notes}
     if class_weight is not None:
         if names is None:
@@ -117,18 +116,24 @@ def prepare(
         data["class_names"] = names
     description = {"format": "fastfc table 1", "target": target, "columns": columns, "width": width}
     if names is not None:
-        description["labels"] = kind_of_texts(names) if only_texts else kind_of_values(frame[target])
+        description["labels"] = kind
     return Prepared(data, description | {"groups": split.groups})
 
 
-def _target(series: Any, task: str, notes: list[str]) -> tuple[np.ndarray, list[str] | None]:
-    """Labels and the classes' names, or numbers."""
+def _target(
+    series: Any, task: str, notes: list[str], *, only_texts: bool
+) -> tuple[np.ndarray, list[str] | None, str | None]:
+    """Labels, the classes' names and the labels' kind, or numbers; `only_texts` is a table whose cells are texts."""
     texts, codes = texts_of(series)
     numeric = is_numeric(series) or looks_numeric(texts)
     numbers, odd = numbers_of(series) if numeric or task == "regression" else (np.empty(0), [])
     numeric = numeric and not odd
     if task == "regression" and not numeric:
         raise ValueError(f"target: expected numbers to predict in column {series.name!r}, found {shown(odd, 3)}")
+    kind = kind_of_texts(texts.tolist()) if only_texts else kind_of_values(series)
+    if only_texts:
+        found, places = np.unique(np.array(class_texts(texts.tolist(), "."), object), return_inverse=True)
+        texts, codes = found, places[codes]
     told = ""
     if task == "auto":
         task, told = told_task(np.unique(numbers).tolist() if numeric else texts.tolist(), len(series))
@@ -142,7 +147,7 @@ def _target(series: Any, task: str, notes: list[str]) -> tuple[np.ndarray, list[
         if numbers.min() == numbers.max():
             raise ValueError(f"target: column {series.name!r} is {numbers[0]:g} in each row")
         notes.append(f"target: column {series.name!r}, numbers from {numbers.min():g} to {numbers.max():g}{told}")
-        return numbers, None
+        return numbers, None, None
     order = np.argsort(np.array(list(map(float, texts)))) if numeric else np.argsort(texts.astype(str))
     if len(texts) < 2:
         raise ValueError(f"target: column {series.name!r} is {texts[0]!r} in each row; expected two classes or more")
@@ -154,7 +159,7 @@ def _target(series: Any, task: str, notes: list[str]) -> tuple[np.ndarray, list[
     each = ", ".join(f"{name:.30} ({size})" for name, size in list(zip(names, sizes, strict=True))[:10])
     more = ", ..." if len(names) > 10 else ""
     notes.append(f"labels: column {series.name!r}, {len(names)} classes: {each}{more}{told}")
-    return y, names
+    return y, names, kind
 
 
 def _ungrouped(frame: Any, groups: str | None) -> tuple[Any, list[str]]:

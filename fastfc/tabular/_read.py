@@ -1,6 +1,7 @@
 """Tables in files as frames: text tables whose cells are texts, and Parquet."""
 
 import re
+from collections.abc import Collection, Sequence
 from itertools import islice
 from numbers import Integral
 from pathlib import Path
@@ -23,7 +24,15 @@ from fastfc.formats.table_view import View, leave_out, look
 from fastfc.tabular._cells import grouped_example
 from fastfc.tabular._pandas import NEEDED, pandas, with_text_names
 
-__all__ = ["check_names", "frame_to_train", "has_parquet_suffix", "read_new_rows", "read_to_train"]
+__all__ = [
+    "check_names",
+    "choose_columns",
+    "frame_to_train",
+    "has_parquet_suffix",
+    "read_new_rows",
+    "read_to_train",
+    "without_missing",
+]
 
 _LABELS = ("label", "target", "class", "y")
 
@@ -93,6 +102,43 @@ def read_new_rows(path: Path, options: TableOptions, description: dict[str, Any]
     if view.names is None and width == len(names) + 1:
         names = [name for name in (f"column {i + 1}" for i in range(width)) if name != target]
     return _read_text(view, names), view.notes
+
+
+def choose_columns(frame: Any, options: TableOptions, target: str, taken: Collection[str]) -> tuple[Any, str | None]:
+    """New rows without the columns to leave out, and the name of their target, None if they have none.
+
+    `target` is the model's, and `taken` are the columns that it takes.
+
+    Raises
+    ------
+    ValueError
+        If an option names no column, or one that the model takes.
+    """
+    dropped = [name_of(frame, wanted, "drop") for wanted in options.dropped()]
+    found = target if target in frame.columns and target not in dropped else None
+    if options.target is not None:
+        found = None if options.target == "none" else name_of(frame, options.target, "target")
+    if found in dropped:
+        raise ValueError(f"drop: {found!r} is the target")
+    for role, name in [*(("drop leaves out", name) for name in dropped), ("target names", found)]:
+        if name in taken:
+            raise ValueError(f"{role} column {name!r}, which the model takes as a feature")
+    return frame.drop(columns=dropped), found
+
+
+def without_missing(frame: Any, missing: str, names: Sequence[str]) -> tuple[Any, str]:
+    """A frame without the rows that miss a value in some columns, and a line that says how many; or an error.
+
+    Raises
+    ------
+    ValueError
+        If `missing` is "error" and there is such a row.
+    """
+    whole = frame[list(names)].notna().all(axis=1).to_numpy()
+    count = int((~whole).sum())
+    if missing == "error" and count:
+        raise ValueError(f"{count} rows lack a value, the first is row {int(np.argmin(whole)) + 1}")
+    return frame[whole], f"left out: {count} rows that miss a value"
 
 
 def target_of(frame: Any, target: str | int | None) -> str:

@@ -1,0 +1,207 @@
+"""New rows of a table: what options do, labels written otherwise than in the training, rows without any value."""
+
+import numba
+import numpy as np
+import pytest
+
+pd = pytest.importorskip("pandas")
+
+from fastfc import load_dataset  # noqa: E402
+from fastfc.backend import use_backend  # noqa: E402
+from fastfc.cli import main  # noqa: E402
+from fastfc.data_utils import load_samples  # noqa: E402
+from fastfc.formats import table_rows  # noqa: E402
+from fastfc.formats.table_choice import class_texts  # noqa: E402
+from fastfc.tabular import fit_table  # noqa: E402
+
+pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="hundreds of interpreted steps take minutes")
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FASTFC_QUIET", "1")
+
+
+def rows_of(labels=(0, 1), rows=200):
+    """A number with gaps, a word, and a label that follows from both."""
+    rng = np.random.RandomState(0)
+    frame = pd.DataFrame({"id": rng.permutation(rows), "size": rng.randn(rows).round(3)})
+    frame["kind"] = rng.choice(["bolt", "nut"], rows)
+    frame["label"] = np.where((frame["size"] > 0) == (frame["kind"] == "nut"), labels[1], labels[0])
+    frame.loc[10:19, "size"] = np.nan
+    return frame
+
+
+def run(capsys, *argv):
+    code = main([str(part) for part in argv])
+    out, err = capsys.readouterr()
+    assert code == 0, err
+    return out.splitlines(), err
+
+
+def error_of(capsys, *argv):
+    code = main([str(part) for part in argv])
+    out, err = capsys.readouterr()
+    assert (code, out) == (2, "")
+    return err.splitlines()[-1].removeprefix("fastfc: error: ")
+
+
+# ------------------------------------------------------------------------------------------- labels as numbers
+
+
+@pytest.mark.parametrize(
+    ("texts", "classes"),
+    [
+        (["1", "1.0", "0"], ["1", "1", "0"]),
+        (["-0.0", "0.0", "-1.", "1"], ["0", "0", "-1", "1"]),
+        (["0.5", "0.50", "1", "1.0"], ["0.5", "0.5", "1", "1"]),
+        (["0.50", "1.25"], ["0.50", "1.25"]),
+        (["TRUE", "True", "false"], ["True", "True", "False"]),
+        (["TRUE", "FALSE"], ["TRUE", "FALSE"]),
+        (["+1", "1", "1e0"], ["+1", "1", "1e0"]),
+        (["07", "007", "7"], ["07", "007", "7"]),
+        (["1", "1.0", "a"], ["1", "1.0", "a"]),
+        (["yes", "Yes"], ["yes", "Yes"]),
+    ],
+)
+def test_equal_numbers_and_booleans_are_one_class(texts, classes):
+    assert class_texts(texts, ".") == classes
+    with_commas = class_texts([text.replace(".", ",") for text in texts], ",")
+    assert [name.replace(",", ".") for name in with_commas] == classes
+
+
+@pytest.mark.parametrize("mixed", [True, False])
+@pytest.mark.parametrize(
+    ("written", "names"),
+    [
+        (("-0.0", "0.0", "1.0", "1"), ["0", "1"]),
+        (("False", "FALSE", "TRUE", "True"), ["False", "True"]),
+    ],
+)
+def test_labels_of_several_spellings_are_one_class_with_and_without_words(capsys, mixed, written, names):
+    frame = rows_of().drop(columns=["id"] if mixed else ["id", "kind"]).fillna({"size": 0.5})
+    y = frame["label"].to_numpy()
+    frame["label"] = [written[2 * label + row % 2] for row, label in enumerate(y)]
+    frame.to_csv("rows.csv", index=False)
+    _, err = run(capsys, "train", "rows.csv", "--epochs", 2, "--quiet")
+    counts = np.bincount(y)
+    assert f"2 classes: {names[0]} ({counts[0]}), {names[1]} ({counts[1]})" in err
+    out, err = run(capsys, "predict", "model.npz", "rows.csv")
+    right = np.mean([line == names[label] for line, label in zip(out, y, strict=True)])
+    assert f"accuracy: {100 * right:.1f} % (200 examples)" in err
+
+
+@pytest.mark.parametrize("labels", [(0, 1), (0.5, 2.0), (False, True)])
+def test_the_score_of_a_file_is_that_of_its_frame(labels):
+    frame = rows_of(labels)
+    model = fit_table(frame, "label", task="classification", num_epochs=3)
+    assert model.score(frame) > 0.6
+    frame.to_csv("rows.csv", index=False)
+    assert model.score("rows.csv") == model.score(frame)
+    # pandas writes whole numbers of a column with a missing value with a point.
+    frame["label"] = frame["label"].astype(object if isinstance(labels[0], bool) else float)
+    frame.loc[:4, "label"] = None
+    frame.to_csv("rows.csv", index=False)
+    assert model.score("rows.csv") == model.score(frame)
+
+
+def test_a_file_and_its_frame_make_the_same_model():
+    frame = rows_of().astype({"label": float})
+    frame.to_csv("rows.csv", index=False)
+    of_frame, of_file = (fit_table(rows, "label", num_epochs=2) for rows in (frame, "rows.csv"))
+    assert of_frame.class_names == of_file.class_names == ["0", "1"]
+    np.testing.assert_array_equal(of_file.classes, [0.0, 1.0])
+    assert of_frame.classes.dtype == of_file.classes.dtype
+    np.testing.assert_array_equal(of_frame.predict_proba(frame), of_file.predict_proba("rows.csv"))
+
+
+def test_unknown_classes_are_told_and_count_as_wrong(capsys):
+    frame = rows_of()
+    frame.to_csv("rows.csv", index=False)
+    run(capsys, "train", "rows.csv", "--epochs", 3, "--quiet")
+    out, _ = run(capsys, "predict", "model.npz", "rows.csv")
+    frame.loc[100:149, "label"], frame.loc[150:, "label"] = 7, None
+    frame.to_csv("new.csv", index=False)
+    _, err = run(capsys, "predict", "model.npz", "new.csv")
+    right = sum(int(line) == label for line, label in zip(out[:100], frame["label"][:100], strict=True))
+    assert "warning: column 'label': '7.0' are none of the model's classes and count as wrong" in err
+    assert f"accuracy: {100 * right / 150:.1f} % (150 examples)" in err
+
+
+# ------------------------------------------------------------------------------------------------- options
+
+
+@pytest.mark.parametrize("new", ["new.csv", "new.parquet"])
+def test_options_of_columns_and_rows_are_kept_or_refused(capsys, new):
+    frame = rows_of()
+    frame.to_csv("rows.csv", index=False)
+    run(capsys, "train", "rows.csv", "--epochs", 2, "--quiet", "--drop", "id")
+    frame.to_csv("new.csv", index=False)
+    frame.to_parquet("new.parquet")
+    predict = ["predict", "model.npz", new]
+    out, _ = run(capsys, *predict)
+
+    kept, err = run(capsys, *predict, "--missing", "drop")
+    assert kept == out[:10] + out[20:]
+    assert "left out: 10 rows that miss a value" in err
+    assert "(190 examples)" in err
+    assert error_of(capsys, *predict, "--missing", "error") == "10 rows lack a value, the first is row 11"
+
+    assert run(capsys, *predict, "--drop", "id,label") == (out, "")
+    assert "which the model takes as a feature" in error_of(capsys, *predict, "--drop", "size")
+    assert "drop 'weight' is not among the columns" in error_of(capsys, *predict, "--drop", "weight")
+    assert "which the model takes as a feature" in error_of(capsys, *predict, "--target", "kind")
+    assert "target 'weight' is not among the columns" in error_of(capsys, *predict, "--target", "weight")
+    assert "drop: 'label' is the target" in error_of(capsys, *predict, "--drop", "label", "--target", "label")
+    # By its number, too.
+    assert run(capsys, *predict, "--target", 3)[1] == run(capsys, *predict)[1]
+
+
+def test_rows_to_train_on_that_lack_a_value_are_counted_as_they_stand_in_the_file(capsys):
+    frame = rows_of()
+    frame.loc[:4, "label"] = np.nan
+    frame.to_csv("rows.csv", index=False)
+    told = error_of(capsys, "train", "rows.csv", "--missing", "error", "--members", 2)
+    assert told.endswith("15 rows lack a value, the first is row 1")
+
+
+# --------------------------------------------------------------------------------------- rows without a value
+
+
+def test_a_row_without_values_does_not_shift_the_predictions(capsys):
+    rows_of().drop(columns=["id", "kind"]).dropna().to_csv("rows.csv", index=False)
+    run(capsys, "train", "rows.csv", "--epochs", 2, "--quiet")
+    with open("new.csv", "w") as file:
+        file.write('size\n1.5\n""\n-0.5\n')
+    assert "new.csv, line 3, column 1: expected a number, found ''" in error_of(
+        capsys, "predict", "model.npz", "new.csv"
+    )
+    out, err = run(capsys, "predict", "model.npz", "new.csv", "--missing", "drop")
+    assert len(out) == 2
+    assert "left out: 1 rows that miss a value" in err
+
+
+@pytest.mark.parametrize("rows", [3, 400])
+@pytest.mark.parametrize("backend", ["fast", "reference"])
+def test_rows_without_values_count_but_at_the_end(monkeypatch, rows, backend):
+    monkeypatch.setattr(table_rows, "COMPILED_FROM_AT_HAND", 0)
+    monkeypatch.setattr(table_rows, "COMPILED_FROM", 0)
+    monkeypatch.setattr(table_rows, "_BLOCK_BYTES", 64)
+    text = "a,b\n" + "1,2\n" * rows + ",\n\n,\n" * 3
+    with use_backend(backend):
+        with open("end.csv", "w") as file:
+            file.write(text)
+        X, _, _ = load_samples("end.csv", target="none")
+        assert len(X) == rows
+        with open("middle.csv", "w") as file:
+            file.write(text + "3,4\n")
+        with pytest.raises(ValueError, match=rf"line {rows + 2}, column 1: expected a number, found ''"):
+            load_samples("middle.csv", target="none")
+        with pytest.warns(UserWarning, match="left out: 6 rows that miss a value"):
+            X, _, _ = load_samples("middle.csv", target="none", missing="drop")
+        np.testing.assert_array_equal(X, [[1, 2]] * rows + [[3, 4]])
+        # To train on, a row without a label is none.
+        with open("train.csv", "w") as file:
+            file.write("a,label\n" + "1,x\n,\n2,z\n" * rows)
+        assert len(load_dataset("train.csv")["X_train"]) == 2 * rows
