@@ -49,10 +49,11 @@ class _Resumable(Callback):
         self._take(state)
         self._goes_on = True
 
-    def on_train_begin(self, run: Run) -> None:
+    def on_train_begin(self, run: Run) -> bool | None:
         if not self._goes_on:
             self._forget()
         self._goes_on = False
+        return None
 
 
 class EarlyStopping(_Resumable):
