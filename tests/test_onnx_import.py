@@ -367,7 +367,28 @@ ONES = np.ones(5, np.float32)
 )
 def test_other_graphs(make, words):
     path = make(Writer()).save()
-    with pytest.raises(ValueError, match=rf"other\.onnx: not a fastfc model, or a damaged one .*({words})"):
+    with pytest.raises(ValueError, match=rf"^other\.onnx: an ONNX model, but not of such a network .*({words})"):
+        load_exported(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        lambda model: b"",
+        lambda model: b"a text",
+        lambda model: model[:-20],
+        lambda model: model.replace(np.float32([7.5, -7.5]).tobytes(), b""),
+        lambda model: onnx.ModelProto(ir_version=8).SerializeToString(),
+    ],
+    ids=["empty", "text", "cut", "array", "graph"],
+)
+def test_damaged_files_are_told_from_other_graphs(content):
+    path = Writer().add("Gemm", np.float32([[7.5, -7.5]])).save()
+    with open(path, "rb") as file:
+        changed = content(file.read())
+    with open(path, "wb") as file:
+        file.write(changed)
+    with pytest.raises(ValueError, match=r"^other\.onnx: not an ONNX model, or a damaged one \("):
         load_exported(path)
 
 
@@ -395,7 +416,7 @@ def test_tensors_in_other_files_are_not_followed():
     tensor.external_data.add(key="location", value="/etc/passwd")
     with open("other.onnx", "wb") as file:
         file.write(model.SerializeToString())
-    with pytest.raises(ValueError, match="is in another file"):
+    with pytest.raises(ValueError, match=r"^other\.onnx: an ONNX model, but .* is in another file"):
         from_onnx("other.onnx")
 
 

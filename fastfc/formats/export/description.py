@@ -188,13 +188,13 @@ def array_names(layers: int, normalization: str | None, i: int) -> list[str]:
 
 
 @contextlib.contextmanager
-def refused(source: str, *more: type[Exception]) -> Iterator[None]:
+def refused(source: str, *more: type[Exception], what: str = "a fastfc model") -> Iterator[None]:
     """Turn errors that come of damaged contents, and `more` of them, into a ValueError that names the file."""
     errors: tuple[type[Exception], ...] = (*DAMAGE, *more)
     try:
         yield
     except errors as error:
-        raise ValueError(f"{source}: not a fastfc model, or a damaged one ({error})") from error
+        raise ValueError(f"{source}: not {what}, or a damaged one ({error})") from error
 
 
 def unpack(options: str, arrays: dict[str, NDArray[Any]]) -> FullyConnectedNet:

@@ -27,7 +27,7 @@ from fastfc.formats.export.description import (
     refused,
     unpack,
 )
-from fastfc.formats.export.onnx_graphs import array_of, network_of
+from fastfc.formats.export.onnx_graphs import OtherGraph, array_of, network_of
 from fastfc.ops.losses import LOSSES
 
 __all__ = ["Graph", "add_scores", "from_onnx", "model_of", "read", "write"]
@@ -276,11 +276,15 @@ def from_onnx(path: str | os.PathLike[str], *, loss: str | None = None) -> Fully
     onnx, name = _library(), os.fsdecode(path)
     with open(name, "rb") as file:
         content = file.read()
-    with refused(name, _decode_error()):
+    with refused(name, _decode_error(), what="an ONNX model"):
         model = onnx.load_model_from_string(content)
-        metadata = {entry.key: entry.value for entry in model.metadata_props}
-        if "fastfc" not in metadata:
-            return network_of(onnx, model, loss)
+        if not model.ir_version or not model.HasField("graph"):
+            # Bytes of other kinds can be taken for a message without any of its fields.
+            raise ValueError("it has no graph")
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    if "fastfc" not in metadata:
+        return _of_another_program(onnx, model, name, loss)
+    with refused(name):
         net = _written(onnx, model, metadata)
     if loss is not None:
         raise ValueError(f"loss: expected None, as {name} says what network it is, got {loss!r}")
@@ -303,6 +307,15 @@ def _written(onnx: ModuleType, model: Any, metadata: dict[str, str]) -> FullyCon
     if expected.graph != model.graph or list(expected.opset_import) != list(model.opset_import):
         raise ValueError("its graph is not the one that fastfc writes for its arrays")
     return net
+
+
+def _of_another_program(onnx: ModuleType, model: Any, name: str, loss: str | None) -> FullyConnectedNet:
+    """The network of a model that fastfc did not write; the error says whether the model is damaged, or another."""
+    try:
+        with refused(name, what="an ONNX model"):
+            return network_of(onnx, model, loss)
+    except OtherGraph as error:
+        raise ValueError(f"{name}: an ONNX model, but not of such a network as fastfc has ({error})") from error
 
 
 def _decode_error() -> type[Exception]:

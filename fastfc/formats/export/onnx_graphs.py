@@ -15,7 +15,7 @@ from fastfc.formats.export.estimators import two_columns
 from fastfc.formats.export.onnx_outputs import RULES, Outputs
 from fastfc.formats.npz import MAX_DATA_BYTES
 
-__all__ = ["array_of", "network_of"]
+__all__ = ["OtherGraph", "array_of", "network_of"]
 
 #: Operator -> the activation, and attributes that it must have: name -> default and value.
 _ACTIVATIONS: dict[str, tuple[str, dict[str, tuple[Any, Any]]]] = {
@@ -42,6 +42,10 @@ _MOST_NODES = 5_000
 _LOSSES = {"softmax": "softmax", "logistic": "logistic", "exp": "poisson"}
 
 
+class OtherGraph(Exception):
+    """A sound model of something that is not a network of fastfc's."""
+
+
 @dataclass
 class _Layer:
     """An affine layer, and the operators that follow it."""
@@ -65,7 +69,7 @@ def array_of(onnx: ModuleType, tensor: Any) -> NDArray[Any]:
 
 
 def network_of(onnx: ModuleType, model: Any, loss: str | None) -> FullyConnectedNet:
-    """The network of a graph; ValueError if it is not one that fastfc has.
+    """The network of a graph; OtherGraph if it is not one that fastfc has, one of DAMAGE if it makes no sense.
 
     Parameters
     ----------
@@ -76,8 +80,11 @@ def network_of(onnx: ModuleType, model: Any, loss: str | None) -> FullyConnected
     """
     chain = _Chain(onnx, model.graph)
     with np.errstate(divide="raise", invalid="raise", over="raise"):
-        chain.follow()
-        return _made(chain, chain.outputs(), loss)
+        try:
+            chain.follow()
+            return _made(chain, chain.outputs(), loss)
+        except (ArithmeticError, ValueError) as error:
+            raise OtherGraph(str(error)) from error
 
 
 class _Chain:
@@ -85,10 +92,13 @@ class _Chain:
 
     def __init__(self, onnx: ModuleType, graph: Any) -> None:
         if len(graph.node) > _MOST_NODES:
-            raise ValueError(f"expected at most {_MOST_NODES} operators, got {len(graph.node)}")
+            raise OtherGraph(f"expected at most {_MOST_NODES} operators, got {len(graph.node)}")
         others = {node.domain for node in graph.node} - {"", "ai.onnx", "ai.onnx.ml"}
         if others:
-            raise ValueError(f"expected ONNX's own operators, got some of {sorted(others)!r:.80}")
+            raise OtherGraph(f"expected ONNX's own operators, got some of {sorted(others)!r:.80}")
+        outside = [tensor.name for tensor in graph.initializer if tensor.data_location == onnx.TensorProto.EXTERNAL]
+        if outside:
+            raise OtherGraph(f"expected all arrays in the file itself; {outside[0]!r:.80} is in another file")
         self.onnx = onnx
         self.constants = {tensor.name: array_of(onnx, tensor) for tensor in graph.initializer}
         for node in graph.node:
@@ -99,7 +109,7 @@ class _Chain:
         self.nodes = [node for node in graph.node if not set(node.output) <= set(self.constants)]
         inputs = [value.name for value in graph.input if value.name not in self.constants]
         if len(inputs) != 1:
-            raise ValueError(f"expected a graph with one input, got {len(inputs)}")
+            raise OtherGraph(f"expected a graph with one input, got {len(inputs)}")
         self.current: str = inputs[0]
         # Names of the values since the last layer.
         self.scores: list[str] = []

@@ -37,10 +37,15 @@ def read(path: str) -> FullyConnectedNet:
     library = _library()
     # An error of its own for a file that is missing, or is none.
     open(path, "rb").close()
-    with refused(path, library.SafetensorError):
-        with library.safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if "fastfc" not in metadata:
-            raise ValueError("it has no metadata 'fastfc', which says what network it is: see fastfc.from_torch_state")
+    with (
+        refused(path, library.SafetensorError, what="a safetensors file"),
+        library.safe_open(path, framework="numpy") as file,
+    ):
+        metadata = file.metadata() or {}
+        # Other programs' arrays may be of types that NumPy does not have.
+        names = list(file.keys()) if "fastfc" in metadata else []
+        tensors = {name: file.get_tensor(name) for name in names}
+    if "fastfc" not in metadata:
+        raise ValueError(f"{path}: it has no metadata 'fastfc', {torch_names.WHAT_IT_SAYS}")
+    with refused(path):
         return torch_names.from_file(metadata["fastfc"], tensors)

@@ -240,6 +240,10 @@ def _by_numbers(name: str) -> list[str | int]:
     return [int(part) if part.isascii() and part.isdecimal() else part for part in re.split(r"([0-9]{1,9})", name)]
 
 
+#: Of what a file of another program lacks.
+WHAT_IT_SAYS = "which says what network it is, as in files of fastfc.export; fastfc.from_torch_state reads other states"
+
+
 def write(description: Description, path: str) -> list[str]:
     """Write an ``.npz`` of the state's arrays, and of options and input standardization under names of their own."""
     arrays = state_of(description) | {"fastfc": np.array(description.options)}
@@ -253,9 +257,9 @@ def read(path: str) -> FullyConnectedNet:
     """Read a file that :func:`write` wrote."""
     with open(path, "rb") as file:
         arrays = read_npz(file, path, _array_kinds)
+    if "fastfc" not in arrays:
+        raise ValueError(f"{path}: it has no entry 'fastfc', {WHAT_IT_SAYS}")
     with refused(path):
-        if "fastfc" not in arrays:
-            raise ValueError("it has no entry 'fastfc', which says what network it is: see fastfc.from_torch_state")
         return from_file(str(arrays.pop("fastfc")), arrays)
 
 
