@@ -416,6 +416,41 @@ def test_wrong_weights_of_classes_are_named(weights):
         MLPClassifier((4,), class_weight=weights).fit(X, LABELS)
 
 
+@pytest.mark.parametrize("name", ["X", "weights"])
+def test_lbfgs_adds_up_losses_in_float64(name):
+    """Single precision of the examples or their weights is no single precision of the loss."""
+    weights = np.arange(150, dtype=np.float32) % 7
+    options = {"solver": "lbfgs", "max_iter": 30, "random_state": 0, "dtype": np.float64}
+    half = X.astype(np.float32) if name == "X" else X
+    model = MLPRegressor(hidden_layer_sizes=(8,), **options).fit(half, NUMBERS, weights)
+    expected = MLPRegressor(hidden_layer_sizes=(8,), **options).fit(half.astype(float), NUMBERS, weights.astype(float))
+    assert model.loss_ == expected.loss_
+    np.testing.assert_array_equal(model.coefs_[0], expected.coefs_[0])
+
+
+def test_rows_held_out_without_any_weight():
+    weights = np.zeros(150)
+    weights[0] = 1
+    for model, y in ((MLPClassifier((8,)), LABELS), (MLPRegressor(hidden_layer_sizes=(8,)), NUMBERS)):
+        model.set_params(early_stopping=True, random_state=0)
+        with pytest.raises(ValueError, match="sample_weight: expected one above 0 among the 15 rows held out"):
+            model.fit(X, y, weights)
+
+
+@pytest.mark.parametrize("n_members", [1, 2])
+@pytest.mark.parametrize("widths", [(6,), (8, 4), (), 9])
+def test_a_network_that_is_trained_on_keeps_its_layers(widths, n_members):
+    model = MLPClassifier((8,), warm_start=True, n_members=n_members, random_state=0, max_iter=2).fit(X, LABELS)
+    before = model.predict_proba(X)
+    model.set_params(hidden_layer_sizes=widths)
+    for go_on in (model.fit, model.partial_fit):
+        with pytest.raises(ValueError, match=r"hidden_layer_sizes: expected \[8\], as in the first fit, got"):
+            go_on(X, LABELS)
+        np.testing.assert_array_equal(model.predict_proba(X), before)
+    model.set_params(hidden_layer_sizes=[8]).fit(X, LABELS)
+    model.set_params(hidden_layer_sizes=widths, warm_start=False).fit(X, LABELS)
+
+
 def test_a_width_is_no_boolean():
     for widths in (True, (8, True)):
         with pytest.raises(TypeError, match="hidden_layer_sizes: expected integers"):

@@ -43,6 +43,8 @@ from fastfc.sklearn._options import (
     checked_dtype,
     checked_weights,
     checked_widths,
+    require_a_weight,
+    require_widths,
     stream_of,
     valid_defaults,
 )
@@ -228,6 +230,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
             dtype = checked_dtype(self.dtype)
             self._initialize([X.shape[1], *hidden, self.n_outputs_], X.dtype if dtype is None else dtype, stream)
         net = self._linked()
+        require_widths(hidden, net.dims[1:-1])
         self._describe(net)
         data = Data(X, targets, weights)
         # The squared error and its like are means over the outputs, as scikit-learn states them.
@@ -311,6 +314,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
                 )
             held = data.rows(held_out)
             X_val, y_val, weights = held.X, y[held_out], held.weights
+            require_a_weight(weights)
             data, y = data.rows(trained), y[trained]
         if self.scoring is None:
             plain = weights is None and not issparse(X_val) and self._scores_compiled()

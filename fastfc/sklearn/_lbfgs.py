@@ -41,7 +41,7 @@ def train(
     wide = net if net.params.flat.dtype == np.float64 else copied(net, np.float64)
     rows = min(_ROWS, len(data), block_rows(data.X) if data.is_sparse else _ROWS)
     blocks = list(row_blocks(len(data), rows))
-    ones = np.ones(len(data)) if data.weights is None else data.weights
+    ones = np.ones(len(data)) if data.weights is None else data.weights.astype(np.float64)
     sums = np.array([ones[block].sum() for block in blocks])
     weighed = [(block, share) for block, share in zip(blocks, sums / ones.sum(), strict=True) if share > 0]
     # Each block's loss has the penalty, over the sum of its own weights.

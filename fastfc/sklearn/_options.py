@@ -193,6 +193,18 @@ def checked_widths(hidden_layer_sizes: Any) -> list[int]:
     return widths
 
 
+def require_widths(widths: list[int], fitted: list[int]) -> None:
+    """ValueError unless the widths are those of the network that a fit goes on with."""
+    if widths != fitted:
+        raise ValueError(f"hidden_layer_sizes: expected {fitted}, as in the first fit, got {widths}")
+
+
+def require_a_weight(weights: np.ndarray | None) -> None:
+    """ValueError if no row that is held out has a weight."""
+    if weights is not None and not weights.any():
+        raise ValueError(f"sample_weight: expected one above 0 among the {len(weights)} rows held out for validation")
+
+
 def check_together(estimator: Any, incremental: bool) -> None:
     """An error for options that exclude one another, or that a fit which goes on cannot change."""
     before = len(estimator.members_) if hasattr(estimator, "members_") else 1 if hasattr(estimator, "coefs_") else None
