@@ -1,6 +1,6 @@
 """A network's calls between training passes: predictions of few rows, and steps towards another network."""
 
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,34 +12,53 @@ from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.formats.model import STATISTICS
 from fastfc.training.calls import Calls
 
-__all__ = ["move_towards", "predictor_of"]
+__all__ = ["Predictor", "move_towards"]
 
 
-def predictor_of(net: FullyConnectedNet, calls: Calls, rows: int) -> Callable[[ArrayLike], np.ndarray]:
-    """The function that :meth:`fastfc.network.Network.predictor` returns."""
-    require_count("rows", rows, 1)
-    features, outputs = net.dims[0], net.dims[-1]
-    plan, job, run, x, scores = calls.inference(rows)
-    shape: tuple[int, ...] = (rows, features)
-    if rows == 1:
-        shape, x, scores = (features,), x[0], scores[0]
-    plain = net.input_mean is None and net.input_scale is None
+class Predictor:
+    """The function that :meth:`fastfc.network.Network.predictor` returns; scores of so many rows.
 
-    def predict(X: ArrayLike) -> np.ndarray:
-        if type(X) is not np.ndarray or X.shape != shape or X.dtype.kind not in "biuf":
+    Not a closure: copies and pickles of an object that has a network and its predictor would keep the older network's.
+
+    Parameters
+    ----------
+    network : Network
+    rows : int
+    """
+
+    __slots__ = ("_job", "_net", "_network", "_plain", "_plan", "_rows", "_run", "_scores", "_shape", "_x")
+
+    def __init__(self, network: Any, rows: int) -> None:
+        require_count("rows", rows, 1)
+        net: FullyConnectedNet = network._net
+        self._network, self._net, self._rows = network, net, rows
+        self._plan, self._job, self._run, x, scores = network._calls.inference(rows)
+        shape: tuple[int, ...] = (rows, net.dims[0])
+        if rows == 1:
+            shape, x, scores = shape[1:], x[0], scores[0]
+        self._shape, self._x, self._scores = shape, x, scores
+        self._plain = net.input_mean is None and net.input_scale is None
+
+    def __call__(self, X: ArrayLike) -> np.ndarray:
+        """The scores (outputs,) of X (features,), or (rows, outputs) of X (rows, features)."""
+        if type(X) is not np.ndarray or X.shape != self._shape or X.dtype.kind not in "biuf":
             X = as_array("X", X)
             if X.dtype.kind not in "biuf":
                 raise TypeError(f"X: expected an array of real numbers, got dtype {X.dtype}")
-            if X.shape != shape:
-                raise ValueError(f"X: expected shape {shape}, got {X.shape}")
+            if X.shape != self._shape:
+                raise ValueError(f"X: expected shape {self._shape}, got {X.shape}")
+        scores = self._scores
         if get_backend() != "fast":
-            return net.loss(X.reshape(rows, features)).reshape(scores.shape)
-        x[...] = X if plain else net._inputs(X.reshape(rows, features)).reshape(shape)
-        run(plan, 0, job)
+            return self._net.loss(self._in_rows(X)).reshape(scores.shape)
+        self._x[...] = X if self._plain else self._net._inputs(self._in_rows(X)).reshape(self._shape)
+        self._run(self._plan, 0, self._job)
         return scores.copy()
 
-    predict.__doc__ = f"Scores {(outputs,) if rows == 1 else (rows, outputs)} of X {shape}."
-    return predict
+    def _in_rows(self, X: np.ndarray) -> np.ndarray:
+        return X.reshape(self._rows, self._net.dims[0])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Predictor, (self._network, self._rows)
 
 
 def _require_same_inputs(net: FullyConnectedNet, other: FullyConnectedNet) -> None:

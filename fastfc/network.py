@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from fastfc import _display
 from fastfc._arguments import as_array
-from fastfc._network_calls import move_towards, predictor_of
+from fastfc._network_calls import Predictor, move_towards
 from fastfc._network_reference import backward_by_reference, forward_by_reference
 from fastfc._network_start import Initializer, Seed, checked_widths, draw_weights, generator, new_words
 from fastfc._ranges import require_range
@@ -64,7 +64,7 @@ class Network:
     Notes
     -----
     A network is for one thread at a time: its memory is that of the pass in progress. Give each thread one of its own
-    (:meth:`copy`). Values that are not finite go through all passes as NumPy would take them.
+    (:meth:`copy`). Copies and pickles have gradients of zero. Values that are not finite pass as NumPy would take them.
 
     Examples
     --------
@@ -269,7 +269,7 @@ class Network:
         predict : function
             ``predict(X)`` of X (features,) returns the scores (outputs,); for more rows than one X is
             (rows, features) and the scores are (rows, outputs). They are the caller's own. It follows this network's
-            parameters and running statistics as they change; a copy of the network makes a predictor of its own.
+            parameters and running statistics as they change; copied or pickled along with it, it follows the copy.
 
         Raises
         ------
@@ -282,7 +282,7 @@ class Network:
         >>> act(np.zeros(4)).shape
         (2,)
         """
-        return predictor_of(self._net, self._calls, rows)
+        return Predictor(self, rows)
 
     def average(self, other: "Network", tau: float) -> None:
         """Move towards another network (Polyak averaging): ``params = (1 - tau) * params + tau * other.params``.

@@ -247,6 +247,35 @@ def test_predictor(normalization, rows, backend):
     assert net.forward(X[:0], training=False).shape == (0, DIMS[-1])
 
 
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda agent: pickle.loads(pickle.dumps(agent))])
+@pytest.mark.parametrize("rows", [1, 5])
+def test_a_predictor_follows_the_network_that_it_is_copied_with(duplicate, rows, backend):
+    net, X = made(normalization="batchnorm"), batch(rows, "float32")[0]
+    given = X[0] if rows == 1 else X
+    agent = {"net": net, "act": net.predictor(rows)}
+    other = duplicate(agent)
+    expected = agent["act"](given)
+    np.testing.assert_array_equal(other["act"](given), expected)
+    net.params["W1"] *= 2
+    np.testing.assert_array_equal(other["act"](given), expected)
+    assert np.any(agent["act"](given) != expected)
+    other["net"].params["W1"] *= 2
+    np.testing.assert_array_equal(other["act"](given), agent["act"](given))
+    # One that is copied alone has the network of the other.
+    alone = copy.copy(agent["act"])
+    net.params["W1"] *= 2
+    np.testing.assert_array_equal(alone(given), agent["act"](given))
+
+
+def test_copies_have_gradients_of_zero():
+    net, (X, dout) = made(), batch(dtype="float32")
+    net.forward(X)
+    net.backward(dout)
+    for other in (net.copy(), copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        assert net.grads.flat.any()
+        assert not other.grads.flat.any()
+
+
 def test_numbers_that_are_not_finite(backend):
     net, (X, dout) = made(activation="tanh"), batch(dtype="float32")
     X[2, 1] = np.nan
