@@ -306,6 +306,40 @@ def test_predictions_are_what_the_target_has(no, yes, dtype, kind):
 
 @trains
 @pytest.mark.parametrize(
+    ("dtype", "found"),
+    [
+        ("float16", "float16"),
+        ("float32", "float32"),
+        ("Float32", "float32"),
+        (object, "float32"),
+        ("category", "float32"),
+        ("float64", "float64"),
+        ("int8", "int8"),
+        ("uint64", "uint64"),
+        ("Int16", "int16"),
+    ],
+)
+def test_classes_have_the_dtype_of_the_target(dtype, found, tmp_path):
+    """As scikit-learn's do; in files, too, numbers of few digits are the same classes."""
+    values = np.array([0.1, 0.7] if "float" in found else [1, 2], found)
+    frame = shop(200)
+    labels = values[(frame["bought"] == "yes").to_numpy(int)]
+    frame["bought"] = pd.Series(list(labels) if dtype is object else labels, dtype=dtype)
+    model = fit_table(frame, "bought", task="classification", num_epochs=1)
+    model.save("shop.npz")
+    frame.to_csv("shop.csv", index=False)
+    for each in (model, load_table_model("shop.npz")):
+        assert each.classes.dtype == each.predict(frame).dtype == found
+        np.testing.assert_array_equal(each.classes, values)
+        assert each.class_names == (["0.1", "0.7"] if "float" in found else ["1", "2"]) or found == "float16"
+        hits = (each.predict(frame) == labels).mean()
+        assert hits == each.score(frame) == each.score("shop.csv") > 0.3
+        if "float" in found:
+            assert each.score(frame.assign(bought=labels.astype(float))) == hits
+
+
+@trains
+@pytest.mark.parametrize(
     ("no", "yes", "kind"), [("0", "1", "i"), ("0.5", "1.5", "f"), ("FALSE", "TRUE", "b"), ("no", "yes", "U")]
 )
 def test_predictions_of_a_text_table_are_what_pandas_reads(no, yes, kind, capsys):
@@ -340,7 +374,7 @@ def test_kinds_of_classes_in_text(names, kind):
 def test_a_model_of_an_older_version_predicts_texts():
     frame = shop(100).replace({"bought": {"yes": 1, "no": 0}})
     model = fit_table(frame, "bought", num_epochs=1)
-    older = {key: value for key, value in model.description.items() if key != "labels"}
+    older = {key: value for key, value in model.description.items() if not key.startswith("labels")}
     TableModel(model.net, older).save("older.npz")
     np.testing.assert_array_equal(load_table_model("older.npz").predict(frame), model.predict(frame).astype(str))
 
@@ -756,6 +790,8 @@ def test_damaged_files(tmp_path):
         lambda d: d.update(labels="thing"),
         lambda d: d.update(labels=[]),
         lambda d: d.update(labels="integer"),
+        lambda d: d.update(labels_dtype="float32"),
+        lambda d: d.update(labels_dtype=5),
     ],
 )
 def test_damaged_descriptions(change):

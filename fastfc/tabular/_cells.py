@@ -54,7 +54,8 @@ def is_numeric(series: Any) -> bool:
 def texts_of(series: Any) -> tuple[np.ndarray, np.ndarray]:
     """A column's distinct texts and each row's place among them, -1 where a value is missing.
 
-    Whole numbers are written without a point, whatever their dtype, so that 2 and 2.0 are one text.
+    Whole numbers are written without a point, whatever their dtype, so that 2 and 2.0 are one text; others with the
+    digits that their dtype needs, 0.7 in float32 too.
 
     Raises
     ------
@@ -70,6 +71,10 @@ def texts_of(series: Any) -> tuple[np.ndarray, np.ndarray]:
         codes, found = pandas().factorize(series)
     except TypeError as error:
         raise ValueError(f"column {series.name!r}: expected numbers, texts, dates or booleans ({error})") from error
+    array = np.asarray(found)
+    if array.dtype.kind == "f":
+        # An index gives Python's floats, which need more digits than those of the column, and has no half precision.
+        found = array.astype(series.dtype) if series.dtype == np.float16 else array
     for value in found:
         if isinstance(value, bytes):
             raise ValueError(

@@ -100,7 +100,7 @@ class TableModel:
 
     @property
     def classes(self) -> np.ndarray | None:
-        return None if self.class_names is None else labels_of(self.description.get("labels", "text"), self.class_names)
+        return None if self.class_names is None else labels_of(names=self.class_names, **_labels(self.description))
 
     def __repr__(self) -> str:
         classes = None if self.class_names is None else len(self.class_names)
@@ -266,7 +266,7 @@ class TableModel:
                 warnings.warn(told, UserWarning, stacklevel=stacklevel_outside())
             return numbers, ~np.isnan(numbers)
         texts, codes = texts_of(series)
-        places = places_of(texts.tolist(), self.description.get("labels", "text"), self.class_names)
+        places = places_of(texts.tolist(), names=self.class_names, **_labels(self.description))
         unknown = [text for text, place in zip(texts.tolist(), places, strict=True) if place < 0]
         if unknown:
             told = f"column {self.target!r}: {shown(unknown, 3)} are none of the model's classes and count as wrong"
@@ -352,6 +352,11 @@ def load_table_model(path: str | os.PathLike[str]) -> TableModel:
     return TableModel(net, description, [net, *others])
 
 
+def _labels(description: dict[str, Any]) -> dict[str, Any]:
+    """The kind and the dtype of a description's labels."""
+    return {"kind": description.get("labels", "text"), "dtype": description.get("labels_dtype")}
+
+
 def _check(description: Any, net: FullyConnectedNet) -> None:
     """Raise an error unless a description is whole and fits a network."""
     if not isinstance(description, dict) or description.get("format") != _FORMAT:
@@ -362,7 +367,7 @@ def _check(description: Any, net: FullyConnectedNet) -> None:
         raise ValueError("its width is no number")
     if description.get("labels", "text") not in LABELS:
         raise ValueError(f"labels of the kind {description['labels']!r:.40}")
-    labels_of(description.get("labels", "text"), net.class_names or [])
+    labels_of(names=net.class_names or [], **_labels(description))
     for column in description["columns"]:
         kind = column["kind"]
         if not isinstance(column["name"], str) or not isinstance(column["missing"], bool):

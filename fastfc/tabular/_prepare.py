@@ -16,7 +16,7 @@ from fastfc.tabular._cells import grouped_example, is_numeric, looks_numeric, nu
 from fastfc.tabular._columns import describe, fitted, kind_of_column
 from fastfc.tabular._dates import dates_of
 from fastfc.tabular._encode import encoded, feature_names
-from fastfc.tabular._labels import kind_of_texts, kind_of_values
+from fastfc.tabular._labels import dtype_of_values, kind_of_texts, kind_of_values
 from fastfc.tabular._pandas import pandas
 from fastfc.tabular._read import without_missing
 from fastfc.tabular._split import held_out, held_out_groups, held_out_last, weights_of_rows
@@ -117,6 +117,7 @@ def prepare(
     description = {"format": "fastfc table 1", "target": target, "columns": columns, "width": width}
     if names is not None:
         description["labels"] = kind
+        description["labels_dtype"] = None if only_texts or kind is None else dtype_of_values(frame[target], kind)
     return Prepared(data, description | {"groups": split.groups})
 
 
