@@ -6,13 +6,14 @@ import pytest
 
 pd = pytest.importorskip("pandas")
 
-from fastfc import load_dataset  # noqa: E402
+from fastfc import load_dataset, tolerance  # noqa: E402
 from fastfc.backend import use_backend  # noqa: E402
 from fastfc.cli import main  # noqa: E402
 from fastfc.data_utils import load_samples  # noqa: E402
 from fastfc.formats import table_rows  # noqa: E402
 from fastfc.formats.table_choice import class_texts  # noqa: E402
 from fastfc.tabular import fit_table  # noqa: E402
+from fastfc.tabular._scaling import mean_and_scale  # noqa: E402
 
 pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="hundreds of interpreted steps take minutes")
 
@@ -146,7 +147,8 @@ def test_options_of_columns_and_rows_are_kept_or_refused(capsys, new):
     assert kept == out[:10] + out[20:]
     assert "left out: 10 rows that miss a value" in err
     assert "(190 examples)" in err
-    assert error_of(capsys, *predict, "--missing", "error") == "10 rows lack a value, the first is row 11"
+    told = error_of(capsys, *predict, "--missing", "error")
+    assert told.startswith("10 rows lack a value, the first is row 11, in column 'size'")
 
     assert run(capsys, *predict, "--drop", "id,label") == (out, "")
     assert "which the model takes as a feature" in error_of(capsys, *predict, "--drop", "size")
@@ -163,7 +165,15 @@ def test_rows_to_train_on_that_lack_a_value_are_counted_as_they_stand_in_the_fil
     frame.loc[:4, "label"] = np.nan
     frame.to_csv("rows.csv", index=False)
     told = error_of(capsys, "train", "rows.csv", "--missing", "error", "--members", 2)
-    assert told.endswith("15 rows lack a value, the first is row 1")
+    assert told.startswith("15 rows lack a value, the first is row 1, in column 'label'")
+
+
+def test_words_are_not_missing(capsys):
+    rows_of().to_csv("rows.csv", index=False)
+    train = ["train", "rows.csv", "--epochs", 1, "--quiet", "--missing", "error"]
+    assert "10 rows lack a value, the first is row 11, in column 'size'" in error_of(capsys, *train)
+    rows_of().dropna().to_csv("rows.csv", index=False)
+    assert "categories kind" in run(capsys, *train)[1]
 
 
 # --------------------------------------------------------------------------------------- rows without a value
@@ -205,3 +215,65 @@ def test_rows_without_values_count_but_at_the_end(monkeypatch, rows, backend):
         with open("train.csv", "w") as file:
             file.write("a,label\n" + "1,x\n,\n2,z\n" * rows)
         assert len(load_dataset("train.csv")["X_train"]) == 2 * rows
+
+
+# ----------------------------------------------------------------------------- numbers that a network cannot take
+
+
+@pytest.mark.parametrize("new", ["frame", "rows.csv"])
+def test_numbers_beyond_the_dtype_are_refused_and_not_predicted_as_nan(capsys, new):
+    frame = rows_of()
+    frame.to_csv("rows.csv", index=False)
+    model = fit_table("rows.csv", "label", num_epochs=1)
+    model.save("model.npz")
+    frame.loc[7, "size"] = -1e39
+    frame.to_csv("rows.csv", index=False)
+    rows = frame if new == "frame" else new
+    for compute in (model.predict, model.predict_proba, model.score):
+        with pytest.raises(
+            ValueError, match="column 'size': expected numbers within the range of float32, got -1e\\+39"
+        ):
+            compute(rows)
+    with pytest.raises(ValueError, match="column 'size': expected numbers within the range of float32"):
+        fit_table(rows, "label", num_epochs=1)
+    assert "column 'size'" in error_of(capsys, "predict", "model.npz", "rows.csv")
+    # float64 holds them, and the preset bounds them.
+    for options in ({"dtype": np.float64}, {"preset": "tabular"}):
+        found = fit_table(rows, "label", num_epochs=1, **options).predict_proba(rows)
+        assert np.isfinite(found).all()
+
+
+def test_scales_of_extreme_powers():
+    X = np.random.RandomState(0).randn(300, 2)
+    mean, scale = mean_and_scale(X)
+    for power in (-1000, -600, -40, 40, 600, 1000):
+        # Powers of two are exact.
+        means, scales = mean_and_scale(X * 2.0**power)
+        np.testing.assert_allclose(means / 2.0**power, mean, rtol=tolerance(np.float64, 300))
+        np.testing.assert_allclose(scales * 2.0**power, scale, rtol=tolerance(np.float64, 300))
+
+
+def test_a_deviation_too_small_for_the_dtype_is_named(capsys):
+    frame = rows_of().drop(columns=["id", "kind"]).dropna()
+    frame["size"] *= 1e-40
+    frame.to_csv("rows.csv", index=False)
+    expected = "column 'size': expected numbers whose deviation is within the range of float32"
+    with pytest.raises(ValueError, match=expected):
+        fit_table(frame, "label", num_epochs=1)
+    assert expected in error_of(capsys, "train", "rows.csv", "--epochs", 1)
+    assert run(capsys, "train", "rows.csv", "--epochs", 1, "--dtype", "float64", "--quiet")
+
+
+def test_infinities_of_frames_and_files_are_missing_and_told():
+    frame = rows_of()
+    frame["count"] = np.where(np.arange(200) % 40 == 0, -np.inf, np.arange(200) % 5)
+    frame.to_csv("rows.csv", index=False)
+    for rows in (frame, "rows.csv"):
+        model = fit_table(rows, "label", num_epochs=1)
+        assert "column 'count': '-inf' is no number and counts as missing" in model.notes
+        assert [column["kind"] for column in model.columns] == ["number", "category", "number"]
+    frame["label"] = np.where(frame["label"] == 1, np.inf, frame["size"].fillna(0))
+    frame.to_csv("rows.csv", index=False)
+    for rows in (frame, "rows.csv"):
+        with pytest.raises(ValueError, match="target: expected finite numbers in column 'label', found 'inf'"):
+            fit_table(rows, "label", num_epochs=1)

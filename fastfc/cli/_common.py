@@ -9,7 +9,7 @@ import importlib
 import math
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from fastfc.cli._streams import silence
@@ -222,13 +222,16 @@ def warnings_told() -> Iterator[None]:
         yield
 
 
-def check_values(X: np.ndarray, dtype: Any, source: str) -> None:
-    """One nan or infinity among the features would spread over all parameters."""
+def check_values(X: np.ndarray, dtype: Any, source: str, names: Sequence[str] | None = None) -> None:
+    """One nan or infinity among the features, which may have names, would spread over all parameters."""
     import numpy as np
 
     limit = float(np.finfo(dtype).max)
     if X.dtype.kind == "f" and not (-limit <= X.min() and X.max() <= limit):
-        raise CommandError(f"{source} has nan, infinite or too large values for {np.dtype(dtype)}")
+        where = ""
+        if names is not None:
+            where = f" in column {names[int(np.argmin((np.abs(X) <= limit).all(axis=0)))]!r}"
+        raise CommandError(f"{source} has nan, infinite or too large values for {np.dtype(dtype)}{where}")
 
 
 def shown_accuracy(predicted: np.ndarray, y: np.ndarray) -> str:

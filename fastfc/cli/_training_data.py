@@ -45,7 +45,7 @@ def training_data(args: argparse.Namespace) -> dict[str, Any]:
                 f"{args.data}: X_train has examples of shape {first.shape[1:]}, {first.dtype}, "
                 f"{key} of shape {X.shape[1:]}, {X.dtype}"
             )
-        check_values(X, args.dtype, f"{args.data}: {key}")
+        check_values(X, args.dtype, f"{args.data}: {key}", data.get("feature_names"))
     _weigh(args, data)
     return data
 
@@ -53,13 +53,14 @@ def training_data(args: argparse.Namespace) -> dict[str, Any]:
 def _loaded(args: argparse.Namespace) -> dict[str, Any]:
     """The data as it is; a table with other columns than numbers by way of a frame, where there is the extra."""
     from fastfc.data_utils import load_dataset
-    from fastfc.formats.table_options import NotNumericError
+    from fastfc.formats.table_options import MissingCellError, NotNumericError
 
     looked_for = args.task != "auto" or is_table(args)
     try:
         return load_dataset(args.data, **table_options(args), task=args.task if looked_for else None)
     except NotNumericError as error:
-        if not _takes_frames(args) or args.missing == "error":
+        # Words are no missing values: a frame tells whether there are any beside them.
+        if not _takes_frames(args) or (args.missing == "error" and isinstance(error, MissingCellError)):
             raise
         if importlib.util.find_spec("pandas") is None:
             raise ValueError(f"{error}; or {_extra()}, with which fastfc train takes such columns") from error

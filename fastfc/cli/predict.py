@@ -154,7 +154,7 @@ def _examples(
         print(f"fastfc: {note}", file=sys.stderr)
     if math.prod(X.shape[1:]) != inputs:
         raise CommandError(f"{args.data} has {math.prod(X.shape[1:])} features an example; {args.model} takes {inputs}")
-    check_values(X, model.dtype, args.data)
+    check_values(X, model.dtype, args.data, model.feature_names)
     comparable = (class_names is None) == (names is None) and (names is not None or model.dims[-1] == 1)
     return (X, None, None) if y is None or not comparable else (X, y, ~np.isnan(y))
 

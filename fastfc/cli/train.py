@@ -279,7 +279,8 @@ def _network(args: argparse.Namespace, data: dict[str, Any], standardize: bool) 
     model.class_names = class_names
     model.feature_names, model.target_name = data.get("feature_names"), data.get("target_name")
     if standardize:
-        model.input_mean, model.input_scale = mean_and_scale(X)
+        with reported(ValueError, what=args.data):
+            model.input_mean, model.input_scale = mean_and_scale(X, model.dtype, model.feature_names)
     elif X.dtype == np.uint8 or (is_table(args) and has_pictures(X)):
         model.input_mean = X.mean(axis=0, dtype=np.float64)
         model.input_scale = 1 / 255

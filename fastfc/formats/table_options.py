@@ -3,13 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-__all__ = ["TASKS", "ModelColumns", "NotNumericError", "TableOptions"]
+__all__ = ["TASKS", "MissingCellError", "ModelColumns", "NotNumericError", "TableOptions"]
 
 TASKS = ("classification", "regression")
 
 
 class NotNumericError(ValueError):
     """A table has words, dates or missing values among its features."""
+
+
+class MissingCellError(NotNumericError):
+    """A table whose columns to learn from have numbers, with a cell that has none."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fastfc._runtime import settings
 from fastfc.backend import get_backend
-from fastfc.formats.table_options import NotNumericError
+from fastfc.formats.table_options import MissingCellError, NotNumericError
 from fastfc.formats.table_text import (
     Dialect,
     Record,
@@ -189,7 +189,7 @@ class _Reader:
             cell,
             expected,
             ", a missing value; missing='drop' (--missing drop) leaves out the rows that miss one",
-            NotNumericError,
+            MissingCellError,
         )
 
     def _value(self, line: int, column: int, cell: str) -> float:

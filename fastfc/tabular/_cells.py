@@ -135,11 +135,13 @@ def grouped_example(texts: Iterable[str], decimal: str | None = None) -> str | N
 def numbers_of(series: Any) -> tuple[np.ndarray, list[str]]:
     """A column's numbers, float64 (N,), NaN where there is none, and the texts that are none.
 
-    Booleans are 1 and 0. Groups of thousands are read where they cannot be taken for a decimal sign.
+    Booleans are 1 and 0; infinities are no numbers. Groups of thousands are read where they cannot be taken for a
+    decimal sign.
     """
     if is_numeric(series) or pandas().api.types.is_bool_dtype(series.dtype):
         values = series.to_numpy(dtype=np.float64, na_value=np.nan)
-        return np.where(np.isfinite(values), values, np.nan), []
+        odd = [str(value) for value in (np.inf, -np.inf) if (values == value).any()]
+        return np.where(np.isfinite(values), values, np.nan), odd
     texts, codes = texts_of(series)
     found = [_number(text) for text in texts]
     odd = [text for text, number in zip(texts, found, strict=True) if number is None or not np.isfinite(number)]
@@ -152,7 +154,7 @@ def looks_numeric(texts: np.ndarray) -> bool:
     """Whether texts are numbers, all of them but a twentieth; codes such as 007 are none."""
     if any(_CODE.fullmatch(text) for text in texts):
         return False
-    numbers = sum(kind_of(text, ".") in ("integer", "decimal") for text in texts)
+    numbers = sum(kind_of(text, ".") in ("integer", "decimal", "infinite") for text in texts)
     return numbers > 0 and len(texts) - numbers <= len(texts) // 20
 
 

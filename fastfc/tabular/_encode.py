@@ -9,7 +9,7 @@ from fastfc.formats.table_text import shown
 from fastfc.tabular._cells import booleans_of, numbers_of, texts_of
 from fastfc.tabular._dates import date_part, dates_of
 
-__all__ = ["encoded", "feature_names", "feature_places"]
+__all__ = ["encoded", "feature_names", "feature_places", "refuse_too_large"]
 
 Column = dict[str, Any]
 
@@ -63,6 +63,16 @@ def encoded(columns: Sequence[Column], frame: Any) -> tuple[np.ndarray, list[str
         if note:
             notes.append(f"column {column['name']!r}: {note}")
     return X, notes
+
+
+def refuse_too_large(X: np.ndarray, dtype: Any, columns: Sequence[Column]) -> None:
+    """Raise ValueError for features (N, D) beyond the range of a network's dtype, in which they would be infinite."""
+    too_large = np.abs(X) > np.finfo(dtype).max
+    if not too_large.any():
+        return
+    row, place = np.argwhere(too_large)[0]
+    name = next(name for name, places in feature_places(columns).items() if place in places)
+    raise ValueError(f"column {name!r}: expected numbers within the range of {np.dtype(dtype)}, got {X[row, place]:g}")
 
 
 def _fill_category(out: np.ndarray, column: Column, series: Any) -> str:

@@ -21,7 +21,7 @@ from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.formats.table_options import TableOptions
 from fastfc.solver import Solver
 from fastfc.tabular import _preset as preset_recipe
-from fastfc.tabular._encode import feature_places
+from fastfc.tabular._encode import feature_places, refuse_too_large
 from fastfc.tabular._members import member_seeds
 from fastfc.tabular._model import TableModel
 from fastfc.tabular._pandas import pandas, require_frame
@@ -291,7 +291,9 @@ def _trained(prepared: Prepared, network: dict[str, Any], training: dict[str, An
     data = prepared.data
     with _seeded(seed):
         net = _network(data, network)
-        net.input_mean, net.input_scale = mean_and_scale(data["X_train"])
+        for split in ("X_train", "X_val"):
+            refuse_too_large(data[split], net.dtype, prepared.description["columns"])
+        net.input_mean, net.input_scale = mean_and_scale(data["X_train"], net.dtype, data["feature_names"])
         scale = TargetScale.of(data)
         solver = Solver(net, scale.standardized(data), verbose=False, **training)
         solver.train()

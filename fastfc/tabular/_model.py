@@ -20,7 +20,7 @@ from fastfc.formats.table_options import TableOptions
 from fastfc.formats.table_text import shown
 from fastfc.tabular._cells import numbers_of, texts_of
 from fastfc.tabular._dates import DATE_PARTS
-from fastfc.tabular._encode import encoded, feature_names, feature_places
+from fastfc.tabular._encode import encoded, feature_names, feature_places, refuse_too_large
 from fastfc.tabular._labels import LABELS, labels_of, places_of
 from fastfc.tabular._members import Averaged, member_kinds, packed_members, unpacked_members
 from fastfc.tabular._pandas import require_frame, with_text_names
@@ -148,7 +148,10 @@ class TableModel:
         for note in notes:
             warnings.warn(note, UserWarning, stacklevel=3)
         clip = self.description.get("smooth_clip")
-        return X if clip is None else smooth_clipped(X, clip)
+        if clip is not None:
+            return smooth_clipped(X, clip)
+        refuse_too_large(X, self.net.dtype, self.columns)
+        return X
 
     def predict(self, frame_or_path: Any) -> np.ndarray:
         """Predict the classes or numbers of a table's rows.
@@ -166,7 +169,7 @@ class TableModel:
         Raises
         ------
         ValueError
-            If the table lacks a column that the model takes.
+            If the table lacks a column that the model takes, or has a number beyond the range of the network's dtype.
 
         Warns
         -----

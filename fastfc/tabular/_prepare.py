@@ -11,7 +11,7 @@ from fastfc._defaults import val_fraction
 from fastfc.formats.table_choice import class_texts
 from fastfc.formats.table_look import label_fault, told_task
 from fastfc.formats.table_options import TASKS
-from fastfc.formats.table_text import shown
+from fastfc.formats.table_text import kind_of, shown
 from fastfc.tabular._cells import grouped_example, is_numeric, looks_numeric, numbers_of, numbers_otherwise, texts_of
 from fastfc.tabular._columns import describe, fitted, kind_of_column
 from fastfc.tabular._dates import dates_of
@@ -128,6 +128,8 @@ def _target(
     texts, codes = texts_of(series)
     numeric = is_numeric(series) or looks_numeric(texts)
     numbers, odd = numbers_of(series) if numeric or task == "regression" else (np.empty(0), [])
+    if numeric and task != "classification" and odd and all(kind_of(text, ".") == "infinite" for text in odd):
+        raise ValueError(f"target: expected finite numbers in column {series.name!r}, found {shown(odd, 3)}")
     numeric = numeric and not odd
     if task == "regression" and not numeric:
         raise ValueError(f"target: expected numbers to predict in column {series.name!r}, found {shown(odd, 3)}")
@@ -143,8 +145,6 @@ def _target(
         if fault is not None:
             raise ValueError(f"target: column {series.name!r} {fault}; expected classes or numbers to predict")
     if task == "regression":
-        if not np.isfinite(numbers).all():
-            raise ValueError(f"target: expected finite numbers in column {series.name!r}")
         if numbers.min() == numbers.max():
             raise ValueError(f"target: column {series.name!r} is {numbers[0]:g} in each row")
         notes.append(f"target: column {series.name!r}, numbers from {numbers.min():g} to {numbers.max():g}{told}")

@@ -134,10 +134,16 @@ def without_missing(frame: Any, missing: str, names: Sequence[str]) -> tuple[Any
     ValueError
         If `missing` is "error" and there is such a row.
     """
-    whole = frame[list(names)].notna().all(axis=1).to_numpy()
+    absent = frame[list(names)].isna().to_numpy()
+    whole = ~absent.any(axis=1)
     count = int((~whole).sum())
     if missing == "error" and count:
-        raise ValueError(f"{count} rows lack a value, the first is row {int(np.argmin(whole)) + 1}")
+        row = int(np.argmin(whole))
+        name = list(names)[int(np.argmax(absent[row]))]
+        raise ValueError(
+            f"{count} rows lack a value, the first is row {row + 1}, in column {name!r:.80}; missing='drop' (--missing "
+            "drop) leaves them out"
+        )
     return frame[whole], f"left out: {count} rows that miss a value"
 
 
