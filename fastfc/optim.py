@@ -308,13 +308,25 @@ def learning_rate_of(rule: Callable[..., Any], config: Mapping[str, Any]) -> flo
     return known["learning_rate"]
 
 
+def check_numbers(rule: Callable[..., Any], config: Mapping[str, Any]) -> None:
+    """An error for a hyperparameter of the package's rules that is no number."""
+    if _is_own(rule):
+        for key in config.keys() & RULES[rule.__name__].defaults:
+            not_nan(f"optim_config['{key}']", config[key])
+
+
+def _is_own(rule: Callable[..., Any]) -> bool:
+    """Whether this is a rule of the package."""
+    name = getattr(rule, "__name__", None)
+    return name in RULES and globals().get(name) is rule
+
+
 def check_keys(rule: Callable[..., Any], config: Mapping[str, Any]) -> None:
     """An error for a hyperparameter of the package's rules that is no number, a warning of keys that they ignore."""
-    name = getattr(rule, "__name__", None)
-    if name not in RULES or globals().get(name) is not rule:
+    if not _is_own(rule):
         return
-    for key in config.keys() & RULES[name].defaults:
-        not_nan(f"optim_config['{key}']", config[key])
+    check_numbers(rule, config)
+    name = rule.__name__
     known = [*RULES[name].defaults, *RULES[name].state]
     unknown = [key for key in config if key not in known]
     if unknown:
@@ -327,7 +339,7 @@ def check_keys(rule: Callable[..., Any], config: Mapping[str, Any]) -> None:
 
 
 # Functions of this module that are no rules, whatever rules somebody adds to it.
-_HELPERS = frozenset({"check_keys", "learning_rate_of", "rule_of"})
+_HELPERS = frozenset({"check_keys", "check_numbers", "learning_rate_of", "rule_of"})
 
 
 def _update(name: str, w: ArrayLike, dw: ArrayLike, config: _Config | None) -> tuple[np.ndarray, _Config]:

@@ -574,8 +574,9 @@ class Solver:
             If the model is neither a FullyConnectedNet nor a TwoLayerNet (a class derived from
             them included), or a rule keeps something else than numbers, strings and arrays.
         ValueError
-            If the rule is not in :mod:`fastfc.optim`, NumPy's random stream is not MT19937, or
-            :meth:`train` was interrupted amid an iteration or an accuracy check.
+            If the rule is not in :mod:`fastfc.optim`, NumPy's random stream is not MT19937,
+            :meth:`train` was interrupted amid an iteration or an accuracy check, or an attribute of the Solver or the
+            model was changed to what :meth:`resume` would refuse.
         OSError
             If the file cannot be written; an older one is still there then.
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import pickle
+import re
 
 import numba
 import numpy as np
@@ -242,6 +243,52 @@ def test_an_inconsistent_network_is_not_saved(tmp_path):
     net.save(tmp_path / "net.npz")
     loaded = load_model(tmp_path / "net.npz")
     assert (loaded.normalization, loaded.use_dropout) == ("layernorm", False)
+    np.testing.assert_array_equal(loaded.loss(X), net.loss(X))
+
+
+#: Changes with which a file could not be read again, and the attribute that the error names.
+UNFIT_FOR_A_FILE = {
+    "p 0": (entry("dropout_param", "p", 0), "dropout_param['p']"),
+    "p NaN": (entry("dropout_param", "p", np.nan), "dropout_param['p']"),
+    "p None": (entry("dropout_param", "p", None), "dropout_param['p']"),
+    "seed beyond": (entry("dropout_param", "seed", 2**32), "dropout_param['seed']"),
+    "seed by words": (entry("dropout_param", "seed", (1, 2)), "dropout_param['seed']"),
+    "seed an array": (entry("dropout_param", "seed", np.array([1])), "dropout_param['seed']"),
+    "seed True": (entry("dropout_param", "seed", True), "dropout_param['seed']"),
+    "reg NaN": (to("reg", np.nan), "reg"),
+    "reg None": (to("reg", None), "reg"),
+    "eps": (lambda net: net.bn_params[0].update(eps=-1), "bn_param['eps']"),
+    "momentum": (lambda net: net.bn_params[0].update(momentum=2), "bn_param['momentum']"),
+    "statistic": (lambda net: net.bn_params[0].update(running_var=np.ones(99)), "bn_param['running_var']"),
+    "words": (lambda net: net.bn_params[0].update(running_mean="a"), "bn_param['running_mean']"),
+    "masked": (
+        lambda net: net.bn_params[0].update(running_mean=np.ma.masked_all(HIDDEN[0])), "bn_param['running_mean']",
+    ),
+    "scale": (lambda net: vars(net).update(input_scale=np.ones(3)), "input_scale"),
+    "a scale beyond float32": (to("input_scale", 1e39), "input_scale"),
+    "loss_parameter": (to("loss_parameter", "a"), "label_smoothing"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", UNFIT_FOR_A_FILE)
+def test_what_no_file_could_be_read_with_is_not_saved(change, tmp_path):
+    path, (apply, named) = tmp_path / "net.npz", UNFIT_FOR_A_FILE[change]
+    net = network(dtype=np.float32)
+    net.save(path)
+    before = path.read_bytes()
+    apply(net)
+    with pytest.raises((TypeError, ValueError), match=re.escape(named)):
+        net.save(path)
+    assert path.read_bytes() == before
+
+
+def test_attributes_that_stand_for_their_defaults_are_saved(tmp_path):
+    net = network()
+    net.bn_params[0].update(running_mean=None, running_var=[1] * HIDDEN[0])
+    net.loss_parameter, net.dropout_param["seed"] = None, np.uint8(3)
+    net.save(tmp_path / "net.npz")
+    loaded = load_model(tmp_path / "net.npz")
+    assert (loaded.loss_parameter, loaded.dropout_param["seed"]) == (0.0, 3)
     np.testing.assert_array_equal(loaded.loss(X), net.loss(X))
 
 

@@ -204,6 +204,17 @@ def test_mutated_members(name, choice, folder):
     read(folder, name, zipped(members))
 
 
+@pytest.mark.parametrize("option", [("update_rule", "check_keys"), ("optim_config", {"dict": {"learning_rate": None}})])
+def test_a_solvers_arguments_are_refused_by_the_files_name(option, folder):
+    members, (name, value) = members_of("training"), option
+    options = json.loads(str(np.load(io.BytesIO(members["options.npy"]))))
+    (options if name in options else options["options"])[name] = value
+    members["options.npy"] = npy(json.dumps(options))
+    assert read(folder, "training", zipped(members)) is None
+
+
+# As for a Solver that is made with such a dictionary.
+@pytest.mark.filterwarnings("ignore:optim_config. adam ignores")
 @pytest.mark.parametrize("name", ["model", "training"])
 @given(choice=st.data())
 def test_mutated_options(name, choice, folder):

@@ -554,3 +554,37 @@ def test_the_file_has_no_pickles(path):
     assert options["epoch"] == 2
     with zipfile.ZipFile(path) as archive:
         assert archive.testzip() is None
+
+
+#: Changes of a Solver with which no training could go on, and what the error names.
+UNFIT = {
+    "lr_decay": (lambda s: setattr(s, "lr_decay", None), "lr_decay"),
+    "num_epochs": (lambda s: setattr(s, "num_epochs", 2.5), "num_epochs"),
+    "sampler": (lambda s: setattr(s, "sampler", "all"), "sampler"),
+    "argument": (lambda s: s.optim_config.update(learning_rate=np.nan), "optim_config"),
+    "learning rate": (lambda s: s.optim_configs["W1"].update(learning_rate=np.nan), "learning_rate"),
+    "state": (lambda s: s.optim_configs["W1"].update(m=np.zeros(3)), "'m'"),
+    "configurations": (lambda s: s.optim_configs.pop("W1"), "optim_configs"),
+    "best parameters": (lambda s: s.best_params.update(W1=np.zeros(3)), "best_params"),
+    "no best parameter": (lambda s: s.best_params.pop("W1"), "best_params"),
+    "a best parameter's kind": (lambda s: s.best_params.update(W1=None), "best_params"),
+    "history": (lambda s: s.loss_history.append(None), "loss_history"),
+    "rows in a history": (lambda s: setattr(s, "val_acc_history", [[1, 2]]), "val_acc_history"),
+    "epoch": (lambda s: setattr(s, "epoch", -1), "epoch"),
+    "the model's": (lambda s: s.model.dropout_param.update(p=0), "dropout_param"),
+}
+
+
+@pytest.mark.parametrize("change", UNFIT)
+def test_what_no_training_could_go_on_with_is_not_saved(change, tmp_path):
+    """The older file is as it was, and a training goes on from it."""
+    path, (apply, named) = tmp_path / "run.npz", UNFIT[change]
+    solver = make(1)
+    solver.train()
+    solver.save(path)
+    before = path.read_bytes()
+    apply(solver)
+    with pytest.raises((TypeError, ValueError), match=named):
+        solver.save(path)
+    assert path.read_bytes() == before
+    assert Solver.resume(path, make_data(), num_epochs=2, verbose=False).epoch == 1

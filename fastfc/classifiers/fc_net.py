@@ -19,7 +19,7 @@ from fastfc.backend import get_backend
 from fastfc.classifiers._network import DescribedNetwork
 from fastfc.course.years import legacy_of, net_arguments
 from fastfc.formats.atomic import replaced_file
-from fastfc.formats.model import DAMAGE, NORM_NUMBERS, STATISTICS, array_kinds, packed, unpacked
+from fastfc.formats.model import DAMAGE, NORM_NUMBERS, STATISTICS, array_kinds, packed, require_in_range, unpacked
 from fastfc.initializers import Rng
 from fastfc.layer_utils import *  # noqa: F403
 from fastfc.layers import *  # noqa: F403
@@ -319,10 +319,12 @@ class FullyConnectedNet(DescribedNetwork):
         ------
         OSError
             If the file cannot be written; an older one is still there then.
-        ValueError
-            If class_names, feature_names, target_name, input_mean or input_scale do not fit the network.
+        ValueError, TypeError
+            If an attribute was changed to what does not fit the network, or is not for a file, as a `seed` that is no
+            integer; an older file is still there then too.
         """
         arrays = packed(self)
+        require_in_range(self)
         with replaced_file(fname) as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
 

@@ -6,11 +6,16 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from fastfc._arguments import number, require_shape
+from fastfc._arguments import checked_reg, float_arrays, number, require_shape
+from fastfc._layer_arguments import checked_dropout_param, checked_eps, checked_momentum
 from fastfc.classifiers._network import DescribedNetwork
 from fastfc.course.years import legacy_of
+from fastfc.losses import checked_parameter
+from fastfc.ops.losses import LOSSES
 
-__all__ = ["DAMAGE", "NORM_NUMBERS", "STATISTICS", "array_kinds", "from_attributes", "packed", "unpacked"]
+__all__ = [
+    "DAMAGE", "NORM_NUMBERS", "STATISTICS", "array_kinds", "from_attributes", "packed", "require_in_range", "unpacked",
+]  # fmt: skip
 
 _FILE_FORMAT = "fastfc model 1"
 #: Entries of a normalization's dictionary besides its mode: arrays, and numbers.
@@ -26,36 +31,41 @@ Kind = TypeVar("Kind", bound=DescribedNetwork)
 
 
 def packed(model: DescribedNetwork) -> dict[str, np.ndarray]:
-    """The contents of a network's file: its arrays by name, and its options as one string."""
+    """The contents of a network's file: its arrays by name, and its options as one string.
+
+    Raises ValueError or TypeError, which name it, for an attribute with which the file could not be read again.
+    """
     if model._scoring.kept_by(model):
         model._require_consistent()
+    dropout = _dropout_numbers(model.dropout_param) if model.use_dropout else {"p": 1.0, "seed": None}
     options = {
         "format": _FILE_FORMAT,
         "hidden_dims": model.dims[1:-1],
         "input_dim": model.dims[0],
         "num_classes": model.dims[-1],
-        "dropout_keep_ratio": float(model.dropout_param.get("p", 1)) if model.use_dropout else 1.0,
-        "seed": model.dropout_param.get("seed") if model.use_dropout else None,
+        "dropout_keep_ratio": dropout["p"],
+        "seed": dropout["seed"],
         "normalization": model.normalization,
-        "reg": float(model.reg),
+        "reg": checked_reg(model.reg),
         "dtype": np.dtype(model.dtype).name,
         "class_names": _checked_class_names(model.class_names, model.dims[-1]),
-        "bn_params": [{key: float(p[key]) for key in NORM_NUMBERS if key in p} for p in model.bn_params],
+        "bn_params": [_norm_numbers(bn_param) for bn_param in model.bn_params],
     }
     if model.use_dropout and legacy_of(model.dropout_param):
         options["legacy"] = legacy_of(model.dropout_param)
     # Left out where they are what they were before networks had a choice: earlier versions read such a file too.
     if model.activation != "relu":
         options["activation"] = model.activation
-    if model.loss_name != "softmax" or model.loss_parameter != 0:
-        options |= {"loss": model.loss_name, "loss_parameter": float(model.loss_parameter)}
+    parameter = checked_parameter(LOSSES[model.loss_name], model.loss_parameter)
+    if model.loss_name != "softmax" or parameter != 0:
+        options |= {"loss": model.loss_name, "loss_parameter": parameter}
     names = _column_names(model.feature_names, model.target_name, model.dims[0])
     options |= {key: value for key, value in names.items() if value is not None}
     arrays = {f"params.{name}": model.params[name] for name in model.params.shapes}
     for i, bn_param in enumerate(model.bn_params, start=1):
         for key in STATISTICS:
-            if key in bn_param:
-                arrays[f"{key}{i}"] = bn_param[key]
+            if bn_param.get(key) is not None:
+                arrays[f"{key}{i}"] = _statistic(f"bn_param['{key}']", bn_param[key], model.dims[i], model.dtype)
     for key in ("input_mean", "input_scale"):
         if getattr(model, key) is not None:
             model.per_feature(key, (model.dims[0],))
@@ -64,6 +74,39 @@ def packed(model: DescribedNetwork) -> dict[str, np.ndarray]:
             arrays[key] = array if array.dtype.itemsize <= 8 else array.astype(np.float64)
     options["arrays"] = list(arrays)
     return {"options": np.array(json.dumps(options, default=int)), **arrays}
+
+
+def require_in_range(model: DescribedNetwork) -> None:
+    """ValueError for a standardization by numbers beyond the network's dtype, which :func:`unpacked` refuses."""
+    for key in ("input_mean", "input_scale"):
+        if getattr(model, key) is not None:
+            values = model.per_feature(key, (model.dims[0],))
+            if (np.isfinite(values) & (np.abs(values) > np.finfo(model.dtype).max)).any():
+                raise ValueError(f"{key}: expected numbers within the range of {np.dtype(model.dtype)}")
+
+
+def _dropout_numbers(dropout_param: Any) -> dict[str, Any]:
+    """Dropout's p and seed, checked as a pass in training mode does."""
+    found = checked_dropout_param({"p": 1, **dropout_param, "mode": "train"})
+    seed = found["seed"]
+    if seed is not None and (isinstance(seed, (bool, np.bool_)) or np.ndim(seed) != 0):
+        # NumPy seeds by arrays too.
+        raise ValueError(f"dropout_param['seed']: expected an integer, all that a file holds, got {seed!r:.80}")
+    return {"p": found["p"], "seed": None if seed is None else int(seed)}
+
+
+def _norm_numbers(bn_param: Any) -> dict[str, float]:
+    """The numbers of a normalization's dictionary that a file holds."""
+    found = {"eps": checked_eps("bn_param", bn_param), "momentum": checked_momentum(bn_param)}
+    return {key: found[key] for key in NORM_NUMBERS if key in bn_param}
+
+
+def _statistic(name: str, value: Any, width: int, dtype: Any) -> np.ndarray:
+    """A running statistic (width,), as a pass takes it."""
+    (array,), _ = float_arrays(**{name: value})
+    require_shape(name, array, (width,), "one value per feature")
+    with np.errstate(over="ignore"):
+        return array.astype(dtype, copy=False)
 
 
 def unpacked(arrays: dict[str, np.ndarray], kind: type[Kind]) -> Kind:

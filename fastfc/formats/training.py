@@ -96,9 +96,23 @@ def save_training(
         ],
     }
     options["arrays"] = sorted(arrays)
-    arrays["options"] = np.array(json.dumps(options))
+    text = json.dumps(options)
+    _require_readable(text, arrays)
+    arrays["options"] = np.array(text)
     with replaced_file(path) as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
+
+
+def _require_readable(text: str, arrays: dict[str, Any]) -> None:
+    """ValueError for what :func:`_load` would refuse, while the older file is still there."""
+    for name, array in arrays.items():
+        if np.asarray(array).dtype.kind not in (_kinds(name) or ""):
+            raise ValueError(f"{name}: expected numbers, to be saved, got dtype {np.asarray(array).dtype}")
+    try:
+        with np.errstate(over="raise", invalid="raise"):
+            _understood(json.loads(text), dict(arrays))
+    except DAMAGE as error:
+        raise ValueError(f"the training cannot be saved, as it could not go on from its file: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -260,6 +274,7 @@ def _arguments(options: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[s
         others[name] = options[name]
     if others["update_rule"].startswith("_") or not callable(getattr(optim, others["update_rule"], None)):
         raise ValueError(f"its rule {others['update_rule']!r:.80} is not in fastfc.optim")
+    optim.check_numbers(optim.rule_of(others["update_rule"]), saved["optim_config"])
     return saved | others
 
 
