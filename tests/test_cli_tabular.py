@@ -212,6 +212,20 @@ def test_a_report(name, capsys, shop):
     assert not re.search(r'<script|<link|<img|<iframe|(src|href)="(?!#|data:image)', text)
 
 
+def test_a_report_tells_with_what_options_it_was_trained(capsys):
+    train = ["train", "--data", "shop.csv", "--quiet", "--epochs", 2, "--report", "report.html"]
+    names = ("schedule", "L2 penalty", "label smoothing", "bound of the gradients", "how batches are drawn")
+    run(capsys, *train)
+    text = Path("report.html").read_text(encoding="utf-8")
+    assert not any(name in text for name in names)
+    assert "those after the last epoch" in text
+    options = ["--schedule", "cosine", "--reg", 0.25, "--label-smoothing", 0.125, "--max-norm", 3, "--select", "best"]
+    run(capsys, *train, *options, "--sampler", "permutation")
+    text = Path("report.html").read_text(encoding="utf-8")
+    assert all(name in text for name in (*names, "cosine", "0.25", "0.125", "3.0", "permutation"))
+    assert "those with the best validation score" in text
+
+
 def test_long_names_and_many_classes_in_a_report(capsys, shop):
     pytest.importorskip("matplotlib")
     long = "the same beginning of a very long name "

@@ -40,6 +40,8 @@ class Outcome:
     first: Histories
     plan: Schedule
     chosen: str = ""
+    # Which parameters were kept: those after the last epoch, or those with the best validation score.
+    kept: str = "best"
 
 
 @dataclass

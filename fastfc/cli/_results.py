@@ -12,9 +12,9 @@ from fastfc.cli._common import reported, shown_accuracy, shown_errors, writing_r
 if TYPE_CHECKING:
     import argparse
 
-    from fastfc._defaults import Schedule
     from fastfc.classifiers.fc_net import FullyConnectedNet
     from fastfc.cli._curves import Histories
+    from fastfc.cli._preset import Outcome
 
 
 def summary(
@@ -86,18 +86,12 @@ def plot(solver: Histories, path: str) -> None:
         print(f"plot: {path}")
 
 
-def report(
-    args: argparse.Namespace,
-    plan: Schedule,
-    members: Sequence[FullyConnectedNet],
-    data: dict[str, Any],
-    description: dict[str, Any] | None,
-    solver: Histories,
-) -> None:
+def report(args: argparse.Namespace, found: Outcome, data: dict[str, Any], description: dict[str, Any] | None) -> None:
     """Write the page about data, training and errors."""
     from fastfc.tabular._encode import feature_places
     from fastfc.tabular._report import Report, write_report
 
+    members, solver, plan = found.nets, found.first, found.plan
     model = members[0]
     features = model.feature_names or [f"feature {i + 1}" for i in range(model.dims[0])]
     columns = {name: [i] for i, name in enumerate(features)}
@@ -119,6 +113,20 @@ def report(
         "seed": str(args.seed),
         "model": args.out,
     }
+    if args.preset is None:
+        # Nothing is said of what was left as it is by default.
+        others = {
+            "schedule": args.schedule,
+            "L2 penalty": args.reg or None,
+            "label smoothing": args.label_smoothing or None,
+            "bound of the gradients' norm": args.max_norm,
+            "how batches are drawn": args.sampler if "sampler" in args.given else None,
+            "scale of the first weights": args.weight_scale if "weight_scale" in args.given else None,
+            "parameters": "those after the last epoch"
+            if found.kept == "last"
+            else "those with the best validation score",
+        }
+        chosen |= {name: str(value) for name, value in others.items() if value is not None}
     if len(members) > 1:
         chosen["learning curves"] = f"of the first of {len(members)} members"
     told = Report(

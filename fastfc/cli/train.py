@@ -118,7 +118,7 @@ def _train_and_save(args: argparse.Namespace) -> int:
     if args.plot is not None:
         plot(found.first, args.plot)
     if args.report is not None:
-        report(args, found.plan, found.nets, data, description, found.first)
+        report(args, found, data, description)
     return found.code
 
 
@@ -157,7 +157,8 @@ def _trained(args: argparse.Namespace, data: dict[str, Any], scale: TargetScale,
         if code != 0:
             _explain(code, solvers[-1], steps, saved=state is not None, members=len(nets) if number > 1 else 0)
             break
-    return Outcome(code, nets, solvers[0], plan, _chosen(args, plan, standardize))
+    kept = select if code == 0 else "best"
+    return Outcome(code, nets, solvers[0], plan, _chosen(args, plan, standardize), kept)
 
 
 def _solver(
