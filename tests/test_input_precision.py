@@ -121,3 +121,37 @@ def test_standardized_inputs_are_those_of_float64(dtype):
         with fastfc.use_backend(backend):
             got = net.loss(X)
         np.testing.assert_allclose(got, expected, rtol=tolerance(dtype, 4), atol=1e-7 * tolerance(dtype, 4))
+
+
+def misaligned(X):
+    """A copy of an array, one byte off the boundaries of its values."""
+    copy = np.ndarray(X.shape, X.dtype, buffer=np.zeros(X.nbytes + 1, np.uint8)[1:].data)
+    copy[...] = X
+    return copy
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "stored", [lambda X: X.astype(">f8"), lambda X: X.astype(np.longdouble), misaligned], ids=["bytes", "long", "odd"]
+)
+def test_examples_that_compiled_code_cannot_read_keep_their_digits(stored, dtype):
+    """Timestamps in the order of bytes of other machines, for example: they are copied in their own precision."""
+    X = np.round(np.random.default_rng(0).standard_normal((70, 2)) * 9) + 1.7e9
+    y, given = np.arange(70) % 3, stored(X)
+    net = network(dtype, 2)
+    net.input_mean, net.input_scale = X.mean(axis=0), 1 / X.std(axis=0)
+    np.testing.assert_array_equal(net.loss(given), net.loss(X))
+    np.testing.assert_array_equal(net.predict_proba(given), net.predict_proba(X))
+    loop = fastfc.Network.from_net(net, seed=0)
+    for rows in (5, 70):
+        expected, found = (loop.forward(A[:rows], training=False) for A in (X, given))
+        np.testing.assert_array_equal(found, expected)
+    options = {"hidden_dims": (8,), "standardize": True, "dtype": dtype, "num_epochs": 2}
+    expected, found = (
+        fastfc.sweep(options, {"X_train": A, "y_train": y, "X_val": A, "y_val": y}, check_every=1).best.result
+        for A in (X, given)
+    )
+    assert found == expected
+    expected, found = (fastfc.cross_validate(options, A, y, k=3) for A in (X, given))
+    assert [trial.result for trial in found.trials] == [trial.result for trial in expected.trials]
+    np.testing.assert_array_equal(found.predict(given), expected.predict(X))

@@ -15,7 +15,7 @@ from fastfc._arguments import by_position, names_of, require_columns
 from fastfc.losses import checked_targets, checked_weights
 from fastfc.ops.losses import Loss
 from fastfc.training.checks import warn_of_other_weights
-from fastfc.training.plan import readable
+from fastfc.training.plan import as_readable
 
 __all__ = ["SPLITS", "MissingDataError", "StoredData", "checked_arrays", "digests_of", "store", "targets_of"]
 
@@ -50,8 +50,7 @@ def checked_arrays(data: Any) -> dict[str, Any]:
     for name in ("X_train", "X_val"):
         if found[name].dtype.kind not in "biuf":
             raise TypeError(f"{name}: expected an array of real numbers, got dtype {found[name].dtype}")
-        if not readable(found[name]):
-            found[name] = np.ascontiguousarray(found[name], np.float32)
+        found[name] = as_readable(found[name])
     for X, y in (("X_train", "y_train"), ("X_val", "y_val")):
         if found[X].ndim < 1 or found[y].ndim < 1 or len(found[X]) != len(found[y]):
             raise ValueError(

@@ -29,12 +29,12 @@ from fastfc.training.own_loss import Function, OwnLoss, require_own_loss
 from fastfc.training.parts import PART_SECONDS, scores_in_parts
 from fastfc.training.plan import (
     RULES,
+    as_readable,
     chosen_for_training,
     examples_of,
     in_rows,
     make_plan,
     parameters_of,
-    readable,
     set_hyperparameters,
     set_kernels,
     set_training_options,
@@ -210,8 +210,7 @@ class Fit:
         if drawn and rows is not None:
             raise ValueError("indices: expected None with sampler='replacement', which draws from all rows")
         loss = LOSSES[net.loss_name]
-        if not readable(X) or not self.plan.updates:
-            X = np.ascontiguousarray(X, dtype)
+        X = as_readable(X) if self.plan.updates else np.ascontiguousarray(X, dtype)
         # Kept alive: compiled code knows their addresses.
         self._X = in_rows(X)
         self._examples = examples_of(self._X, dtype)

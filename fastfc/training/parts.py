@@ -8,7 +8,7 @@ import numpy as np
 from fastfc.training.compiling import kernel
 from fastfc.training.job import NO_INTEGERS
 from fastfc.training.memory import Plan, Predictions
-from fastfc.training.plan import examples_of, readable
+from fastfc.training.plan import as_readable, examples_of
 
 #: Return to Python after about this many seconds.
 PART_SECONDS = 0.06
@@ -59,8 +59,7 @@ def scores_in_parts(
 
     `run` calls a function in every thread.
     """
-    if not readable(X):
-        X = np.ascontiguousarray(X, plan.dtype)
+    X = as_readable(X)
     count = len(X) if indices is None else len(indices)
     found = np.empty((count, plan.layers[-1].d_out), plan.dtype)
     job = Predictions(

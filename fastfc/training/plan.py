@@ -291,6 +291,17 @@ def readable(X: Any) -> bool:
     return X.dtype in KINDS
 
 
+def as_readable(X: Any) -> np.ndarray:
+    """The examples X as compiled code can read them, with all digits that it computes with.
+
+    The network's own dtype could be too short for them: they are standardized in float64.
+    """
+    if readable(X):
+        return X
+    native = np.asarray(X).dtype.newbyteorder("=")
+    return np.array(X, native if native in KINDS else np.float64, order="C")
+
+
 def parameters_of(plan: Plan, model: Network) -> Iterator[tuple[str, Parameter]]:
     """The network's parameters by name."""
     for i, layer in enumerate(plan.layers, start=1):

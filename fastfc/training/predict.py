@@ -13,10 +13,10 @@ from fastfc.training.memory import Predictions
 from fastfc.training.network import Network
 from fastfc.training.parts import ALL_BLOCKS, predict_in_parts
 from fastfc.training.plan import (
+    as_readable,
     chosen_for_scores,
     examples_of,
     make_plan,
-    readable,
     set_examples,
     set_kernels,
     set_standardization,
@@ -37,8 +37,7 @@ _NONE = np.zeros(0, np.int64)
 
 def predict_scores(model: Network, X: np.ndarray, softmax: bool = False) -> np.ndarray:
     """Scores (N, C) of examples X (N, ...), whose shape and kind have been checked; their softmax on request."""
-    if not readable(X):
-        X = X.astype(model.dtype)
+    X = as_readable(X)
     n = len(X)
     if n == 0:
         return np.empty((0, model.dims[-1]), model.dtype)

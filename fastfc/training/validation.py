@@ -33,7 +33,7 @@ from fastfc.training.memory import (
 from fastfc.training.memory import Validation as Record
 from fastfc.training.network import Network
 from fastfc.training.parts import ALL_BLOCKS
-from fastfc.training.plan import examples_of, in_rows, readable
+from fastfc.training.plan import as_readable, examples_of, in_rows
 from fastfc.training.rows import checked_indices
 
 __all__ = ["Validation", "Validations", "checked_validations"]
@@ -104,9 +104,7 @@ class Validation:
         self._rows = np.arange(count) if indices is None else checked_indices(indices, count)
         if len(self._rows) == 0:
             raise ValueError("X: expected at least one example")
-        if not readable(X):
-            X = np.ascontiguousarray(X, dtype)
-        self.net, self._X = net, in_rows(X)
+        self.net, self._X = net, in_rows(as_readable(X))
         targets = checked_targets(loss, "y", y, count, net.dims[-1], dtype)
         none = np.zeros(0, dtype)
         self._y: np.ndarray = targets if loss.labels else NO_INTEGERS
