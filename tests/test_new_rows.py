@@ -152,9 +152,9 @@ def test_options_of_columns_and_rows_are_kept_or_refused(capsys, new):
 
     assert run(capsys, *predict, "--drop", "id,label") == (out, "")
     assert "which the model takes as a feature" in error_of(capsys, *predict, "--drop", "size")
-    assert "drop 'weight' is not among the columns" in error_of(capsys, *predict, "--drop", "weight")
+    assert "drop 'weight' is not " in error_of(capsys, *predict, "--drop", "weight")
     assert "which the model takes as a feature" in error_of(capsys, *predict, "--target", "kind")
-    assert "target 'weight' is not among the columns" in error_of(capsys, *predict, "--target", "weight")
+    assert "target 'weight' is not " in error_of(capsys, *predict, "--target", "weight")
     assert "drop: 'label' is the target" in error_of(capsys, *predict, "--drop", "label", "--target", "label")
     # By its number, too.
     assert run(capsys, *predict, "--target", 3)[1] == run(capsys, *predict)[1]
@@ -176,7 +176,53 @@ def test_words_are_not_missing(capsys):
     assert "categories kind" in run(capsys, *train)[1]
 
 
+# ----------------------------------------------------------------------------------------- names that are twice
+
+
+def twice(name, column):
+    """The rows with one more column, of the name of another one."""
+    frame = rows_of()
+    return pd.concat([frame, pd.DataFrame({name: column(frame)})], axis=1)
+
+
+def test_a_column_that_is_there_twice_is_named_or_left_out(capsys):
+    rows_of().to_csv("rows.csv", index=False)
+    run(capsys, "train", "rows.csv", "--epochs", 2, "--quiet")
+    expected, err = run(capsys, "predict", "model.npz", "rows.csv")
+    twice("size", lambda frame: -frame["size"]).to_csv("new.csv", index=False)
+    told = error_of(capsys, "predict", "model.npz", "new.csv")
+    assert "columns 2 and 5 are both named 'size'; each needs a name of its own" in told
+    assert "drop=[4] (--drop 4)" in told
+    assert run(capsys, "predict", "model.npz", "new.csv", "--drop", 4) == (expected, err)
+    other, _ = run(capsys, "predict", "model.npz", "new.csv", "--drop", 1)
+    assert other != expected
+    # One that the model does not take may be there as often as it likes.
+    twice("id", lambda frame: frame["kind"]).to_csv("new.csv", index=False)
+    assert run(capsys, "predict", "model.npz", "new.csv") == (expected, err)
+
+
+def test_a_column_that_is_there_twice_is_trained_on_once(capsys):
+    twice("size", lambda frame: 0 * frame["id"]).to_csv("rows.csv", index=False)
+    assert "columns 2 and 5 are both named 'size'" in error_of(capsys, "train", "rows.csv", "--members", 2)
+    _, err = run(capsys, "train", "rows.csv", "--epochs", 2, "--quiet", "--target", "label", "--drop", 4)
+    assert "columns: numbers size; categories kind" in err
+    rows_of().to_csv("new.csv", index=False)
+    assert run(capsys, "predict", "model.npz", "new.csv") == run(
+        capsys, "predict", "model.npz", "rows.csv", "--drop", 4
+    )
+
+
 # --------------------------------------------------------------------------------------- rows without a value
+
+
+def test_a_table_without_rows_has_no_predictions(capsys):
+    rows_of().to_csv("rows.csv", index=False)
+    run(capsys, "train", "rows.csv", "--epochs", 1, "--quiet")
+    rows_of()[10:20].to_csv("new.csv", index=False)
+    told = error_of(capsys, "predict", "model.npz", "new.csv", "--missing", "drop")
+    assert told == "new.csv has no rows without missing values"
+    rows_of()[:0].to_csv("new.csv", index=False)
+    assert error_of(capsys, "predict", "model.npz", "new.csv") == "new.csv has no rows"
 
 
 def test_a_row_without_values_does_not_shift_the_predictions(capsys):

@@ -122,6 +122,8 @@ def _features(args: argparse.Namespace) -> tuple[Any, np.ndarray, np.ndarray | N
         if args.missing is not None:
             frame, told = without_missing(frame, args.missing, [name for name in taken if name in frame.columns])
             notes.append(told)
+        if not len(frame):
+            raise ValueError(f"{args.data} has no rows" + (" without missing values" if args.missing else ""))
         for note in notes:
             print(f"fastfc: {note}", file=sys.stderr)
         X = model.features(frame)

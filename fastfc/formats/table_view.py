@@ -23,7 +23,7 @@ from fastfc.formats.table_text import (
     shown,
 )
 
-__all__ = ["View", "column_of", "leave_out", "leave_out_counting", "look"]
+__all__ = ["View", "column_of", "leave_out", "leave_out_counting", "look", "refuse_same_names"]
 
 
 @dataclass
@@ -175,10 +175,14 @@ def leave_out(view: View, options: TableOptions) -> None:
     if view.names is None:
         return
     view.names = [name or (name if i in view.left_out else f"column {i + 1}") for i, name in enumerate(view.names)]
-    kept = [view.names[i] for i in view.kept()]
-    for name, times in Counter(kept).items():
+    refuse_same_names(view, view.names, view.kept())
+
+
+def refuse_same_names(view: View, names: Sequence[str], places: Sequence[int]) -> None:
+    """Raise ValueError if two of the columns at some places have the same name."""
+    for name, times in Counter(names[i] for i in places).items():
         if times > 1:
-            numbers = [str(i + 1) for i in view.kept() if view.names[i] == name]
+            numbers = [str(i + 1) for i in places if names[i] == name]
             raise ValueError(
                 f"{view.path}: columns {' and '.join(numbers)} are both named {name!r}; each needs a name of its own, "
                 f"or leave one out by its number from 0, drop=[{int(numbers[-1]) - 1}] (--drop {int(numbers[-1]) - 1})"

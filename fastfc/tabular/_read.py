@@ -1,6 +1,7 @@
 """Tables in files as frames: text tables whose cells are texts, and Parquet."""
 
 import re
+from collections import Counter
 from collections.abc import Collection, Sequence
 from itertools import islice
 from numbers import Integral
@@ -20,7 +21,7 @@ from fastfc.formats.table_text import (
     shown,
     text_lines,
 )
-from fastfc.formats.table_view import View, leave_out, look
+from fastfc.formats.table_view import View, column_of, leave_out, look, refuse_same_names
 from fastfc.tabular._cells import grouped_example
 from fastfc.tabular._pandas import NEEDED, pandas, with_text_names
 
@@ -80,7 +81,7 @@ def read_to_train(path: Path, options: TableOptions) -> tuple[Any, str, list[str
     choice = choose_to_train(view, options)
     if choice.label is None:
         raise ValueError(f"{path} has no training data with labels: target='none' says that no column has them")
-    names = _names(view)
+    names = _told_apart(_names(view), view.left_out)
     frame = _read_text(view, names)
     notes = [*view.notes, *(f"left out: column {names[i]!r}, {why}" for i, why in sorted(view.left_out.items()))]
     frame = frame[[name for i, name in enumerate(names) if i not in view.left_out]]
@@ -101,7 +102,19 @@ def read_new_rows(path: Path, options: TableOptions, description: dict[str, Any]
     width, target = description["width"], description["target"]
     if view.names is None and width == len(names) + 1:
         names = [name for name in (f"column {i + 1}" for i in range(width)) if name != target]
-    return _read_text(view, names), view.notes
+    view.names, used = names, {target, *(column["name"] for column in description["columns"])}
+    dropped = {column_of(view, wanted, "drop") for wanted in options.dropped()}
+    refuse_same_names(view, names, [i for i, name in enumerate(names) if name in used and i not in dropped])
+    return _read_text(view, _told_apart(names, dropped)), view.notes
+
+
+def _told_apart(names: Sequence[str], left_out: Collection[int]) -> list[str]:
+    """The names of columns, with the number in those that others have too, but for the one that is not left out."""
+    times, kept = Counter(names), Counter(name for i, name in enumerate(names) if i not in left_out)
+    return [
+        name if times[name] == 1 or (kept[name] == 1 and i not in left_out) else f"{name} ({i + 1})"
+        for i, name in enumerate(names)
+    ]
 
 
 def choose_columns(frame: Any, options: TableOptions, target: str, taken: Collection[str]) -> tuple[Any, str | None]:
