@@ -1,6 +1,7 @@
 """Tables of mixed columns: which column is what, how they become features, and the model's one file."""
 
 import json
+import re
 import signal
 import sys
 import threading
@@ -368,6 +369,24 @@ def test_predictions_of_a_text_table_are_what_pandas_reads(no, yes, kind, capsys
 )
 def test_kinds_of_classes_in_text(names, kind):
     assert kind_of_texts(names) == kind
+
+
+@trains
+@pytest.mark.parametrize("split", ["time", "groups"])
+def test_classes_that_only_rows_held_out_have_are_told(split):
+    frame = shop(200).assign(number=np.arange(200) // 40)
+    frame["grade"] = np.where(frame["number"] == 4, "new", frame["bought"])
+    if split == "groups":
+        # Whichever groups are held out, each has a class of its own.
+        frame["grade"] = frame["number"].map("grade {}".format)
+    model = fit_table(frame, "grade", num_epochs=1, drop=["bought"], **{split: "number"})
+    absent = "'new'" if split == "time" else r"'grade \d'"
+    told = rf"column 'grade': classes that no row to train on has, and that the model cannot learn: {absent}"
+    assert [note for note in model.notes if re.fullmatch(told, note)]
+    assert not [note for note in fit_table(frame, "grade", num_epochs=1).notes if "cannot learn" in note]
+    frame["grade"] = np.where(frame["number"] == 4, "new", "old")
+    with pytest.raises(ValueError, match="'grade' is 'old' in each row to train on"):
+        fit_table(frame, "grade", time="number")
 
 
 @trains

@@ -103,6 +103,7 @@ def prepare(
         raise ValueError(f"the table has no column to learn from beside the target {target!r}")
     notes += _told_kinds(columns)
     train, val = _parts(frame, y, split)
+    notes += [] if names is None else _told_unlearned(names, y[train], target)
     columns = [fitted(column, frame[column["name"]].iloc[train]) for column in columns]
     X, lines = encoded(columns, frame)
     notes += lines
@@ -161,6 +162,19 @@ def _target(
     more = ", ..." if len(names) > 10 else ""
     notes.append(f"labels: column {series.name!r}, {len(names)} classes: {each}{more}{told}")
     return y, names, kind
+
+
+def _told_unlearned(names: list[str], y: np.ndarray, target: str) -> list[str]:
+    """A line about classes that no row to train on has; ValueError if these rows (N,) have one class only."""
+    counts = np.bincount(y, minlength=len(names))
+    absent = [name for name, count in zip(names, counts, strict=True) if count == 0]
+    if len(absent) == len(names) - 1:
+        only = names[int(np.argmax(counts))]
+        raise ValueError(
+            f"target: column {target!r} is {only!r} in each row to train on; the rows held out have the other classes"
+        )
+    what = "classes that no row to train on has, and that the model cannot learn"
+    return [f"column {target!r}: {what}: {shown(absent)}"] if absent else []
 
 
 def _ungrouped(frame: Any, groups: str | None) -> tuple[Any, list[str]]:
