@@ -300,6 +300,12 @@ def test_regressors_carried_over_and_back(loss):
         np.testing.assert_allclose(model.predict(X), theirs.predict(X), rtol=1e-12)
 
 
+@pytest.mark.parametrize("ours", [MLPClassifier, MLPRegressor])
+def test_without_hidden_layers_scikit_learn_wants_an_activation_that_it_knows(ours):
+    model = ours(**{**SMALL, "hidden_layer_sizes": ()}, activation="silu").fit(X, LABELS)
+    np.testing.assert_allclose(to_sklearn(model).predict(X), model.predict(X), rtol=0, atol=fastfc.tolerance(float, 99))
+
+
 @pytest.mark.parametrize("outputs", [2, 3])
 def test_networks_for_scikit_learn(outputs):
     np.random.seed(outputs)

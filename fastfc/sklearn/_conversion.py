@@ -112,6 +112,11 @@ def _require_known(net: FullyConnectedNet) -> None:
         raise ValueError(f"net: expected a loss that scikit-learn has, got {net.loss_name!r}")
 
 
+def _activation_of(net: FullyConnectedNet) -> str:
+    """The activation's name; one that scikit-learn has, too, of a network without hidden layers, which has none."""
+    return net.activation if net.activation in _ACTIVATIONS else "relu"
+
+
 def _of_estimator(ours: BaseMLP) -> Any:
     if hasattr(ours, "members_"):
         raise ValueError(
@@ -122,9 +127,8 @@ def _of_estimator(ours: BaseMLP) -> Any:
     theirs = neural_network.MLPClassifier if is_classifier(ours) else neural_network.MLPRegressor
     known = theirs().get_params()
     made = theirs(**{name: value for name, value in ours.get_params().items() if name in known})
-    if ours.network_.activation in _ACTIVATIONS:
-        # scikit-learn predicts by its options of now, ours by those of the fit.
-        made.activation = ours.network_.activation
+    # scikit-learn predicts by its options of now, ours by those of the fit.
+    made.activation = _activation_of(ours.network_)
     _take_fitted(made, ours)
     return made
 
@@ -162,7 +166,7 @@ def _of_network(net: FullyConnectedNet) -> Any:
     link = LOSSES[net.loss_name].link
     options = {
         "hidden_layer_sizes": tuple(net.dims[1:-1]),
-        "activation": net.activation if net.activation in _ACTIVATIONS else "relu",
+        "activation": _activation_of(net),
         "alpha": net.reg,
     }
     if link in ("softmax", "logistic"):
