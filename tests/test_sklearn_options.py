@@ -1,5 +1,6 @@
 """fastfc.sklearn: the options that scikit-learn's estimators do not have."""
 
+import copy
 import pickle
 
 import numba
@@ -113,6 +114,35 @@ def test_a_moving_average_goes_on_in_partial_fit():
         average = 0.75 * average + 0.25 * raw.partial_fit(X, NUMBERS).coefs_[0]
         averaged.partial_fit(X, NUMBERS)
         np.testing.assert_allclose(averaged.coefs_[0], average, rtol=0, atol=BOUND)
+
+
+def _trained_without(model):
+    model.set_params(ema=None).partial_fit(X, NUMBERS).set_params(ema=0.75)
+
+
+def _put_in(model):
+    model.coefs_ = [2 * weights for weights in model.coefs_]
+
+
+def _changed_in_place(model):
+    model.coefs_[0] *= 2
+
+
+@pytest.mark.parametrize("change", [_trained_without, _put_in, _changed_in_place])
+def test_a_moving_average_goes_on_from_parameters_that_were_changed(change):
+    """Those before the average was taken would undo the change."""
+    averaged = MLPRegressor(ema=0.75, **ONE_STEP, shuffle=False).partial_fit(X, NUMBERS)
+    change(averaged)
+    start = averaged.coefs_[0].copy()
+    raw = copy.deepcopy(averaged).set_params(ema=None).partial_fit(X, NUMBERS)
+    averaged.partial_fit(X, NUMBERS)
+    np.testing.assert_allclose(averaged.coefs_[0], 0.75 * start + 0.25 * raw.coefs_[0], rtol=0, atol=BOUND)
+    # From there on it goes on as ever.
+    again = pickle.loads(pickle.dumps(averaged))
+    for _ in range(2):
+        for model in (averaged, again):
+            model.partial_fit(X, NUMBERS)
+    np.testing.assert_array_equal(averaged.coefs_[0], again.coefs_[0])
 
 
 def test_dropout_is_the_share_to_drop():

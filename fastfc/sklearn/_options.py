@@ -97,8 +97,8 @@ class OptimizerState:
         Steps taken, and updates: fewer where gradients of several steps are accumulated.
     arrays : dict of str to list of array
         The rule's own, by the names of parameters.
-    raw : array or None
-        The parameters before they were averaged, with ``ema``.
+    raw, averaged : array or None
+        The parameters before they were averaged, with ``ema``, and after it.
     plateau : ReduceOnPlateau or None
         The schedule, if it is one.
     """
@@ -109,6 +109,7 @@ class OptimizerState:
     updates: int = 0
     arrays: dict[str, list[np.ndarray]] | None = None
     raw: np.ndarray | None = None
+    averaged: np.ndarray | None = None
     plateau: schedules.ReduceOnPlateau | None = None
 
 

@@ -74,8 +74,9 @@ def train(
             accumulate=estimator.accumulate,
             average_decay=estimator.ema,
         ) as epochs:
-            if estimator.ema is not None and optimizer.raw is not None:
-                # The Fit has taken the average from there.
+            goes_on = optimizer.averaged is not None and np.array_equal(net.params.flat, optimizer.averaged)
+            if estimator.ema is not None and optimizer.raw is not None and goes_on:
+                # The Fit has taken the average from there, unless somebody has changed or trained it since.
                 net.params.flat[:] = optimizer.raw
             _load(epochs.fit, optimizer)
             loop = _Loop(estimator, epochs, config, validation_score, epoch_hooks)
@@ -87,7 +88,7 @@ def train(
             _save(epochs.fit, optimizer)
             if estimator.ema is not None:
                 optimizer.raw = net.params.flat.copy()
-                net.params.flat[:] = epochs.fit.average
+                net.params.flat[:] = optimizer.averaged = epochs.fit.average
     finally:
         if validation_score is not None and estimator.restore_best:
             restore(net, estimator._best)
