@@ -495,8 +495,9 @@ def dropout_backward(dout: ArrayLike, cache: tuple) -> np.ndarray:
     """
     half = half_of(dout)
     dropout_param, mask = unpack(cache, "(dropout_param, mask)", 2)
-    if isinstance(dropout_param, tuple):
-        raise ValueError("cache: expected dropout_forward's, whose first part is dropout_param, got a tuple there")
+    if isinstance(dropout_param, (tuple, np.ndarray)):
+        got = type(dropout_param).__name__
+        raise ValueError(f"cache: expected dropout_forward's, whose first part is dropout_param, got {got} there")
     param = {"mode": dropout_mode(dropout_param)}
     if param["mode"] == "test":
         (dout,), _ = float_arrays(dout=dout)

@@ -12,14 +12,15 @@ import fastfc
 def extended(root, additions):
     """Put a copy of the package, with additions, and the tests into a folder.
 
-    `additions` says for each file what is replaced there, and by what; an empty string stands for the file's end.
+    `additions` says for each file what is replaced there, and by what; an empty string stands for the file's end. A
+    file that there is not yet begins empty.
     """
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(Path(fastfc.__file__).parent, root / "fastfc", ignore=ignored)
     shutil.copytree(Path(__file__).parent, root / "tests", ignore=ignored)
     for name, replacements in additions.items():
         path = root / "fastfc" / name
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
         for old, new in replacements:
             assert not old or text.count(old) == 1, (name, old)
             text = text.replace(old, new) if old else text + new
