@@ -130,6 +130,32 @@ def test_unknown_classes_are_told_and_count_as_wrong(capsys):
     assert f"accuracy: {100 * right / 150:.1f} % (150 examples)" in err
 
 
+@pytest.mark.parametrize("mixed", [True, False])
+@pytest.mark.parametrize("word", ["none", "-", "missing"])
+def test_a_class_may_be_called_none(capsys, mixed, word):
+    frame = rows_of((word, "mild")).drop(columns=["id"] if mixed else ["id", "kind"]).fillna({"size": 0.5})
+    frame.loc[:4, "label"] = None
+    frame.to_csv("rows.csv", index=False)
+    _, err = run(capsys, "train", "rows.csv", "--epochs", 3, "--quiet", "--missing", "drop")
+    count = int((frame["label"] == word).sum())
+    assert f"{word} ({count})" in err
+    assert "left out: 5 rows" in err
+    out, err = run(capsys, "predict", "model.npz", "rows.csv", *([] if mixed else ["--missing", "drop"]))
+    right = np.mean([line == label for line, label in zip(out[-195:], frame["label"][5:], strict=True)])
+    assert f"accuracy: {100 * right:.1f} % (195 examples)" in err
+
+
+def test_beside_numbers_to_predict_a_dash_is_missing():
+    frame = rows_of()
+    frame["label"] = frame["id"] * 1.25
+    frame["label"] = frame["label"].astype(object).where(frame["id"] > 9, "-")
+    frame.to_csv("rows.csv", index=False)
+    model = fit_table("rows.csv", "label", num_epochs=1)
+    assert model.class_names is None
+    assert "left out: 10 rows without a value of the target 'label'" in model.notes
+    assert model.score("rows.csv") < 1
+
+
 # ------------------------------------------------------------------------------------------------- options
 
 

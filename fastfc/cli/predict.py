@@ -117,7 +117,7 @@ def _features(args: argparse.Namespace) -> tuple[Any, np.ndarray, np.ndarray | N
     with reported(ImportError, OSError, ValueError, MemoryError), warnings_told():
         model = load_table_model(args.model)
         options, taken = TableOptions(**table_options(args)), [column["name"] for column in model.columns]
-        frame, notes = read_new_rows(Path(args.data), options, model.description)
+        frame, notes = read_new_rows(Path(args.data), options, model.description, model.class_names or ())
         frame, target = choose_columns(frame, options, model.target, taken)
         if args.missing is not None:
             frame, told = without_missing(frame, args.missing, [name for name in taken if name in frame.columns])

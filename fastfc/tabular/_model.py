@@ -278,7 +278,7 @@ class TableModel:
 
     def _frame(self, frame_or_path: Any) -> Any:
         if isinstance(frame_or_path, str | os.PathLike):
-            return read_new_rows(Path(frame_or_path), TableOptions(), self.description)[0]
+            return read_new_rows(Path(frame_or_path), TableOptions(), self.description, self.class_names or ())[0]
         require_frame(frame_or_path)
         return with_text_names(frame_or_path, {self.target, *(column["name"] for column in self.columns)})
 

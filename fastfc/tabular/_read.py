@@ -82,7 +82,7 @@ def read_to_train(path: Path, options: TableOptions) -> tuple[Any, str, list[str
     if choice.label is None:
         raise ValueError(f"{path} has no training data with labels: target='none' says that no column has them")
     names = _told_apart(_names(view), view.left_out)
-    frame = _read_text(view, names)
+    frame = _read_text(view, names, names[choice.label])
     notes = [*view.notes, *(f"left out: column {names[i]!r}, {why}" for i, why in sorted(view.left_out.items()))]
     frame = frame[[name for i, name in enumerate(names) if i not in view.left_out]]
     frame.attrs["texts"] = True
@@ -91,8 +91,13 @@ def read_to_train(path: Path, options: TableOptions) -> tuple[Any, str, list[str
     return frame, names[choice.label], notes
 
 
-def read_new_rows(path: Path, options: TableOptions, description: dict[str, Any]) -> tuple[Any, list[str]]:
-    """A table to predict from. Columns without names have those of the training, by their places."""
+def read_new_rows(
+    path: Path, options: TableOptions, description: dict[str, Any], classes: Collection[str]
+) -> tuple[Any, list[str]]:
+    """A table to predict from. Columns without names have those of the training, by their places.
+
+    `classes` are the model's, of which one may be called none.
+    """
     if has_parquet_suffix(path):
         return _read_parquet(path, options), []
     if not has_table_suffix(path):
@@ -105,7 +110,7 @@ def read_new_rows(path: Path, options: TableOptions, description: dict[str, Any]
     view.names, used = names, {target, *(column["name"] for column in description["columns"])}
     dropped = {column_of(view, wanted, "drop") for wanted in options.dropped()}
     refuse_same_names(view, names, [i for i, name in enumerate(names) if name in used and i not in dropped])
-    return _read_text(view, _told_apart(names, dropped)), view.notes
+    return _read_text(view, _told_apart(names, dropped), target, classes), view.notes
 
 
 def _told_apart(names: Sequence[str], left_out: Collection[int]) -> list[str]:
@@ -204,8 +209,12 @@ def _names(view: View) -> list[str]:
     return [name or f"column {i + 1}" for i, name in enumerate(view.names)]
 
 
-def _read_text(view: View, names: list[str]) -> Any:
-    """All cells of a text table as texts without blanks around them, or None where a value is missing."""
+def _read_text(view: View, names: list[str], target: str, classes: Collection[str] | None = None) -> Any:
+    """All cells of a text table as texts without blanks around them, or None where a value is missing.
+
+    Words that stand for a missing value elsewhere can be classes in the target's column: those of `classes`, or with
+    None what looks like some.
+    """
     pd = pandas()
     separator = view.dialect.separator
     try:
@@ -228,7 +237,9 @@ def _read_text(view: View, names: list[str]) -> Any:
     # pandas fills a row behind its last cell with empty ones.
     if (frame[names[-1]] == "").any() and _may_have_short_rows(view, len(names)):
         _refuse_uneven_rows(view, len(names))
-    return pd.DataFrame({name: _cleaned(frame[name], view) for name in names})
+    return pd.DataFrame(
+        {name: _cleaned(frame[name], view, classes if name == target else frozenset()) for name in names}
+    )
 
 
 def _may_have_short_rows(view: View, width: int) -> bool:
@@ -251,11 +262,21 @@ def _refuse_uneven_rows(view: View, width: int) -> None:
                 raise ValueError(f"{view.path}, line {line}: expected {width} columns, found {len(cells)}")
 
 
-def _cleaned(series: Any, view: View) -> Any:
+def _classes_like_missing(texts: Sequence[str], decimal: str) -> set[str]:
+    """Words such as none among labels, where the other labels are no numbers."""
+    others = [text for text in texts if not is_missing(text)]
+    if others and all(number_of(text, decimal) is not None for text in others):
+        return set()
+    return {text for text in texts if is_missing(text) and not is_missing(text, label=True)}
+
+
+def _cleaned(series: Any, view: View, classes: Collection[str] | None) -> Any:
     """A column's texts without blanks around them, None for a missing value; numbers with a decimal point."""
     pd = pandas()
     codes, found = pd.factorize(series)
-    texts = [None if is_missing(text) else text for text in (str(text).strip() for text in found)]
+    stripped = [str(text).strip() for text in found]
+    kept = _classes_like_missing(stripped, view.dialect.decimal) if classes is None else classes
+    texts = [None if is_missing(text) and text not in kept else text for text in stripped]
     if view.dialect.decimal == ",":
         example = grouped_example(filter(None, texts), ",")
         if example is not None:
