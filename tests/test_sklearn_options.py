@@ -481,6 +481,35 @@ def test_a_network_that_is_trained_on_keeps_its_layers(widths, n_members):
     model.set_params(hidden_layer_sizes=widths, warm_start=False).fit(X, LABELS)
 
 
+@pytest.mark.parametrize("n_members", [1, 2])
+def test_a_network_that_is_trained_on_keeps_its_dtype(n_members):
+    model = MLPClassifier((8,), warm_start=True, n_members=n_members, max_iter=2, dtype="float32").fit(X, LABELS)
+    for dtype, error in (
+        ("float64", "dtype: expected None or float32, as in the first fit, got float64"),
+        ("int8", "dtype: expected None, float32 or float64, got 'int8'"),
+    ):
+        with pytest.raises(ValueError, match=error):
+            model.set_params(dtype=dtype).fit(X, LABELS)
+    model.set_params(dtype=None).fit(X, LABELS)
+
+
+@pytest.mark.parametrize(
+    ("first", "then"), [(None, "neg_log_loss"), ("accuracy", "neg_brier_score"), ("f1_macro", None)]
+)
+def test_scores_of_another_kind_are_not_compared(first, then):
+    """An accuracy of 0.9 would beat all losses, and the parameters that had it would come back."""
+    options = {"early_stopping": True, "random_state": 0, "max_iter": 5, "warm_start": True}
+    model = MLPClassifier((8,), scoring=first, **options).fit(X, LABELS)
+    again = copy.deepcopy(model).set_params(early_stopping=False).fit(X, LABELS).set_params(early_stopping=True)
+    scores = model.set_params(scoring=then).fit(X, LABELS).validation_scores_
+    assert len(scores) == 5
+    assert model.best_validation_score_ == max(scores)
+    again.set_params(scoring=then).fit(X, LABELS)
+    assert again.best_validation_score_ == max(again.validation_scores_)
+    # With the same scoring the scores go on.
+    assert len(model.fit(X, LABELS).validation_scores_) == 10
+
+
 def test_a_width_is_no_boolean():
     for widths in (True, (8, True)):
         with pytest.raises(TypeError, match="hidden_layer_sizes: expected integers"):

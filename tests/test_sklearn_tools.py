@@ -300,6 +300,20 @@ def test_regressors_carried_over_and_back(loss):
         np.testing.assert_allclose(model.predict(X), theirs.predict(X), rtol=1e-12)
 
 
+@pytest.mark.parametrize(("ours", "theirs"), OURS_AND_THEIRS)
+def test_what_is_carried_over_goes_on_to_stop_early(ours, theirs):
+    options = {**SMALL, "early_stopping": True, "warm_start": True}
+    y = LABELS if ours is MLPClassifier else NUMBERS
+    for start in (from_sklearn(theirs(**options).fit(X, y)), to_sklearn(ours(**options).fit(X, y))):
+        carried = from_sklearn(to_sklearn(start)) if isinstance(start, ours) else to_sklearn(from_sklearn(start))
+        expected = carried.predict(X)
+        # No parameters are better than those that are carried over.
+        carried.best_validation_score_ = 2.0
+        carried.fit(X, y)
+        np.testing.assert_allclose(carried.predict(X), expected, rtol=1e-12)
+        assert len(carried.validation_scores_) > 12
+
+
 @pytest.mark.parametrize("ours", [MLPClassifier, MLPRegressor])
 def test_without_hidden_layers_scikit_learn_wants_an_activation_that_it_knows(ours):
     model = ours(**{**SMALL, "hidden_layer_sizes": ()}, activation="silu").fit(X, LABELS)

@@ -44,7 +44,7 @@ from fastfc.sklearn._options import (
     checked_weights,
     checked_widths,
     require_a_weight,
-    require_widths,
+    require_kept,
     stream_of,
     valid_defaults,
 )
@@ -226,11 +226,11 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         targets = self._targets_of(y)
         self.n_outputs_ = targets.shape[1] if targets.ndim == 2 else len(self.classes_)
         stream = stream_of(self.random_state)
+        dtype = checked_dtype(self.dtype)
         if first_pass:
-            dtype = checked_dtype(self.dtype)
             self._initialize([X.shape[1], *hidden, self.n_outputs_], X.dtype if dtype is None else dtype, stream)
         net = self._linked()
-        require_widths(hidden, net.dims[1:-1])
+        require_kept(hidden, dtype, net)
         self._describe(net)
         data = Data(X, targets, weights)
         # The squared error and its like are means over the outputs, as scikit-learn states them.
@@ -266,7 +266,9 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         if not self.early_stopping:
             self.best_loss_ = np.inf if self.best_loss_ is None else self.best_loss_
             self.validation_scores_ = self.best_validation_score_ = None
-        elif self.validation_scores_ is None:
+        elif self.validation_scores_ is None or self.scoring != vars(self).get("_scored_by"):
+            # Scores of two kinds cannot be compared.
+            self._no_improvement_count, self._scored_by = 0, self.scoring
             self.validation_scores_, self.best_validation_score_, self.best_loss_ = [], -np.inf, None
             self._best = snapshot(net)
 

@@ -15,7 +15,7 @@ from fastfc.formats.export.description import describe
 from fastfc.ops.losses import LOSSES
 from fastfc.sklearn._base import BaseMLP
 from fastfc.sklearn._estimators import MLPClassifier, MLPRegressor
-from fastfc.sklearn._networks import biases_of, weights_of
+from fastfc.sklearn._networks import biases_of, snapshot, weights_of
 
 _ACTIVATIONS = ("identity", "logistic", "tanh", "relu")
 _FITTED = (
@@ -138,6 +138,13 @@ def _take_fitted(made: Any, fitted: Any) -> None:
     for name in _FITTED:
         if hasattr(fitted, name):
             setattr(made, name, copy.deepcopy(getattr(fitted, name)))
+    if getattr(made, "validation_scores_", None) is None:
+        return
+    # Early stopping has restored the best parameters, to which a fit that goes on returns.
+    if isinstance(made, BaseMLP):
+        made._best = snapshot(made._linked())
+    else:
+        made._best_coefs, made._best_intercepts = copy.deepcopy((made.coefs_, made.intercepts_))
 
 
 def _in_order(net: FullyConnectedNet) -> tuple[NDArray[Any], NDArray[np.intp]]:

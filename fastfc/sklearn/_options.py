@@ -24,6 +24,7 @@ from fastfc import optim, schedules
 from fastfc._plateau import plateau_of
 from fastfc._runtime.stream import seeded
 from fastfc._runtime.threads import get_num_threads
+from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.ops.activations import ACTIVATIONS
 from fastfc.training.options import require_schedule
 
@@ -194,10 +195,13 @@ def checked_widths(hidden_layer_sizes: Any) -> list[int]:
     return widths
 
 
-def require_widths(widths: list[int], fitted: list[int]) -> None:
-    """ValueError unless the widths are those of the network that a fit goes on with."""
+def require_kept(widths: list[int], dtype: np.dtype | None, net: FullyConnectedNet) -> None:
+    """ValueError unless widths and dtype are those of the network that a fit goes on with."""
+    fitted, own = net.dims[1:-1], net.params.flat.dtype
     if widths != fitted:
         raise ValueError(f"hidden_layer_sizes: expected {fitted}, as in the first fit, got {widths}")
+    if dtype is not None and dtype != own:
+        raise ValueError(f"dtype: expected None or {own}, as in the first fit, got {dtype}")
 
 
 def require_a_weight(weights: np.ndarray | None) -> None:
