@@ -156,6 +156,77 @@ def test_logs_go_on_without_a_line_twice(tmp_path):
         assert lines() == wanted
 
 
+class SavesAt(Callback):
+    """Writes the training's file after a step or at an epoch's end, wherever it stands among the callbacks."""
+
+    def __init__(self, path, step, hook, then=None):
+        self.path, self.step, self.hook, self.then, self.every = path, step, hook, then, 1
+
+    def _save(self, run, hook):
+        if (run.step, hook) == (self.step, self.hook):
+            if self.then is not None:
+                raise self.then
+            self.solver.save(self.path)
+
+    def on_step(self, run):
+        self._save(run, "on_step")
+
+    def on_epoch_end(self, run):
+        self._save(run, "on_epoch_end")
+
+
+@pytest.mark.parametrize("place", [0, 2, 5])
+@pytest.mark.parametrize("hook", ["on_step", "on_epoch_end"])
+@pytest.mark.parametrize("raises", [False, True])
+def test_a_file_amid_the_callbacks_of_an_epoch(backend, tmp_path, place, hook, raises):
+    """Those that had not been told of it yet are told when the training goes on; no other one is told twice."""
+
+    def callbacks(folder):
+        logs = CSVLogger(tmp_path / folder / "log.csv"), JSONLinesLogger(tmp_path / folder / "log.jsonl")
+        return [History(), EarlyStopping("loss", 2, 0.03), Counter(), *logs]
+
+    def told(given):
+        history, stopping, counter, table, lines = given
+        rows = [line.rpartition(",")[0] for line in table.path.read_text(encoding="utf-8").splitlines()]
+        objects = [without_seconds(json.loads(line)) for line in lines.path.read_text(encoding="utf-8").splitlines()]
+        state = stopping.best, stopping.best_epoch, stopping._waited, counter.count, counter.losses.tolist()
+        return without_seconds(history.values), state, rows, objects
+
+    for folder in ("whole", "part"):
+        (tmp_path / folder).mkdir()
+    whole = callbacks("whole")
+    solver = make(callback=whole)
+    solver.train()
+    assert 3 < solver.epoch < EPOCHS
+    for epoch in (1, 2, solver.epoch):
+        part, error = callbacks("part"), RuntimeError("stop")
+        saves = SavesAt(tmp_path / "run.npz", epoch * PER_EPOCH, hook, error if raises else None)
+        saves.solver = make(callback=[*part[:place], saves, *part[place:]])
+        if raises:
+            with pytest.raises(RuntimeError, match="stop"):
+                saves.solver.train()
+            saves.solver.save(saves.path)
+        else:
+            saves.solver.train()
+        again = callbacks("part")
+        rest = Solver.resume(saves.path, data(), callback=again)
+        rest.train()
+        assert told(again) == told(whole)
+        assert rest.loss_history == solver.loss_history
+        for name, w in solver.model.params.items():
+            np.testing.assert_array_equal(rest.model.params[name], w)
+
+
+def test_a_training_after_an_error_begins_anew():
+    history, saves = History(), SavesAt(None, PER_EPOCH, "on_step", RuntimeError("stop"))
+    solver = make(callback=[saves, history])
+    with pytest.raises(RuntimeError, match="stop"):
+        solver.train()
+    saves.step = None
+    solver.train()
+    assert history.values["epoch"] == [*range(2, EPOCHS + 2)]
+
+
 def test_states_go_to_callbacks_of_their_class(tmp_path):
     whole_with(tmp_path, [EarlyStopping("loss", 50), EarlyStopping("val_acc", 50), Counter()])
     counter, first, second, third = Counter(), EarlyStopping("loss", 50), EarlyStopping("val_acc", 50), EarlyStopping()

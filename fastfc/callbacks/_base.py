@@ -2,92 +2,18 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, cast
 
 import numpy as np
 
-from fastfc._arguments import number
 from fastfc._ranges import require_count
+from fastfc.callbacks._run import Run, epoch_row, require_numbers
 from fastfc.training.batches import Batches, batches_of, mean_loss
 from fastfc.training.engine import Trainer
 from fastfc.training.hooks import EpochEnd, States, StoppingRule, TrainingHooks
 
 __all__ = ["Callback", "CallbackList", "Run", "adapt", "epoch_row"]
-
-# The largest integers that float64 has all of.
-_EXACT = 2**53
-
-
-@dataclass
-class Run:
-    """A training as its callbacks see it.
-
-    Attributes
-    ----------
-    model : object
-        The model that is trained; callbacks may change its parameters.
-    step, total_steps : int
-        Steps taken, and steps of the whole training.
-    epoch, steps_per_epoch : int
-        Epochs that have ended, and steps of each.
-    loss : float
-        That of the last step; NaN before the first one.
-    values : dict of str to float
-        Of the last epoch that has ended: ``loss``, the mean of its steps' losses, ``train_acc`` and ``val_acc`` at its
-        end, ``learning_rate``, that of the next step by `lr_decay` and the schedule (after the last step its own
-        factor of the schedule), and ``seconds`` since the training began. Callbacks may add other numbers for those
-        after them, of any names but ``epoch`` and ``step``. True and false count as 1 and 0; anything else is a
-        TypeError.
-    stopped : bool
-        Whether a callback has asked to stop.
-
-    Examples
-    --------
-    >>> run = Run(model=None, step=20, total_steps=100, epoch=1, steps_per_epoch=20, values={"val_acc": 0.5})
-    >>> run.stop()
-    >>> run.stopped
-    True
-    """
-
-    model: Any
-    step: int
-    total_steps: int
-    epoch: int
-    steps_per_epoch: int
-    loss: float = math.nan
-    values: dict[str, float] = field(default_factory=dict)
-    stopped: bool = False
-
-    def stop(self) -> None:
-        """End the training after this step."""
-        self.stopped = True
-
-
-def epoch_row(run: Run) -> dict[str, float]:
-    """The numbers of the epoch that has ended: ``epoch``, ``step`` and the training's `values`.
-
-    Raises
-    ------
-    ValueError
-        If one of the `values` has the name of one of the others.
-    """
-    counted: dict[str, float] = {"epoch": run.epoch, "step": run.step}
-    if taken := counted.keys() & run.values.keys():
-        raise ValueError(f"values: expected other names than epoch and step, which all rows have, got {min(taken)!r}")
-    return counted | run.values
-
-
-def _require_numbers(values: dict[str, Any]) -> None:
-    """Make Python's numbers of the `values`; TypeError or ValueError for one that is none: no file could keep it."""
-    for name, value in values.items():
-        if type(value) is float:
-            continue
-        if isinstance(value, (int, np.integer, np.bool_)) and abs(int(value)) <= _EXACT:
-            values[name] = int(value)
-        else:
-            values[name] = number(f"values[{name!r}]", value)
 
 
 class Callback:
@@ -262,7 +188,7 @@ class CallbackList(Callback):
     def _call(name: str, run: Run, callbacks: list[Callback]) -> None:
         for callback in callbacks:
             answer = getattr(callback, name)(run)
-            _require_numbers(run.values)
+            require_numbers(run.values)
             # Comparisons of NumPy's numbers give its booleans.
             if isinstance(answer, (bool, np.bool_)) and answer:
                 run.stop()
@@ -299,6 +225,9 @@ class _SolverHooks(TrainingHooks):
         self._run: Run | None = None
         self._batches: Batches | None = None
         self._start = 0.0
+        # The callbacks that have yet to be told of the epoch that has ended; and those of a training that goes on.
+        self._due: list[Callback] = []
+        self._due_first: list[Callback] = []
 
     @property
     def stopped(self) -> bool:
@@ -308,16 +237,20 @@ class _SolverHooks(TrainingHooks):
         return self._callbacks.steps_until_due(step)
 
     def states(self) -> States:
-        found = [(type(each).__name__, each.state_dict()) for each in self._callbacks.callbacks]
-        return [(name, state) for name, state in found if state]
+        due = set(map(id, self._due))
+        found = [(type(each).__name__, each.state_dict(), id(each) in due) for each in self._callbacks.callbacks]
+        return [(name, state, due) for name, state, due in found if state or due]
 
     def load_states(self, states: States) -> None:
         # The first of a class goes on from the first state of its name, the second from the second.
-        left = list(states)
+        left, self._due_first = list(states), []
         for callback in self._callbacks.callbacks:
-            place = next((i for i, (name, _) in enumerate(left) if name == type(callback).__name__), None)
+            place = next((i for i, (name, *_) in enumerate(left) if name == type(callback).__name__), None)
             if place is not None:
-                callback.load_state_dict(left.pop(place)[1])
+                _, state, due = left.pop(place)
+                if state:
+                    callback.load_state_dict(state)
+                self._due_first += [callback] if due else []
 
     def rules(self) -> list[StoppingRule] | None:
         found: list[StoppingRule] = []
@@ -337,7 +270,18 @@ class _SolverHooks(TrainingHooks):
         per_epoch = self._batches.steps
         self._run = Run(trainer.model, step, trainer.num_epochs * per_epoch, trainer.epoch, per_epoch)
         self._start = perf_counter()
+        due, self._due_first, self._due = self._due_first, [], []
         self._callbacks.on_train_begin(self._run)
+        if due:
+            # A callback that was called before them has written the file.
+            self._run.values = self._values(trainer, _latest(trainer, step, per_epoch))
+            self._run.loss = float(trainer.loss_history[-1])
+            self._tell_of_epoch(self._run, due)
+
+    def _tell_of_epoch(self, run: Run, callbacks: list[Callback]) -> None:
+        for i, callback in enumerate(callbacks, start=1):
+            self._due = callbacks[i:]
+            self._callbacks._call("on_epoch_end", run, [callback])
 
     def after(self, trainer: Trainer, step: int) -> None:
         run = cast(Run, self._run)
@@ -346,9 +290,10 @@ class _SolverHooks(TrainingHooks):
         run.loss = float(trainer.loss_history[-1]) if trainer.loss_history else math.nan
         if ended:
             run.values = self._values(trainer, _latest(trainer, step, run.steps_per_epoch))
+            self._due = list(self._callbacks.callbacks)
         self._callbacks.on_step(run)
         if ended:
-            self._callbacks.on_epoch_end(run)
+            self._tell_of_epoch(run, self._callbacks.callbacks)
 
     def after_epochs(
         self, trainer: Trainer, ends: Sequence[EpochEnd], best: Sequence[Mapping[str, Any] | None]

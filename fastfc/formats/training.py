@@ -20,7 +20,7 @@ from fastfc.formats.npz import read_npz
 from fastfc.training.batches import checked_order
 from fastfc.training.engine import Trainer
 from fastfc.training.gradients import Accumulated
-from fastfc.training.hooks import load_states, states_of
+from fastfc.training.hooks import States, load_states, states_of
 from fastfc.training.options import CHANGEABLE, OPTIONS, SAVED, check_options
 from fastfc.training.state import HISTORIES, SPLITS, TrainingState, stream_state
 
@@ -91,8 +91,8 @@ def save_training(
         "accumulated": float(state.accumulated.weight),
         "plateau": None if (plateau := solver._plateau()) is None else plateau.state_dict(),
         "callbacks": [
-            [name, _encoded(held, f"callbacks.{i}", arrays)]
-            for i, (name, held) in enumerate(states_of(solver.callback))
+            [name, _encoded(held, f"callbacks.{i}", arrays), due]
+            for i, (name, held, due) in enumerate(states_of(solver.callback))
         ],
     }
     options["arrays"] = sorted(arrays)
@@ -125,7 +125,7 @@ class _Training:
     state: TrainingState
     digests: dict[str, str]  # of its data
     plateau: dict[str, Any] | None  # the state of a schedule that goes by the values of epochs
-    callbacks: list[tuple[str, dict[str, Any]]]  # the states of callbacks, by the names of their classes
+    callbacks: States
 
 
 def resumed(
@@ -217,9 +217,14 @@ def _understood(options: dict[str, Any], arrays: dict[str, np.ndarray]) -> _Trai
     plateau = options.get("plateau")
     if not isinstance(plateau, dict | None):
         raise ValueError("plateau: expected the state of a schedule")
-    callbacks = [(str(name), _decoded(held, arrays)) for name, held in options.get("callbacks", [])]
-    if not all(isinstance(held, dict) for _, held in callbacks):
-        raise ValueError("callbacks: expected dictionaries by name")
+    callbacks = [
+        (str(name), _decoded(held, arrays), due[0] if due else False)
+        for name, held, *due in options.get("callbacks", [])
+    ]
+    if not all(isinstance(held, dict) and isinstance(due, bool) for _, held, due in callbacks):
+        raise ValueError("callbacks: expected dictionaries by name, and whether an epoch is due")
+    if not attributes["loss_history"] and any(due for *_, due in callbacks):
+        raise ValueError("callbacks: expected no epoch that is due before the first step")
     return _Training(model, arguments, attributes, state, options["data"], plateau, callbacks)
 
 

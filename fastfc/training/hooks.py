@@ -7,8 +7,9 @@ from fastfc.training.engine import Trainer
 
 __all__ = ["EpochEnd", "States", "StoppingRule", "TrainingHooks", "load_states", "rules_of", "states_of"]
 
-#: Of callbacks in their order, the names of their classes and their states.
-States = list[tuple[str, dict[str, Any]]]
+#: Of callbacks in their order, the names of their classes, their states, and whether each has yet to be told of the
+#: epoch that has ended.
+States = list[tuple[str, dict[str, Any], bool]]
 
 
 class StoppingRule(NamedTuple):
