@@ -10,9 +10,9 @@ import pytest
 
 from fastfc import cli, load_model
 from fastfc._defaults import Schedule, schedule, val_fraction
+from fastfc._standardization import mean_and_scale
 from fastfc.cli import main
 from fastfc.data_utils import split_validation
-from fastfc.tabular._scaling import mean_and_scale
 
 pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="hundreds of interpreted steps take minutes")
 CASES = Path(__file__).parent / "cases"

@@ -7,13 +7,13 @@ import pytest
 pd = pytest.importorskip("pandas")
 
 from fastfc import load_dataset, tolerance  # noqa: E402
+from fastfc._standardization import mean_and_scale  # noqa: E402
 from fastfc.backend import use_backend  # noqa: E402
 from fastfc.cli import main  # noqa: E402
 from fastfc.data_utils import load_samples  # noqa: E402
 from fastfc.formats import table_rows  # noqa: E402
 from fastfc.formats.table_choice import class_texts  # noqa: E402
 from fastfc.tabular import fit_table  # noqa: E402
-from fastfc.tabular._scaling import mean_and_scale  # noqa: E402
 
 pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="hundreds of interpreted steps take minutes")
 

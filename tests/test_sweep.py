@@ -223,6 +223,19 @@ def test_other_losses_and_options():
         fastfc.sweep({"loss": "logistic"}, targets)
 
 
+@pytest.mark.parametrize("power", [-600, 600])
+def test_features_of_any_scale_in_float64(power):
+    options = {"standardize": True, "dtype": np.float64, "hidden_dims": [[12]], "num_epochs": 5}
+    data = {key: value.astype(np.float64) if key.startswith("X") else value for key, value in DATA.items()}
+    scaled = {key: value * 2.0**power if key.startswith("X") else value for key, value in data.items()}
+    # Powers of two are exact.
+    expected = fastfc.sweep(options, data).trials[0]
+    assert fastfc.sweep(options, scaled).trials[0].score == expected.score
+    tiny = {key: value * 2.0**-140 if key.startswith("X") else value for key, value in data.items()}
+    (trial,) = fastfc.sweep(options | {"dtype": np.float32}, tiny).trials
+    assert "expected numbers whose deviation is within the range of float32" in trial.error
+
+
 def test_targets_of_any_scale():
     """Trained on standardized targets, a network predicts in the units of the data."""
     y = 1e6 + 5e3 * DATA["X_train"][:, :2].astype(np.float64) * [1, 0.01]

@@ -255,8 +255,8 @@ def _chosen(args: argparse.Namespace, plan: Schedule, standardize: bool) -> str:
 def _network(args: argparse.Namespace, data: dict[str, Any], standardize: bool) -> FullyConnectedNet:
     import numpy as np
 
+    from fastfc._standardization import mean_and_scale
     from fastfc.classifiers.fc_net import FullyConnectedNet
-    from fastfc.tabular._scaling import mean_and_scale
 
     X, class_names = data["X_train"], data.get("class_names")
     if class_names is None and args.label_smoothing:

@@ -12,6 +12,7 @@ import numpy as np
 
 from fastfc import initializers, optim, schedules
 from fastfc._ranges import require_range
+from fastfc._standardization import mean_and_scale
 from fastfc.classifiers.fc_net import FullyConnectedNet
 from fastfc.losses import score_of
 from fastfc.ops.losses import LOSSES
@@ -158,11 +159,10 @@ def _made(
 
 def _standardize(net: FullyConnectedNet, X: np.ndarray, pictures: bool) -> None:
     """Set the input standardization; bytes of pictures lose their mean picture and are divided by 255."""
-    net.input_mean = X.mean(axis=0, dtype=np.float64)
-    deviation = X.std(axis=0, dtype=np.float64)
-    # A constant feature's deviation can be a rounding error instead of 0.
-    varies = (deviation > 0) & (X.min(axis=0) < X.max(axis=0))
-    net.input_scale = 1 / 255 if pictures else 1 / np.where(varies, deviation, 1)
+    if pictures:
+        net.input_mean, net.input_scale = X.mean(axis=0, dtype=np.float64), 1 / 255
+    else:
+        net.input_mean, net.input_scale = mean_and_scale(X, net.dtype)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from fastfc._arguments import number
 from fastfc._defaults import EARLY_STOPPING_ROWS, Schedule, patience, schedule
 from fastfc._ranges import require_count
 from fastfc._runtime.threads import available_cpus, checked_count, get_num_threads
+from fastfc._standardization import mean_and_scale
 from fastfc.backend import get_backend, use_backend
 from fastfc.callbacks import Callback, Run
 from fastfc.classifiers.fc_net import FullyConnectedNet
@@ -28,7 +29,7 @@ from fastfc.tabular._pandas import pandas, require_frame
 from fastfc.tabular._prepare import Prepared, SplitOptions, prepare
 from fastfc.tabular._read import check_names, frame_to_train, read_to_train
 from fastfc.tabular._report import Report, require_report_path, write_report
-from fastfc.tabular._scaling import TargetScale, mean_and_scale
+from fastfc.tabular._scaling import TargetScale
 
 __all__ = ["by_preset", "fit_table"]
 
