@@ -145,6 +145,15 @@ def test_a_class_may_be_called_none(capsys, mixed, word):
     assert f"accuracy: {100 * right:.1f} % (195 examples)" in err
 
 
+def test_beside_booleans_none_is_missing():
+    frame = rows_of((False, True))
+    frame["label"] = frame["label"].astype(object).where(frame["id"] > 9, "None")
+    frame.to_csv("rows.csv", index=False)
+    model = fit_table("rows.csv", "label", num_epochs=1)
+    assert model.class_names == ["False", "True"]
+    assert model.score("rows.csv") == model.score(pd.read_csv("rows.csv"))
+
+
 def test_beside_numbers_to_predict_a_dash_is_missing():
     frame = rows_of()
     frame["label"] = frame["id"] * 1.25

@@ -15,6 +15,7 @@ from fastfc.formats.table_options import TableOptions
 from fastfc.formats.table_text import (
     has_table_suffix,
     is_missing,
+    kind_of,
     number_of,
     opened,
     records,
@@ -263,9 +264,9 @@ def _refuse_uneven_rows(view: View, width: int) -> None:
 
 
 def _classes_like_missing(texts: Sequence[str], decimal: str) -> set[str]:
-    """Words such as none among labels, where the other labels are no numbers."""
-    others = [text for text in texts if not is_missing(text)]
-    if others and all(number_of(text, decimal) is not None for text in others):
+    """Words such as none among labels, where the other labels are neither all numbers nor all booleans."""
+    kinds = {kind_of(text, decimal) for text in texts if not is_missing(text)}
+    if kinds and (kinds <= {"integer", "decimal"} or kinds == {"boolean"}):
         return set()
     return {text for text in texts if is_missing(text) and not is_missing(text, label=True)}
 
