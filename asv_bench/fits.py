@@ -236,8 +236,12 @@ def table(rows: list[dict[str, Any]]) -> str:
     ]
     if "at most" in columns:
         notes.append(
-            "At most: the ratio of a training whose matrix products took all of its time, at BLAS's best rate; of"
-            " trainings at once, the ratio of matrix products at once in the same turns."
+            "At most: the ratio of a training whose matrix products took all of its time, at BLAS's best rate"
+            + (
+                "; of trainings at once, the ratio of matrix products at once in the same turns."
+                if any("limit" in each and each["row"] in SIDE_BY_SIDE.values() for each in rows)
+                else "."
+            )
         )
     if shared:
         notes.append("Other programs: their share of the processors during the turn, median.")
